@@ -1,0 +1,78 @@
+"""Settings: frozen dataclasses, composed. Read once at start; every stage gets its own part and nothing else.
+
+Sources, later ones win: the defaults here, a TOML file, environment variables (FOVEAL_SECTION_NAME), flags. The tables
+of the file are the dataclasses below, the keys their fields (docs/configuration.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which checkpoint is served, and as what."""
+
+    path: str = "foveal-mini"  # a folder, a hub id (owner/name), or foveal-mini, which is inside the package
+    revision: str | None = None  # of a hub id: branch, tag or commit
+    name: str | None = None  # the id that clients use; default: the path's last part, or the hub id
+    aliases: tuple[str, ...] = ()  # further ids, e.g. accounts/fireworks/models/phi-3-vision-128k-instruct
+    conversation: str | None = None  # a conversation config by name; default: the one of the checkpoint's family
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How the engine runs the model. None means: chosen by `resolve` for the device."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    dtype: str = "auto"  # auto, bfloat16, float32
+    num_threads: int | None = None  # CPU threads of the engine
+    max_model_len: int | None = None  # tokens; default: what the checkpoint allows and the KV cache holds
+    max_num_seqs: int = 64  # sequences that run at once
+    max_num_batched_tokens: int = 2048  # a step's token budget
+    max_num_batched_crops: int = 8  # a step's encoder budget
+    block_size: int = 16  # tokens in a KV block
+    kv_cache_bytes: int | None = None
+    encoder_cache_bytes: int = 256 * MIB
+    max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused with 503
+    step_timeout_s: float = 120.0  # a step that takes longer is taken for hung, and the engine is restarted
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What an image may cost. The defaults are the API's promises."""
+
+    max_num_images: int = 30  # a request
+    max_image_bytes: int = 5_000_000  # encoded, each
+    max_image_pixels: int = 50_000_000  # decoded, each; read from the header before anything is decoded
+    max_request_pixels: int = 200_000_000  # decoded, of all images of a request together
+    fetch_timeout_s: float = 1.5  # one download, from resolving the name to the last byte
+    max_redirects: int = 3
+    allowed_ports: tuple[int, ...] = (80, 443)
+    allowed_hosts: tuple[str, ...] = ()  # host, host:port or CIDR that may be private; for tests and private networks
+    url_cache_bytes: int = 64 * MIB  # fetched bytes by URL, as Cache-Control allows
+    arena_bytes: int = 512 * MIB  # prepared pixels, shared with the engine
+    num_workers: int = 2  # decoding processes; 0: decode in this process (foveal ask)
+    decode_timeout_s: float = 5.0
+    decode_memory_bytes: int = 1 * GIB  # address space a worker may add
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = field(default=(), repr=False)  # with none, the server listens on loopback only
+    max_body_bytes: int = 10_000_000
+    max_num_choices: int = 8  # n
+    default_max_tokens: int = 2048
+    unknown_fields: str = "error"  # error or warn
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    images: ImageConfig = field(default_factory=ImageConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)

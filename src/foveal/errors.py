@@ -1,0 +1,101 @@
+"""Every error a person can meet.
+
+    FovealError
+    ├── RequestError               what the client can mend: its HTTP status, type, code and parameter are its own
+    │   ├── InvalidRequest         400
+    │   │   ├── ImageError         400, names the image by position
+    │   │   └── PromptTooLong      400
+    │   ├── Unauthorized           401
+    │   ├── NotFound               404
+    │   ├── BodyTooLarge           413
+    │   ├── Overloaded             503, with Retry-After
+    │   └── GenerationFailed       500, this request alone could not be answered
+    ├── CheckpointError            a model folder or hub id that cannot be served; says what is missing
+    └── ConfigError                a setting that cannot work; says which and what would
+
+Messages are written for the person who gets them. They never hold a stack trace, a decoder's words, a path or an
+address of another system (except CheckpointError and ConfigError, which only the operator sees).
+`assert` is for our own bugs and never guards against input.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FovealError(Exception):
+    """Base of all; `str(error)` is the message for the person."""
+
+
+class RequestError(FovealError):
+    """A request that cannot be answered, with what the wire says about it (CONTRACT: section 5 of docs/api.md)."""
+
+    status: ClassVar[int]
+    type: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str] = "invalid_request_error"
+    object: ClassVar[str] = "error"
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(RequestError):
+    status = 400
+
+
+class ImageError(InvalidRequest):
+    """One image of the request cannot be used. `position` is 1-based."""
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(f"image {position}: {message}", param="images")
+        self.position = position
+
+
+class PromptTooLong(InvalidRequest):
+    def __init__(self, num_tokens: int, max_model_len: int) -> None:
+        super().__init__(
+            f"The prompt is too long: {num_tokens}, model maximum context length: {max_model_len}", param="prompt"
+        )
+
+
+class Unauthorized(RequestError):
+    status = 401
+    type = "error"
+    code = "UNAUTHORIZED"
+
+    def __init__(self) -> None:
+        super().__init__("The API key you provided is invalid.")
+
+
+class NotFound(RequestError):
+    status = 404
+    type = "error"
+    code = "NOT_FOUND"
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+
+
+class Overloaded(RequestError):
+    status = 503
+    type = "error"
+    code = "OVERLOADED"
+    retry_after_s = 1
+
+
+class GenerationFailed(RequestError):
+    status = 500
+    type = "error"
+    code = "GENERATION_FAILED"
+
+
+class CheckpointError(FovealError):
+    """The model cannot be loaded. The message names what is missing or unsupported and what to do."""
+
+
+class ConfigError(FovealError):
+    """A setting cannot work. The message names the setting and a value that would."""
