@@ -6,7 +6,14 @@ of the file are the dataclasses below, the keys their fields (docs/configuration
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import msgspec
+
+from foveal.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -76,3 +83,55 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
+
+
+_SECTIONS = {"model": ModelConfig, "engine": EngineConfig, "images": ImageConfig, "http": HttpConfig}
+Layer = Mapping[str, Mapping[str, object]]  # {section: {field: value}}, from one source
+
+
+def load_config(path: Path | None, environ: Mapping[str, str], flags: Layer) -> Config:
+    """Compose the settings of a process. In `flags` None is a flag that was not given.
+
+    Raises ConfigError naming the file, variable or key that cannot work.
+    """
+    sections: dict[str, dict[str, object]] = {section: {} for section in _SECTIONS}
+    for layer, origin in (_file_layer(path), _environment_layer(environ), (flags, "a flag")):
+        for section, values in layer.items():
+            _check_known(section, values, origin)
+            sections[section] |= {key: value for key, value in values.items() if value is not None}
+    try:
+        return msgspec.convert(sections, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"a setting has the wrong type: {error}") from None
+
+
+def _file_layer(path: Path | None) -> tuple[Layer, str]:
+    if path is None:
+        return {}, ""
+    try:
+        return tomllib.loads(path.read_text("utf-8")), str(path)
+    except OSError as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def _environment_layer(environ: Mapping[str, str]) -> tuple[Layer, str]:
+    """FOVEAL_ENGINE_DTYPE=float32 -> {"engine": {"dtype": "float32"}}; lists are comma-separated."""
+    layer: dict[str, dict[str, object]] = {}
+    for section, settings in _SECTIONS.items():
+        for setting in fields(settings):
+            value = environ.get(f"FOVEAL_{section}_{setting.name}".upper())
+            if value is not None:
+                is_list = str(setting.type).startswith("tuple")
+                layer.setdefault(section, {})[setting.name] = value.split(",") if is_list else value
+    return layer, "the environment"
+
+
+def _check_known(section: str, values: object, origin: str) -> None:
+    if section not in _SECTIONS or not isinstance(values, Mapping):
+        raise ConfigError(f"{origin}: there is no table [{section}]; the tables are {', '.join(_SECTIONS)}")
+    known = [setting.name for setting in fields(_SECTIONS[section])]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{origin}: [{section}] has no key {key!r}; its keys are {', '.join(known)}")

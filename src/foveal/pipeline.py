@@ -1,0 +1,167 @@
+"""One whole request: images are loaded, the prompt is rendered, the engine continues it, text comes out.
+
+The HTTP routes, the command line and the tests call the same `Pipeline.answer`. It knows nothing of JSON, sockets,
+pixels or tensors. Leaving its context, however that happens, stops the engine's work and frees the images.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from foveal.conversation.detokenize import Detokenizer
+from foveal.conversation.render import Renderer
+from foveal.engine.client import EngineClient
+from foveal.errors import PromptTooLong
+from foveal.types import (
+    ChatRequest,
+    CompletionRequest,
+    Delta,
+    GenerationOptions,
+    Image,
+    ImageRef,
+    Prompt,
+    SamplingParams,
+    Token,
+    Usage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What clients may know of the served model."""
+
+    id: str
+    created: int  # Unix time, s
+    context_length: int
+    vocab_size: int
+    supports_image_input: bool
+    default_sampling: SamplingParams  # the checkpoint's generation_config.json
+    aliases: tuple[str, ...] = ()
+    owned_by: str = "foveal"
+
+
+class Images(Protocol):
+    """Where images come from: `images.loader.ImageLoader`, or a fake."""
+
+    def load(self, refs: Sequence[ImageRef]) -> AbstractAsyncContextManager[tuple[Image, ...]]: ...
+
+
+class Pipeline:
+    """The stages of a request, put together once for a served model."""
+
+    def __init__(self, card: ModelCard, images: Images, renderer: Renderer, engine: EngineClient) -> None:
+        self.card = card
+        self.images = images
+        self.renderer = renderer
+        self.engine = engine
+
+    @asynccontextmanager
+    async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Answer]:
+        """Accept the request and yield its running answer.
+
+        Raises RequestError before anything is generated; GenerationFailed may also come out of `Answer.deltas`.
+        """
+        started_s = time.monotonic()
+        async with AsyncExitStack() as running:
+            images = await running.enter_async_context(self.images.load(request.image_refs))
+            prompt = await asyncio.to_thread(self.renderer.render, request, images)
+            sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
+            choices = []
+            for index in range(request.options.num_choices):
+                generation = await running.enter_async_context(AsyncExitStack())
+                params = replace(sampling, seed=sampling.seed + index)
+                tokens = await generation.enter_async_context(self.engine.submit(prompt, params))
+                text = Detokenizer(self.renderer.tokenizer, request.options.stop)
+                choices.append(Choice(index, tokens, text, generation))
+            yield Answer(prompt, choices, started_s)
+
+
+class Answer:
+    """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
+
+    def __init__(self, prompt: Prompt, choices: Sequence[Choice], started_s: float) -> None:
+        self._prompt = prompt
+        self._choices = choices
+        self._started_s = started_s
+        self.first_token_s: float | None = None  # from acceptance to the first delta
+
+    @property
+    def total_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=len(self._prompt.token_ids),
+            image_tokens=self._prompt.num_image_tokens,
+            cached_tokens=self._choices[0].num_cached_tokens,
+            completion_tokens=sum(choice.num_tokens for choice in self._choices),
+        )
+
+    async def deltas(self) -> AsyncIterator[Delta]:
+        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
+        async for delta in interleave([choice.deltas() for choice in self._choices]):
+            if self.first_token_s is None:
+                self.first_token_s = self.total_s
+            yield delta
+
+
+class Choice:
+    """One continuation of the prompt: tokens in, text out."""
+
+    def __init__(
+        self, index: int, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack
+    ) -> None:
+        self.num_tokens = 0
+        self.num_cached_tokens = 0
+        self._index = index
+        self._tokens = tokens
+        self._text = text
+        self._generation = generation  # closing it stops the engine's work on this choice
+
+    async def deltas(self) -> AsyncIterator[Delta]:
+        async for token in self._tokens:
+            self.num_tokens += 1
+            self.num_cached_tokens = token.num_cached_tokens
+            delta = self._text.push(token)
+            if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
+                await self._generation.aclose()
+            yield replace(delta, index=self._index)
+            if delta.finish_reason is not None:
+                return
+
+
+def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model_len: int) -> SamplingParams:
+    """The sampling parameters with max_tokens cut to what the context leaves.
+
+    Raises PromptTooLong where nothing is left, or where the client asked for an error instead of a cut.
+    """
+    room = max_model_len - num_prompt_tokens
+    wanted = options.sampling.max_tokens if options.max_tokens is None else options.max_tokens
+    if room < 1 or (options.when_too_long == "error" and options.max_tokens is not None and wanted > room):
+        raise PromptTooLong(num_prompt_tokens, max_model_len)
+    return replace(options.sampling, max_tokens=min(wanted, room))
+
+
+async def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
+    """The items of all streams, each as soon as it is there."""
+    waiting = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                stream = waiting.pop(future)
+                try:
+                    item = future.result()
+                except StopAsyncIteration:
+                    continue
+                yield item
+                waiting[asyncio.ensure_future(anext(stream))] = stream
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -1,0 +1,54 @@
+"""Settings: defaults, then the file, then the environment, then flags; mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from foveal.config import Config, load_config
+from foveal.errors import ConfigError
+
+
+def test_without_any_source_the_defaults_hold() -> None:
+    assert load_config(None, {}, {}) == Config()
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "foveal.toml"
+    file.write_text('[http]\nport = 1\nhost = "::1"\n[engine]\ndtype = "float32"\nnum_threads = 3\n')
+    environ = {"FOVEAL_HTTP_PORT": "2", "FOVEAL_ENGINE_NUM_THREADS": "4", "PATH": "/bin"}
+    config = load_config(file, environ, {"http": {"port": 3, "host": None}})
+    assert (config.http.port, config.http.host) == (3, "::1")
+    assert (config.engine.dtype, config.engine.num_threads) == ("float32", 4)
+
+
+def test_lists_in_the_environment_are_separated_by_commas() -> None:
+    config = load_config(None, {"FOVEAL_IMAGES_ALLOWED_PORTS": "80,8080", "FOVEAL_HTTP_API_KEYS": "a,b"}, {})
+    assert config.images.allowed_ports == (80, 8080)
+    assert config.http.api_keys == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[htp]\nport = 1", "no table [htp]"),
+        ("[http]\nprot = 1", "no key 'prot'"),
+        ("[http]\nport = 'many'", "wrong type"),
+        ("[http", "not valid TOML"),
+        ("http = 1", "no table [http]"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, part: str) -> None:
+    file = tmp_path / "foveal.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {}, {})
+    assert part in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
+        load_config(tmp_path / "nowhere.toml", {}, {})
+
+
+def test_keys_are_not_shown() -> None:
+    assert "secret" not in repr(load_config(None, {"FOVEAL_HTTP_API_KEYS": "secret"}, {}))
