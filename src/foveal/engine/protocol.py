@@ -1,1 +1,120 @@
-"""What the engine offers to those outside it, and the messages that cross the process border."""
+"""The messages between a server and its engine, and how they are framed on a socket.
+
+A frame is a length (4 bytes, little endian) and that many bytes of msgpack. Every message names its own type, and
+nothing but these types can come out of a frame. Both ends are trusted: they are one program.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from foveal.config import EngineConfig
+from foveal.engine.client import EngineInfo
+from foveal.types import Prompt, SamplingParams, Token
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Base of all: gives each its tag."""
+
+
+# --- to the engine ----------------------------------------------------------------------------------------------------
+
+
+class Start(Message):
+    """The first message to an engine process: what to load."""
+
+    folder: str
+    config: EngineConfig
+    arena_fd: int
+    arena_bytes: int
+    load_model: str  # the function that loads a model, as "module:name"
+
+
+class Submit(Message):
+    """Continue a prompt. Ids ascend in the order of arrival, also over restarts of the engine."""
+
+    request_id: int
+    prompt: Prompt
+    sampling: SamplingParams
+    output_token_ids: tuple[int, ...] = ()  # of a request that is resumed: the tokens it has already given
+    num_cached_tokens: int | None = None  # of a request that is resumed: what its first token said
+
+
+class Abort(Message):
+    request_id: int
+
+
+class Close(Message):
+    """Stop. Only an engine in a thread needs to be told: a process sees the end of its socket."""
+
+
+# --- from the engine --------------------------------------------------------------------------------------------------
+
+
+class Progress(Message):
+    """Loading: the share done, 0 to 1, and what is being done."""
+
+    fraction: float
+    text: str
+
+
+class Ready(Message):
+    info: EngineInfo
+
+
+class LoadFailed(Message):
+    """The model cannot be served; `setting` tells a setting that cannot work from a checkpoint that cannot."""
+
+    message: str
+    setting: bool
+
+
+class StepStarted(Message):
+    """A step begins with these requests: who was running, should it never end."""
+
+    request_ids: tuple[int, ...]
+
+
+class StepDone(Message):
+    """What a step produced. Every accepted request ends in exactly one of: a token with a finish_reason (finished),
+    an entry in `failed`, an entry in `aborted`."""
+
+    tokens: tuple[tuple[int, Token], ...] = ()
+    failed: tuple[tuple[int, str], ...] = ()  # (request id, why, for the client)
+    aborted: tuple[int, ...] = ()
+
+
+ToEngine = Start | Submit | Abort | Close
+FromEngine = Progress | Ready | LoadFailed | StepStarted | StepDone
+
+decode_to_engine: Callable[[bytes], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
+decode_from_engine: Callable[[bytes], FromEngine] = msgspec.msgpack.Decoder(FromEngine).decode
+
+_encode = msgspec.msgpack.Encoder().encode
+_LENGTH = struct.Struct("<I")
+
+
+def frame(message: Message) -> bytes:
+    """The message as it goes over the socket."""
+    payload = _encode(message)
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class Frames:
+    """Cuts a byte stream into frames, whatever pieces it comes in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """Add what was received; yield the payloads that are complete now."""
+        self._buffer += received
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                return
+            yield bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
