@@ -48,7 +48,7 @@ def tiny_phi3_v(folder: Path, seed: int = 0, *, crop_size: int = 28, num_crops: 
 
 
 def byte_tokenizer(special_tokens: tuple[str, ...]) -> Tokenizer:
-    """A token a byte, `<s>` before every text. Ids: `<unk>` 0, `<s>` 1, `</s>` 2, the bytes 3 to 258, the special ones."""
+    """A token a byte, `<s>` before every text. Ids: `<unk>`, `<s>`, `</s>`, the 256 bytes, the special ones."""
     symbols = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(models.BPE({symbol: i for i, symbol in enumerate(symbols)}, [], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,14 +1,26 @@
 """Attention over the paged KV cache: one entry, a table of backends.
 
 Knows nothing of models, sequences' contents or scheduling: it gets rows of queries, block tables and lengths.
+
+Letters: T rows in the step, S sequences, H query heads, K key-value heads, G = H / K query heads to a key-value head,
+D head_dim, L cached tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right
+
+MAX_RUNS = 8  # a prefix in more runs of neighbouring blocks than this is gathered into one
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
+"""One layer's attention: (query_THD, key_TKD, value_TKD, kv_layer, scale) -> [T, H, D]. Writes the step's keys and
+values into kv_layer [2, num_blocks, block_size, K, D]; a row sees the rows of its sequence up to and with itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +35,144 @@ class AttentionBatch:
     block_tables: Sequence[Sequence[int]]  # S lists of block numbers
     slot_mapping_T: torch.Tensor  # int64: block number * block_size + offset in the block, where each row's KV goes
     block_size: int
+
+
+def plan_attention(batch: AttentionBatch, device: torch.device) -> Attend:
+    """Do a step's share of the work once; the answer does a layer's share, for every layer of the step."""
+    return BACKENDS.get(device.type, gathering)(batch, device)
+
+
+# --- CPU: keys and values are read where they lie ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CachedTokens:
+    """A stretch of one sequence in the cache. Blocks given by a slice are read in place, by numbers are gathered."""
+
+    blocks: slice | Tensor
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SequencePlan:
+    """One sequence of a step: its rows, and what they see in the cache. Several rows see one another besides."""
+
+    rows: slice
+    num_rows: int
+    cached: tuple[CachedTokens, ...]
+
+
+def in_place(batch: AttentionBatch, device: torch.device) -> Attend:
+    """The CPU backend. No mask is ever built: a sequence's attention is cut into parts that are each full or causal.
+
+    The parts are the runs of neighbouring blocks (usually one, or two where a prefix is shared) and, in a prefill, the
+    step's own rows; each gives an output and a log-sum-exp, and these are merged. A decoding row reads itself from the
+    cache like the rest.
+    """
+    plans = [_plan_sequence(batch, i) for i in range(len(batch.seq_lens))]
+
+    def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
+        write_kv(kv_layer, key_TKD, value_TKD, batch.slot_mapping_T)
+        output_THD = torch.empty_like(query_THD)
+        for plan in plans:
+            query = query_THD[plan.rows]
+            parts = [_attend_part(query, *_read(kv_layer, cached), scale) for cached in plan.cached]
+            if plan.num_rows > 1:
+                parts.append(_attend_part(query, key_TKD[plan.rows], value_TKD[plan.rows], scale, is_causal=True))
+            output_THD[plan.rows] = _merge(parts)
+        return output_THD
+
+    return attend
+
+
+def _plan_sequence(batch: AttentionBatch, i: int) -> SequencePlan:
+    begin, end = batch.query_start_loc[i], batch.query_start_loc[i + 1]
+    num_cached = batch.seq_lens[i] - (end - begin if end - begin > 1 else 0)
+    num_blocks = -(-num_cached // batch.block_size)
+    cached = cached_runs(batch.block_tables[i][:num_blocks], num_cached, batch.block_size)
+    return SequencePlan(slice(begin, end), end - begin, cached)
+
+
+def cached_runs(block_table: Sequence[int], num_tokens: int, block_size: int) -> tuple[CachedTokens, ...]:
+    """Cut a block table that holds `num_tokens` into runs of neighbours; into one gathered piece past MAX_RUNS."""
+    starts = [i for i, block in enumerate(block_table) if i == 0 or block != block_table[i - 1] + 1]
+    if len(starts) > MAX_RUNS:
+        return (CachedTokens(torch.tensor(block_table), num_tokens),)
+    ends = [*starts[1:], len(block_table)]
+    return tuple(
+        CachedTokens(
+            slice(block_table[start], block_table[start] + end - start),
+            min(num_tokens, end * block_size) - start * block_size,
+        )
+        for start, end in zip(starts, ends, strict=False)
+    )
+
+
+def _read(kv_layer: Tensor, cached: CachedTokens) -> tuple[Tensor, Tensor]:
+    """Keys and values [L, K, D]: views for a run, copies for a gathered piece."""
+    key, value = kv_layer[:, cached.blocks].flatten(1, 2)[:, : cached.num_tokens].unbind()
+    return key, value
+
+
+def _attend_part(
+    query_THD: Tensor, key_LKD: Tensor, value_LKD: Tensor, scale: float, is_causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Output [T, H, D] and log-sum-exp [T, H] of some rows over some keys, none of which is copied for its G heads."""
+    num_rows, num_heads, head_dim = query_THD.shape
+    num_kv_heads = key_LKD.shape[1]
+    query = query_THD.view(num_rows, num_kv_heads, -1, head_dim).permute(1, 2, 0, 3)  # [K, G, T, D]
+    key, value = (x.transpose(0, 1).unsqueeze(1) for x in (key_LKD, value_LKD))  # [K, 1, L, D]
+    if num_rows == 1:  # the G heads are rows that share their keys
+        query = query.transpose(1, 2)
+        if num_kv_heads == num_heads:  # torch's bfloat16 kernel reads a single row's keys three times slower than this
+            query, key, value = query.float(), key.float(), value.float()
+    else:
+        key, value = (x.expand(-1, query.shape[1], -1, -1) for x in (key, value))
+    output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, is_causal=is_causal, scale=scale
+    )
+    if num_rows == 1:
+        return output.reshape(1, num_heads, head_dim), logsumexp.reshape(1, num_heads)
+    return output.permute(2, 0, 1, 3).flatten(1, 2), logsumexp.permute(2, 0, 1).flatten(1, 2)
+
+
+def _merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The attention over all parts' keys together: each part's output by its share of the softmax's sum."""
+    if len(parts) == 1:
+        return parts[0][0]
+    outputs, logsumexps = zip(*parts, strict=True)
+    shares = torch.stack(logsumexps).softmax(dim=0)
+    return (torch.stack(outputs) * shares.unsqueeze(-1)).sum(dim=0)
+
+
+# --- any device: keys and values are gathered -------------------------------------------------------------------------
+
+
+def gathering(batch: AttentionBatch, device: torch.device) -> Attend:
+    """The backend of every other device, in public operations only: slower, and the oracle of the rest."""
+    slots = batch.slot_mapping_T.to(device)
+    tables = [torch.tensor(table, device=device) for table in batch.block_tables]
+    rows = [slice(*pair) for pair in zip(batch.query_start_loc, batch.query_start_loc[1:], strict=False)]
+
+    def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
+        write_kv(kv_layer, key_TKD, value_TKD, slots)
+        outputs = []
+        for row, table, seq_len in zip(rows, tables, batch.seq_lens, strict=True):
+            query = query_THD[row].transpose(0, 1).unsqueeze(0)  # [1, H, T, D]
+            key, value = kv_layer[:, table].flatten(1, 2)[:, :seq_len].transpose(1, 2).unsqueeze(1)  # [1, K, L, D] each
+            mask = causal_lower_right(query.shape[2], seq_len)
+            output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=True)
+            outputs.append(output.squeeze(0).transpose(0, 1))
+        return torch.cat(outputs)
+
+    return attend
+
+
+def write_kv(kv_layer: Tensor, key_TKD: Tensor, value_TKD: Tensor, slot_mapping_T: Tensor) -> None:
+    """Put each row's key and value into its slot of kv_layer [2, num_blocks, block_size, K, D]."""
+    keys, values = kv_layer.flatten(1, 2)
+    keys.index_copy_(0, slot_mapping_T, key_TKD)
+    values.index_copy_(0, slot_mapping_T, value_TKD)
+
+
+BACKENDS: dict[str, Callable[[AttentionBatch, torch.device], Attend]] = {"cpu": in_place}

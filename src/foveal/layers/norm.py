@@ -1,0 +1,46 @@
+"""The two normalisations of transformers, over the last axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RMSNorm:
+    """x / sqrt(mean(x^2) + eps) * weight (Zhang and Sennrich, 2019); the mean is taken in float32."""
+
+    weight: Tensor  # [width]
+    eps: float
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str, eps: float) -> RMSNorm:
+        return cls(tensors[f"{name}.weight"], eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., width] -> [..., width]"""
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerNorm:
+    """(x - mean) / sqrt(variance + eps) * weight + bias (Ba, Kiros and Hinton, 2016)."""
+
+    weight: Tensor  # [width]
+    bias: Tensor  # [width]
+    eps: float
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str, eps: float) -> LayerNorm:
+        return cls(tensors[f"{name}.weight"], tensors[f"{name}.bias"], eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., width] -> [..., width]"""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)

@@ -1,0 +1,125 @@
+"""A checkpoint's JSON files, read once: what the server, the image workers and the engine all need to know of a model.
+
+Imports no torch, reads no weights and knows no family.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Settings(dict[str, Any]):
+    """A JSON object of a checkpoint. Asking for a key that is not there is the checkpoint's error, and says so."""
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(
+            f"the checkpoint's configuration has no {key!r}; its files are incomplete or of another kind"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder with a model in it. `read` it; the JSON objects keep the names and nesting of the files."""
+
+    folder: Path
+    config: Settings  # config.json
+    generation_config: Settings  # generation_config.json, empty where there is none
+    preprocessor_config: Settings  # preprocessor_config.json, empty where there is none
+
+    @classmethod
+    def read(cls, folder: Path) -> Checkpoint:
+        """Raises CheckpointError where the folder or its config.json is missing, broken or of quantised weights."""
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} has no config.json; a model is a folder as the hub has it")
+        checkpoint = cls(
+            folder,
+            read_json(folder / "config.json"),
+            read_json(folder / "generation_config.json"),
+            read_json(folder / "preprocessor_config.json"),
+        )
+        _refuse_quantised(checkpoint)
+        return checkpoint
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config["model_type"])
+
+    @property
+    def decoder_config(self) -> Settings:
+        """The part of config.json that is about the decoder; older families keep it at the top."""
+        return Settings(self.config.get("text_config", self.config))
+
+    @property
+    def context_length(self) -> int:
+        """Tokens, prompt and answer together."""
+        return int(self.decoder_config["max_position_embeddings"])
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.decoder_config["vocab_size"])
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer: those of generation_config.json, then config.json's own."""
+        found: dict[int, None] = {}
+        for settings in (self.generation_config, self.decoder_config, self.config):
+            ids = settings.get("eos_token_id")
+            found |= dict.fromkeys(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        return tuple(found)
+
+    @property
+    def dtype(self) -> str:
+        """How the weights are stored, as config.json says: float32, float16 or bfloat16."""
+        for settings in (self.config, self.decoder_config):
+            for key in ("dtype", "torch_dtype"):  # the newer name and the older
+                if settings.get(key):
+                    return str(settings[key])
+        return "float32"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the settings and with the weight files' names, sizes and times; their contents are not read."""
+        digest = hashlib.sha256(json.dumps([self.config, self.preprocessor_config], sort_keys=True).encode())
+        for file in sorted(self.folder.glob("*.safetensors")):
+            status = file.stat()
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def added_token_id(self, text: str) -> int | None:
+        """The id of a special token by its text, or None where the tokenizer has no such token or is missing."""
+        for token in read_json(self.folder / "tokenizer.json").get("added_tokens", ()):
+            if token["content"] == text:
+                return int(token["id"])
+        return None
+
+
+def read_json(path: Path) -> Settings:
+    """A JSON object from a file; empty where there is no file. Raises CheckpointError for anything but an object."""
+    if not path.is_file():
+        return Settings()
+    try:
+        content = json.loads(path.read_bytes(), object_hook=Settings)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: download it again") from error
+    if not isinstance(content, Settings):
+        raise CheckpointError(f"{path} holds no JSON object: download it again")
+    return content
+
+
+def _refuse_quantised(checkpoint: Checkpoint) -> None:
+    for settings in (checkpoint.config, checkpoint.decoder_config):
+        quantization = settings.get("quantization_config")
+        if quantization:
+            method = quantization.get("quant_method", "an unnamed method")
+            raise CheckpointError(
+                f"{checkpoint.folder} holds weights quantised by {method}, which cannot be loaded; "
+                "serve the checkpoint that it was made from"
+            )

@@ -1,0 +1,51 @@
+"""Which families there are: model_type -> folder. Imports a family only when a checkpoint asks for it.
+
+Importing this module imports no torch, so that the server and the image workers can load processors with it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from foveal.errors import CheckpointError
+from foveal.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+    from foveal.models.family import Model, Processor
+    from foveal.models.weights import OnProgress
+
+FAMILIES = {"phi3_v": "phi3_v"}  # model_type in config.json -> folder beside this file
+
+
+def load_processor(folder: Path | str) -> Processor:
+    """The processor of the checkpoint in `folder`. Raises CheckpointError."""
+    checkpoint = Checkpoint.read(Path(folder))
+    module = import_module(f"foveal.models.{family_of(checkpoint)}.processor")
+    return cast("Processor", module.load(checkpoint))
+
+
+def load_model(
+    folder: Path | str, device: torch.device, dtype: torch.dtype, on_progress: OnProgress = lambda share: None
+) -> Model:
+    """The model of the checkpoint in `folder`, its weights on `device` in `dtype`. Raises CheckpointError."""
+    from foveal.models.weights import CheckpointTensors
+
+    checkpoint = Checkpoint.read(Path(folder))
+    module = import_module(f"foveal.models.{family_of(checkpoint)}.model")
+    tensors = CheckpointTensors(checkpoint.folder, device, dtype, on_progress)
+    model = cast("Model", module.load(checkpoint, tensors))
+    tensors.note_unread()
+    on_progress(1.0)
+    return model
+
+
+def family_of(checkpoint: Checkpoint) -> str:
+    """The folder of the checkpoint's family. Raises CheckpointError with the list of those that are there."""
+    if checkpoint.model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise CheckpointError(f"{checkpoint.folder} has model_type {checkpoint.model_type!r}; supported: {known}")
+    return FAMILIES[checkpoint.model_type]

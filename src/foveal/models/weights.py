@@ -1,0 +1,92 @@
+"""The tensors of a checkpoint: safetensors files, one or many shards, memory-mapped.
+
+A tensor is read when it is asked for; one that already has the wanted dtype and device stays in the mapped file and is
+never copied. Knows nothing of what the tensors mean. Pickled weights are never opened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from foveal.errors import CheckpointError
+from foveal.models.checkpoint import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[float], None]
+"""Called as a checkpoint is read, with the share of its tensors that is there: 0 to 1."""
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+class CheckpointTensors(Mapping[str, "Tensor"]):
+    """Name -> tensor on `device`, in `dtype` if it is a floating-point one."""
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, on_progress: OnProgress) -> None:
+        """Map every file. Raises CheckpointError where one is missing or broken."""
+        self.folder = folder
+        self.device = device
+        self.dtype = dtype
+        self.on_progress = on_progress
+        self._files = {name: file for file in map(_open, weight_files(folder)) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        self._unread = set(self._files)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Raises CheckpointError, not KeyError: a missing tensor is the checkpoint's fault."""
+        if name not in self._files:
+            raise CheckpointError(f"{self.folder} has no tensor {name!r}; its files are incomplete or of another kind")
+        tensor: Tensor = self._files[name].get_tensor(name)
+        self._unread.discard(name)
+        self.on_progress(1 - len(self._unread) / len(self._files))
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def note_unread(self) -> None:
+        """Log what nobody asked for: it may be a part that the family leaves out, or one that it forgot."""
+        if self._unread:
+            log.info("%s: %d tensors are not used, such as %s", self.folder, len(self._unread), min(self._unread))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: those that its index names, or the only one.
+
+    Raises CheckpointError that names the files which are not there.
+    """
+    if not (folder / INDEX_FILE).is_file():
+        names = [SINGLE_FILE]
+    else:
+        names = sorted(set(read_json(folder / INDEX_FILE)["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing:
+        return [folder / name for name in names]
+    if any(folder.glob("*.bin")):
+        raise CheckpointError(
+            f"{folder} holds pickled weights (*.bin), which are never loaded; convert them to safetensors"
+        )
+    raise CheckpointError(f"{folder} lacks weight files: {', '.join(missing)}; download them again")
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged or cut off; download it again") from error
