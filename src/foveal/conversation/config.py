@@ -1,0 +1,104 @@
+"""Conversation configs: how one style of conversation is written, as data (configs/*.toml, one a model family).
+
+A config has two halves. The style (template, marks, stop strings) can be chosen by the operator; the rules are what
+the family's checkpoints expect of any prompt, a completion included, whatever its style. Knows nothing of tokenizers
+or of how a template is run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from foveal.errors import ConfigError
+from foveal.types import Role
+
+_CONFIGS = files(__package__) / "configs"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRules:
+    """What the checkpoints of one family expect of every prompt."""
+
+    bos_token: str = ""  # stands before the prompt; templates do not print it
+    split_at_images: bool = False  # the text after an image is a text of its own, with its own bos_token
+    before_image: str = ""  # text around each image, which is tokenised together with its neighbours
+    after_image: str = ""
+    image_tokens: tuple[str, ...] = ()  # tokens that only an image may bring, never a prompt's text or ids
+    stop_tokens: tuple[str, ...] = ()  # end an answer, besides the checkpoint's own eos tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationConfig:
+    """How a conversation is written for a model. Keys of the TOML file are the fields below, [rules] the rules."""
+
+    name: str
+    template: str  # Jinja; what it sees is said in template.py
+    model_types: tuple[str, ...] = ()  # checkpoints that were trained on it; none: a style for any model
+    image_mark: str = "<image>"  # what the template prints for an image; {n} is the image's number, from 1
+    image_roles: tuple[Role, ...] = ("user",)  # whose messages have a place for images
+    trim: bool = False  # white space around each text is dropped
+    stop: tuple[str, ...] = ()  # strings that end an answer
+    rules: PromptRules = PromptRules()
+
+
+def load_conversation(model_type: str, name: str | None = None) -> ConversationConfig:
+    """The config called `name` (or in the file `name`, if it ends in .toml), or by default the family's own.
+
+    A style that does not list `model_type` takes the rules of the config that does. Raises ConfigError.
+    """
+    own = next((config for config in map(_packaged, names()) if model_type in config.model_types), None)
+    if name is None:
+        if own is None:
+            raise ConfigError(f"No conversation config is for model type {model_type}: choose one of {_listed()}.")
+        return own
+    chosen = _chosen(name)
+    return chosen if own is None or model_type in chosen.model_types else replace(chosen, rules=own.rules)
+
+
+def names() -> list[str]:
+    """The configs inside the package, in alphabetical order."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _CONFIGS.iterdir() if entry.name.endswith(".toml"))
+
+
+def parse(name: str, text: str) -> ConversationConfig:
+    """A config from the text of its TOML file. Raises ConfigError that says what is wrong with it."""
+    try:
+        table = tomllib.loads(text)
+        _refuse_unknown(table, ConversationConfig)
+        _refuse_unknown(table.get("rules", {}), PromptRules)
+        return msgspec.convert({**table, "name": name}, ConversationConfig)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"Conversation config {name}: {error}") from error
+
+
+def _refuse_unknown(table: object, record: type[Any]) -> None:
+    if not isinstance(table, dict):
+        raise msgspec.ValidationError(f"expected a table, got {type(table).__name__}")
+    known = {field.name for field in fields(record)}
+    if unknown := sorted(set(table) - known):
+        raise msgspec.ValidationError(f"unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _chosen(name: str) -> ConversationConfig:
+    if name.endswith(".toml"):
+        try:
+            return parse(name, Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"Conversation config {name} cannot be read: {error.strerror}.") from error
+    if name not in names():
+        raise ConfigError(f"There is no conversation config {name}: choose one of {_listed()}, or a .toml file.")
+    return _packaged(name)
+
+
+def _packaged(name: str) -> ConversationConfig:
+    return parse(name, (_CONFIGS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _listed() -> str:
+    return ", ".join(names())

@@ -1,0 +1,124 @@
+"""Generated tokens -> text, piece by piece, each piece final when it is given out.
+
+Held back are bytes that are no whole character yet, and text that may turn out to be a stop string. The pieces
+together equal `Tokenizer.decode` of all tokens, cut before the first stop string. The work for a token does not grow
+with the length of the answer. Knows nothing of how tokens are chosen or sent.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foveal.conversation.tokenizer import Tokenizer
+from foveal.types import Delta, FinishReason, Token, TokenLogprob
+
+
+class Detokenizer:
+    """The text of one choice. Push its tokens in order, until a Delta has a finish_reason."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, stop: Sequence[str] = (), *, index: int = 0, continues: bool = False
+    ) -> None:
+        """`continues`: the text goes on from the prompt's (a completion), so a first space belongs to it."""
+        self._tokenizer = tokenizer
+        self._matches = [_StopMatch(text) for text in stop if text]
+        self._index = index
+        self._drop_space = tokenizer.drops_first_space and not continues
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""  # decoded and not yet given out
+        self._num_given = 0  # characters given out
+        self._logprobs: deque[_HeldLogprob] = deque()
+
+    def push(self, token: Token) -> Delta:
+        """What has become final with this token.
+
+        The token that made the engine stop is not shown. A stop string ends the choice with finish_reason "stop":
+        the caller then stops pushing.
+        """
+        ended_by_token = token.finish_reason == "stop"
+        shown = not ended_by_token and not self._tokenizer.is_special(token.token_id)
+        start = self._num_given + len(self._held)
+        text = self._decode(self._tokenizer.token_bytes(token.token_id) if shown else b"", token.finish_reason)
+        if shown and token.logprob is not None:
+            self._logprobs.append(_HeldLogprob(start, start + len(text), self._logprob(token, token.logprob)))
+        self._held += text
+        if (num_shown := self._find_stop(text)) is not None:
+            self._held = self._held[:num_shown]
+            return self._give(num_shown, "stop")
+        num_held = 0 if token.finish_reason else max((match.length for match in self._matches), default=0)
+        return self._give(len(self._held) - num_held, token.finish_reason)
+
+    def _decode(self, data: bytes, finish_reason: FinishReason | None) -> str:
+        if self._drop_space and data:
+            data = data.removeprefix(b" ")
+            self._drop_space = False
+        return self._utf8.decode(data, final=finish_reason is not None)
+
+    def _find_stop(self, text: str) -> int | None:
+        """How much of the held text stands before the stop string that `text` completes, if it completes one."""
+        before = len(self._held) - len(text)
+        for place, character in enumerate(text, before + 1):
+            found = [match.text for match in self._matches if match.advance(character)]
+            if found:
+                return place - max(map(len, found))
+        return None
+
+    def _give(self, num_chars: int, finish_reason: FinishReason | None) -> Delta:
+        text, self._held = self._held[:num_chars], self._held[num_chars:]
+        self._num_given += num_chars
+        logprobs = []
+        while self._logprobs and self._is_out(self._logprobs[0], finish_reason):
+            logprobs.append(self._logprobs.popleft().logprob)
+        return Delta(self._index, text, tuple(logprobs), finish_reason)
+
+    def _is_out(self, held: _HeldLogprob, finish_reason: FinishReason | None) -> bool:
+        """A token is given out with the last of its characters; at the end, if any of it is in the text."""
+        return held.end <= self._num_given or (finish_reason is not None and held.start < self._num_given)
+
+    def _logprob(self, token: Token, logprob: float) -> TokenLogprob:
+        top = tuple(self._spelled(other.token_id, other.logprob) for other in token.top_logprobs)
+        return self._spelled(token.token_id, logprob, top)
+
+    def _spelled(self, token_id: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        data = self._tokenizer.token_bytes(token_id)
+        return TokenLogprob(token_id, data.decode("utf-8", "replace"), data, logprob, top)
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldLogprob:
+    start: int  # characters of the answer before the token, and with it
+    end: int
+    logprob: TokenLogprob
+
+
+class _StopMatch:
+    """How much of one stop string the text so far ends with (Knuth, Morris and Pratt): constant work a character."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.length = 0
+        self._shorter = _borders(text)
+
+    def advance(self, character: str) -> bool:
+        """Takes the next character; True if it completes the stop string."""
+        while self.length and self.text[self.length] != character:
+            self.length = self._shorter[self.length - 1]
+        if self.text[self.length] == character:
+            self.length += 1
+        return self.length == len(self.text)
+
+
+def _borders(text: str) -> list[int]:
+    """For each prefix of the text, the length of its longest proper prefix that it also ends with."""
+    borders = [0] * len(text)
+    length = 0
+    for place in range(1, len(text)):
+        while length and text[length] != text[place]:
+            length = borders[length - 1]
+        if text[length] == text[place]:
+            length += 1
+        borders[place] = length
+    return borders

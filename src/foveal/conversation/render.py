@@ -1,0 +1,169 @@
+"""A request and its images -> Prompt: token ids, and where in them the image features stand.
+
+Decides what is a special token (a template's, and in a completion the client's own, but never an image token), where
+the BOS stands, and which requests have no prompt. Knows nothing of pixels, sampling or the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from foveal.conversation.config import ConversationConfig
+from foveal.conversation.template import Template
+from foveal.conversation.tokenizer import Run, Tokenizer
+from foveal.errors import CheckpointError, InvalidRequest
+from foveal.models.family import Processor
+from foveal.types import ChatRequest, CompletionRequest, Image, ImageSpan, Prompt, PromptImage
+
+IMAGE_MARK = "<image>"  # where an image belongs in a completion's prompt, for every model
+
+
+class Renderer:
+    """Makes prompts for one model. Immutable after construction; may be used from several threads at once."""
+
+    def __init__(self, config: ConversationConfig, tokenizer: Tokenizer, processor: Processor | None) -> None:
+        """`processor`: None for a model that takes no images.
+
+        Raises ConfigError for a broken template, CheckpointError if the tokenizer lacks the BOS of the config.
+        """
+        self._config = config
+        self._tokenizer = tokenizer
+        self._processor = processor
+        self._template = Template(config)
+        self._bos = _bos(config, tokenizer)
+        rules = config.rules
+        self._image_ids = _ids(rules.image_tokens, tokenizer)
+        self._image_token = re.compile("|".join(map(re.escape, rules.image_tokens)) or "(?!)")
+        self.stop_token_ids = _ids(rules.stop_tokens, tokenizer)
+
+    def check(self, request: ChatRequest | CompletionRequest) -> None:
+        """Refuses, before any image is loaded, what `render` would refuse. Raises InvalidRequest.
+
+        (What only the template knows, such as an order of roles without a form, shows itself in `render`.)
+        """
+        if self._processor is None and request.image_refs:
+            raise InvalidRequest("This model takes no images.", param="images")
+        if isinstance(request, ChatRequest):
+            self._check_messages(request)
+        elif isinstance(request.prompt, str):
+            self._check_prompt(request.prompt, len(request.image_refs))
+        else:
+            self._check_token_ids(request.prompt, len(request.image_refs))
+
+    def render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image] = ()) -> Prompt:
+        """The prompt. `images` are the request's, in the order of `image_refs`.
+
+        Takes about half a second for a million characters, mostly without the interpreter lock: a long request
+        belongs in a thread. Raises InvalidRequest.
+        """
+        self.check(request)
+        assert len(images) == len(request.image_refs)
+        if isinstance(request, ChatRequest):
+            return self._join(self._template.render(request.messages), images)
+        if isinstance(request.prompt, str):
+            return self._join(self._completion(request.prompt), images)
+        return Prompt(request.prompt)
+
+    def stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
+        """What ends the answer: the request's own, and in a chat those of the conversation's style."""
+        style = self._config.stop if isinstance(request, ChatRequest) else ()
+        return (*request.options.stop, *style)
+
+    def _check_messages(self, request: ChatRequest) -> None:
+        if not request.messages:
+            raise InvalidRequest("messages must hold at least one message.", param="messages")
+        roles = self._config.image_roles
+        for message in request.messages:
+            if message.role not in roles and not all(isinstance(part, str) for part in message.content):
+                raise InvalidRequest(
+                    f"An image stands in a message of the {message.role}, where this model's conversation format has "
+                    f"no place for one. Put it in a message of the {' or the '.join(roles)}.",
+                    param="messages",
+                )
+            _require_unicode((part for part in message.content if isinstance(part, str)), "messages")
+
+    def _check_prompt(self, prompt: str, num_images: int) -> None:
+        _require_unicode([prompt], "prompt")
+        num_marks = len(self._at_marks(prompt)) - 1
+        if num_marks != num_images:
+            raise InvalidRequest(
+                f"The number of {IMAGE_MARK} marks in the prompt ({num_marks}) and the number of images ({num_images}) "
+                "differ: give one image for each mark, in order.",
+                param="images",
+            )
+        if not prompt and not self._bos:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+
+    def _check_token_ids(self, token_ids: Sequence[int], num_images: int) -> None:
+        if num_images:
+            raise InvalidRequest(
+                f"A prompt of token ids has no place for images: give it as text with {IMAGE_MARK} where each belongs.",
+                param="images",
+            )
+        if not token_ids:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+        size = self._tokenizer.vocab_size
+        for token_id in token_ids:
+            if not 0 <= token_id < size:
+                raise InvalidRequest(f"Token id {token_id} is outside the vocabulary, 0 to {size - 1}.", "prompt")
+            if token_id in self._image_ids:
+                raise InvalidRequest(f"Token id {token_id} stands for an image and cannot be given by id.", "prompt")
+
+    def _at_marks(self, prompt: str) -> list[str]:
+        return [prompt] if self._processor is None else prompt.split(IMAGE_MARK)
+
+    def _completion(self, prompt: str) -> list[list[Run]]:
+        """The text around the marks. All of it is the client's markup, but for the tokens that only images bring."""
+        return [self._except_image_tokens(text) for text in self._at_marks(prompt)]
+
+    def _except_image_tokens(self, text: str) -> list[Run]:
+        runs, start = [], 0
+        for found in self._image_token.finditer(text):
+            runs += [Run(text[start : found.start()], is_markup=True), Run(found[0], is_markup=False)]
+            start = found.end()
+        return [*runs, Run(text[start:], is_markup=True)]
+
+    def _join(self, segments: list[list[Run]], images: Sequence[Image]) -> Prompt:
+        token_ids = self._encode(segments, 0)
+        placed = []
+        for number, image in enumerate(images, 1):
+            assert self._processor is not None
+            placeholder = self._processor.placeholder(image.layout)
+            spans = tuple(ImageSpan(len(token_ids) + span.offset, span.length) for span in placeholder.spans)
+            placed.append(PromptImage(image, spans))
+            token_ids += placeholder.token_ids
+            token_ids += self._encode(segments, number)
+        return Prompt(tuple(token_ids), tuple(placed))
+
+    def _encode(self, segments: list[list[Run]], number: int) -> list[int]:
+        """Token ids of the text after image `number`, 0 for the text before the first."""
+        rules, runs = self._config.rules, segments[number]
+        if number > 0:
+            runs = [Run(rules.after_image, is_markup=True), *runs]
+        if number < len(segments) - 1:
+            runs = [*runs, Run(rules.before_image, is_markup=True)]
+        at_start = number == 0 or rules.split_at_images
+        return [*(self._bos if at_start else ()), *self._tokenizer.encode(runs, at_start=at_start)]
+
+
+def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
+    name = config.rules.bos_token
+    found = _ids((name,), tokenizer)
+    if name and not found:
+        raise CheckpointError(f"tokenizer.json has no token {name}, which the conversation config {config.name} needs.")
+    return found
+
+
+def _ids(names: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids of those of the tokens that this tokenizer has."""
+    return tuple(token_id for name in names if (token_id := tokenizer.token_id(name)) is not None)
+
+
+def _require_unicode(texts: Iterable[str], param: str) -> None:
+    """JSON can write half of a surrogate pair, which is no character and has no tokens."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("The text holds half of a surrogate pair: send valid Unicode.", param) from error
