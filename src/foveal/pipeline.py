@@ -15,6 +15,7 @@ from typing import Protocol
 
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
+from foveal.conversation.tokenizer import Tokenizer
 from foveal.engine.client import EngineClient
 from foveal.errors import PromptTooLong
 from foveal.types import (
@@ -54,10 +55,13 @@ class Images(Protocol):
 class Pipeline:
     """The stages of a request, put together once for a served model."""
 
-    def __init__(self, card: ModelCard, images: Images, renderer: Renderer, engine: EngineClient) -> None:
+    def __init__(
+        self, card: ModelCard, images: Images, renderer: Renderer, tokenizer: Tokenizer, engine: EngineClient
+    ) -> None:
         self.card = card
         self.images = images
         self.renderer = renderer
+        self.tokenizer = tokenizer
         self.engine = engine
 
     @asynccontextmanager
@@ -67,6 +71,7 @@ class Pipeline:
         Raises RequestError before anything is generated; GenerationFailed may also come out of `Answer.deltas`.
         """
         started_s = time.monotonic()
+        self.renderer.check(request)  # before any image is fetched for nothing
         async with AsyncExitStack() as running:
             images = await running.enter_async_context(self.images.load(request.image_refs))
             prompt = await asyncio.to_thread(self.renderer.render, request, images)
@@ -76,9 +81,13 @@ class Pipeline:
                 generation = await running.enter_async_context(AsyncExitStack())
                 params = replace(sampling, seed=sampling.seed + index)
                 tokens = await generation.enter_async_context(self.engine.submit(prompt, params))
-                text = Detokenizer(self.renderer.tokenizer, request.options.stop)
-                choices.append(Choice(index, tokens, text, generation))
+                choices.append(Choice(tokens, self._detokenizer(request, index), generation))
             yield Answer(prompt, choices, started_s)
+
+    def _detokenizer(self, request: ChatRequest | CompletionRequest, index: int) -> Detokenizer:
+        continues = isinstance(request, CompletionRequest)
+        stop = self.renderer.stop_strings(request)
+        return Detokenizer(self.tokenizer, stop, index=index, continues=continues)
 
 
 class Answer:
@@ -114,12 +123,9 @@ class Answer:
 class Choice:
     """One continuation of the prompt: tokens in, text out."""
 
-    def __init__(
-        self, index: int, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack
-    ) -> None:
+    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack) -> None:
         self.num_tokens = 0
         self.num_cached_tokens = 0
-        self._index = index
         self._tokens = tokens
         self._text = text
         self._generation = generation  # closing it stops the engine's work on this choice
@@ -131,7 +137,7 @@ class Choice:
             delta = self._text.push(token)
             if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
                 await self._generation.aclose()
-            yield replace(delta, index=self._index)
+            yield delta
             if delta.finish_reason is not None:
                 return
 

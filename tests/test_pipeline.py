@@ -1,0 +1,188 @@
+"""One request, from the messages to the text, with an engine that answers from a script."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+from foveal.conversation.config import load_conversation
+from foveal.conversation.render import Renderer
+from foveal.engine.client import EngineInfo
+from foveal.errors import GenerationFailed, ImageError, InvalidRequest, PromptTooLong
+from foveal.pipeline import ModelCard, Pipeline, fit_to_context
+from foveal.types import (
+    ChatRequest,
+    CompletionRequest,
+    Delta,
+    GenerationOptions,
+    Image,
+    ImageRef,
+    Prompt,
+    SamplingParams,
+    Token,
+    Usage,
+)
+from tests.conversation.builders import IMAGE, chat, images, processor, tokenizer
+
+CONTEXT_LENGTH = 100
+
+
+class ScriptedEngine:
+    """Answers each submission with the tokens of `script(seed)`; remembers what is running."""
+
+    def __init__(self, script: Callable[[int], list[Token]], fails_after: int | None = None) -> None:
+        self.script = script
+        self.fails_after = fails_after
+        self.running = 0
+        self.given = 0
+        self.prompts: list[Prompt] = []
+        self.sampling: list[SamplingParams] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("phi3_v", "cpu", "float32", 600, CONTEXT_LENGTH, 16, 8, 1024)
+
+    @asynccontextmanager
+    async def submit(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
+        self.prompts.append(prompt)
+        self.sampling.append(sampling)
+        self.running += 1
+        try:
+            yield self._tokens(self.script(sampling.seed))
+        finally:
+            self.running -= 1
+
+    async def _tokens(self, tokens: list[Token]) -> AsyncIterator[Token]:
+        for number, token in enumerate(tokens):
+            await asyncio.sleep(0)
+            if number == self.fails_after:
+                raise GenerationFailed("the engine gave up on this request")
+            self.given += 1
+            yield token
+
+    async def close(self) -> None: ...
+
+
+class ReadyImages:
+    """Images that are there already; remembers how many are pinned."""
+
+    def __init__(self) -> None:
+        self.pinned = 0
+
+    @asynccontextmanager
+    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+        if any(ref.source == "broken" for ref in refs):
+            raise ImageError(1, "not a picture")
+        self.pinned += len(refs)
+        try:
+            yield tuple(images(len(refs)))
+        finally:
+            self.pinned -= len(refs)
+
+
+def says(text: str) -> list[Token]:
+    """The tokens of a text, one for each byte, and the one that ends it."""
+    names = tokenizer()
+    ids = {names.token_bytes(token_id): token_id for token_id in range(names.vocab_size)}
+    tokens = [Token(ids[bytes([byte])], num_cached_tokens=7) for byte in text.encode()]
+    return [*tokens, Token(ids[b"<|end|>"], "stop", num_cached_tokens=7)]
+
+
+def pipeline(engine: ScriptedEngine, loader: ReadyImages | None = None) -> Pipeline:
+    renderer = Renderer(load_conversation("phi3_v"), tokenizer(), processor())
+    card = ModelCard("m", 0, CONTEXT_LENGTH, tokenizer().vocab_size, True, SamplingParams())
+    return Pipeline(card, loader or ReadyImages(), renderer, tokenizer(), engine)
+
+
+async def collect(served: Pipeline, request: ChatRequest | CompletionRequest) -> tuple[list[Delta], Usage]:
+    async with served.answer(request) as answer:
+        deltas = [delta async for delta in answer.deltas()]
+        return deltas, answer.usage
+
+
+def text_of(deltas: list[Delta], index: int = 0) -> str:
+    return "".join(delta.text for delta in deltas if delta.index == index)
+
+
+def test_an_answer_is_the_engines_tokens_as_text_and_ends_once() -> None:
+    engine = ScriptedEngine(lambda seed: says("It is red."))
+    deltas, usage = asyncio.run(collect(pipeline(engine), chat(("user", ["What colour?", IMAGE]))))
+    assert text_of(deltas) == "It is red."
+    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
+    assert usage == Usage(len(engine.prompts[0].token_ids), 6, 7, len("It is red.") + 1)
+
+
+def test_the_images_are_pinned_while_the_answer_runs_and_no_longer() -> None:
+    loader, engine = ReadyImages(), ScriptedEngine(lambda seed: says("yes"))
+
+    async def leave_early() -> tuple[int, int]:
+        async with pipeline(engine, loader).answer(chat(("user", [IMAGE, IMAGE, "same?"]))) as answer:
+            await anext(answer.deltas())
+            return loader.pinned, engine.running
+
+    assert asyncio.run(leave_early()) == (2, 1)
+    assert (loader.pinned, engine.running) == (0, 0)
+
+
+def test_a_stop_text_ends_the_answer_and_the_engines_work_on_it() -> None:
+    engine = ScriptedEngine(lambda seed: says("red, or so I think"))
+    request = replace(chat(("user", "colour?")), options=GenerationOptions(stop=(", or",)))
+
+    async def finish() -> tuple[list[Delta], int]:
+        async with pipeline(engine).answer(request) as answer:
+            deltas = [delta async for delta in answer.deltas()]
+            return deltas, engine.running
+
+    deltas, running = asyncio.run(finish())
+    assert text_of(deltas) == "red"
+    assert deltas[-1].finish_reason == "stop"
+    assert running == 0
+    assert engine.given == len("red, or")
+
+
+def test_choices_are_told_apart_and_drawn_with_seeds_of_their_own() -> None:
+    engine = ScriptedEngine(lambda seed: says(f"answer {seed}"))
+    options = GenerationOptions(SamplingParams(seed=5), num_choices=3)
+    request = replace(chat(("user", "hi")), options=options)
+    deltas, usage = asyncio.run(collect(pipeline(engine), request))
+    assert [text_of(deltas, index) for index in range(3)] == ["answer 5", "answer 6", "answer 7"]
+    assert sorted(delta.index for delta in deltas if delta.finish_reason) == [0, 1, 2]
+    assert usage.completion_tokens == 3 * (len("answer 5") + 1)
+
+
+def test_a_failure_of_the_engine_reaches_the_reader_and_frees_everything() -> None:
+    loader, engine = ReadyImages(), ScriptedEngine(lambda seed: says("never said in full"), fails_after=3)
+    with pytest.raises(GenerationFailed):
+        asyncio.run(collect(pipeline(engine, loader), chat(("user", [IMAGE, "hi"]))))
+    assert (loader.pinned, engine.running) == (0, 0)
+
+
+def test_what_cannot_be_answered_is_refused_before_the_engine_is_asked() -> None:
+    engine = ScriptedEngine(lambda seed: says("no"))
+    served = pipeline(engine)
+    broken = CompletionRequest("<image>", (ImageRef("broken", 1),))
+    for request in (broken, CompletionRequest("<image>"), ChatRequest(()), CompletionRequest("x" * 500)):
+        with pytest.raises(InvalidRequest):
+            asyncio.run(collect(served, request))
+    assert engine.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "when_too_long", "expected"),
+    [(None, "truncate", 40), (None, "error", 40), (10, "error", 10), (40, "error", 40), (41, "truncate", 40)],
+)
+def test_max_tokens_is_cut_to_the_room_that_is_left(
+    max_tokens: int | None, when_too_long: Literal["truncate", "error"], expected: int
+) -> None:
+    options = GenerationOptions(max_tokens=max_tokens, when_too_long=when_too_long)
+    assert fit_to_context(options, 60, 100).max_tokens == expected
+
+
+def test_too_long_is_an_error_where_the_client_wants_one_or_nothing_fits() -> None:
+    with pytest.raises(PromptTooLong, match="60, model maximum context length: 100"):
+        fit_to_context(GenerationOptions(max_tokens=41, when_too_long="error"), 60, 100)
+    with pytest.raises(PromptTooLong):
+        fit_to_context(GenerationOptions(max_tokens=1), 100, 100)
