@@ -1,0 +1,78 @@
+"""The ASGI application, put together: routes under their prefixes, inside limits, authentication and the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from foveal import __version__
+from foveal.http.auth import Authentication
+from foveal.http.chat import chat_routes
+from foveal.http.completions import completion_routes
+from foveal.http.health import health_routes
+from foveal.http.limits import BodyLimit
+from foveal.http.models import model_routes
+from foveal.http.problems import ErrorBody, add_problem_responses
+from foveal.http.reference import reference_routes
+from foveal.http.refused import refused_routes
+from foveal.http.replies import ChatChunk, ChatCompletion, Completion
+from foveal.http.requestlog import RequestLog
+from foveal.http.schemas import ChatBody, CompletionBody
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from foveal.config import HttpConfig
+    from foveal.http.contract import Pipeline
+
+PREFIXES = ("/v1", "/inference/v1", "/inference/v1/v1")  # what the clients' documented base URLs lead to
+# What the routes read and write themselves. FastAPI could do it, at a tenth of a second of every start.
+UNSEEN_SCHEMAS: tuple[Any, ...] = (ChatBody, CompletionBody, ChatCompletion, ChatChunk, Completion, ErrorBody)
+
+
+def create_app(pipeline: Pipeline, config: HttpConfig) -> ASGIApp:
+    """Serve `pipeline` under `config`. Raises ConfigError for keys that cannot be used."""
+    api = create_api(pipeline, config)
+    return RequestLog(Authentication(BodyLimit(api, config.max_body_bytes), config.api_keys))
+
+
+def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
+    """The routes alone, which is what the OpenAPI document describes."""
+    api = FastAPI(
+        title="Foveal",
+        version=__version__,
+        description="Vision-language models over the Fireworks and OpenAI dialects.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirect would be built from the Host header
+    )
+    add_problem_responses(api)
+    versioned = [
+        chat_routes(pipeline, config),
+        completion_routes(pipeline, config),
+        model_routes(pipeline),
+        refused_routes(),
+    ]
+    for prefix in PREFIXES:
+        for router in versioned:
+            api.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+    api.include_router(health_routes(pipeline))
+    api.include_router(reference_routes(lambda: describe(api)))
+    return api
+
+
+def describe(api: FastAPI) -> dict[str, object]:
+    """The OpenAPI document of the routes, with the bodies and events that the framework does not see, and the key."""
+    document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
+    adapters: list[tuple[object, Literal["validation"], TypeAdapter[Any]]] = [
+        (schema, "validation", TypeAdapter(schema)) for schema in UNSEEN_SCHEMAS
+    ]
+    _, unseen = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
+    document["components"]["schemas"] |= unseen["$defs"]
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"key": []}]  # a server without keys takes requests without one
+    return document

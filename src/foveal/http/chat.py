@@ -1,0 +1,70 @@
+"""POST chat/completions: the server formats the prompt."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+
+from foveal.http.body import body_docs, read_body
+from foveal.http.generate import Choice, Format, Generation, job_for
+from foveal.http.models import check_can_answer
+from foveal.http.parse import chat_request
+from foveal.http.problems import problem_docs
+from foveal.http.replies import ChatChunk, ChatCompletion
+from foveal.http.schemas import ChatBody
+from foveal.http.sse import stream_docs
+
+if TYPE_CHECKING:
+    from foveal.config import HttpConfig
+    from foveal.http.contract import Pipeline
+    from foveal.http.replies import ChatChoice, ChatChunkChoice
+
+
+def chat_routes(pipeline: Pipeline, config: HttpConfig) -> APIRouter:
+    router = APIRouter(tags=["generation"])
+
+    @router.post(
+        "/chat/completions",
+        response_class=Response,
+        responses={200: stream_docs(ChatCompletion, ChatChunk), **problem_docs(400, 401, 404, 413, 500, 503)},
+        openapi_extra=body_docs(ChatBody),
+    )
+    async def create_chat_completion(request: Request) -> Response:
+        """Answer a conversation with images: as one JSON object, or with `stream: true` as events."""
+        body = await read_body(request, ChatBody, config.unknown_fields)
+        check_can_answer(pipeline, body.model)
+        asked = chat_request(body, pipeline.card, config, secrets.randbits(63))
+        return Generation(pipeline, job_for(body, [asked], CHAT, request.state.request_id))
+
+    return router
+
+
+def _whole(choice: Choice) -> ChatChoice:
+    reply: ChatChoice = {
+        "index": choice.index,
+        "message": {"role": "assistant", "content": choice.text},
+        "finish_reason": choice.finish_reason,
+    }
+    if choice.logprobs is not None:
+        reply["logprobs"] = choice.logprobs
+    return reply
+
+
+def _piece(choice: Choice) -> ChatChunkChoice:
+    reply: ChatChunkChoice = {
+        "index": choice.index,
+        "delta": {"content": choice.text} if choice.text else {},
+        "finish_reason": choice.finish_reason,
+    }
+    if choice.logprobs is not None:
+        reply["logprobs"] = choice.logprobs
+    return reply
+
+
+def _opening(choice: Choice) -> ChatChunkChoice:
+    return {"index": choice.index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+
+
+CHAT = Format("chatcmpl-", "chat.completion", "chat.completion.chunk", _whole, _piece, _opening)

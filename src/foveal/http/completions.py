@@ -1,0 +1,51 @@
+"""POST completions: the prompt is taken as it is."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+
+from foveal.http.body import body_docs, read_body
+from foveal.http.generate import Choice, Format, Generation, job_for
+from foveal.http.models import check_can_answer
+from foveal.http.parse import completion_requests
+from foveal.http.problems import problem_docs
+from foveal.http.replies import Completion
+from foveal.http.schemas import CompletionBody
+from foveal.http.sse import stream_docs
+
+if TYPE_CHECKING:
+    from foveal.config import HttpConfig
+    from foveal.http.contract import Pipeline
+    from foveal.http.replies import CompletionChoice
+
+
+def completion_routes(pipeline: Pipeline, config: HttpConfig) -> APIRouter:
+    router = APIRouter(tags=["generation"])
+
+    @router.post(
+        "/completions",
+        response_class=Response,
+        responses={200: stream_docs(Completion, Completion), **problem_docs(400, 401, 404, 413, 500, 503)},
+        openapi_extra=body_docs(CompletionBody),
+    )
+    async def create_completion(request: Request) -> Response:
+        """Continue a prompt; `<image>` stands where each of `images` belongs."""
+        body = await read_body(request, CompletionBody, config.unknown_fields)
+        check_can_answer(pipeline, body.model)
+        asked = completion_requests(body, pipeline.card, config, secrets.randbits(63))
+        return Generation(pipeline, job_for(body, asked, COMPLETION, request.state.request_id))
+
+    return router
+
+
+def _choice(choice: Choice) -> CompletionChoice:
+    reply: CompletionChoice = {"index": choice.index, "text": choice.text, "finish_reason": choice.finish_reason}
+    if choice.logprobs is not None:
+        reply["logprobs"] = choice.logprobs
+    return reply
+
+
+COMPLETION = Format("cmpl-", "text_completion", "text_completion", _choice, _choice)

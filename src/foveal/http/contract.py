@@ -1,0 +1,40 @@
+"""The contract of the pipeline: what the wire asks of it, so that http/ can be read and tested without a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from foveal.pipeline import ModelCard
+    from foveal.types import ChatRequest, CompletionRequest, Delta, Usage
+
+
+class Answer(Protocol):
+    """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    @property
+    def first_token_s(self) -> float | None:
+        """From acceptance to the first delta; None until then."""
+
+    @property
+    def total_s(self) -> float: ...
+
+    def deltas(self) -> AsyncIterator[Delta]:
+        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
+
+
+class Pipeline(Protocol):
+    @property
+    def card(self) -> ModelCard: ...
+
+    @property
+    def is_ready(self) -> bool: ...
+
+    def answer(self, request: ChatRequest | CompletionRequest) -> AbstractAsyncContextManager[Answer]:
+        """Entering raises RequestError before anything is generated; leaving aborts what still runs."""

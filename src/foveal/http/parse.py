@@ -1,0 +1,219 @@
+"""Bodies -> requests: what the fields mean together and with the served model. Pure functions.
+
+Nothing that is accepted is ignored: a field whose effect is not there yet is refused by name, unless its value means
+that it is off. The ranges of single fields are in schemas.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from foveal.errors import InvalidRequest
+from foveal.http.schemas import MAX_CHOICES, ImagePart, ResponseFormat
+from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, Message, Role, SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from foveal.config import HttpConfig
+    from foveal.http.schemas import ChatBody, ChatMessage, CompletionBody, GenerationBody, Image
+    from foveal.pipeline import ModelCard
+
+# Fields without an effect yet, and the values that ask for none.
+OFF_VALUES: Mapping[str, tuple[object, ...]] = {
+    "typical_p": (1.0,),
+    "mirostat_target": (0.0,),
+    "response_format": (ResponseFormat.model_validate({"type": "text"}),),
+    "echo_last": (0,),
+    "raw_output": (False,),
+    "return_token_ids": (False,),
+    "prompt_truncate_len": (),
+    "prompt_cache_isolation_key": (),
+    "prompt_cache_max_len": (),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+}
+SAMPLING_FIELDS = (
+    "min_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "ignore_eos",
+)
+# The images stage bounds each prompt's images; all prompts of a request hold theirs at the same time.
+MAX_IMAGES_OF_SEVERAL_PROMPTS = 30
+ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> ChatRequest:
+    """`fresh_seed` is used where the client names none.
+
+    Raises InvalidRequest with a sentence that names the field.
+    """
+    _refuse_unsupported(body)
+    _refuse_if(body.echo is True, "echo", "is for completions")
+    _refuse_if(body.safe_tokenization is False, "safe_tokenization", "is always on in chat")
+    positions = count(1)
+    messages = tuple(_message(message, index, positions) for index, message in enumerate(body.messages))
+    return ChatRequest(messages, _options(body, card, config, fresh_seed))
+
+
+def completion_requests(
+    body: CompletionBody, card: ModelCard, config: HttpConfig, fresh_seed: int
+) -> tuple[CompletionRequest, ...]:
+    """One request for each prompt. Raises InvalidRequest with a sentence that names the field."""
+    _refuse_unsupported(body)
+    _refuse_if(body.safe_tokenization is True, "safe_tokenization", "is for chat; this prompt is taken as it is")
+    options = _options(body, card, config, fresh_seed)
+    prompts = _prompts(body)
+    has_token_ids = not all(isinstance(prompt, str) for prompt in prompts)
+    _refuse_if(body.echo is True and has_token_ids, "echo", "needs a text prompt")
+    if len(prompts) * options.num_choices > MAX_CHOICES:
+        raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}, field: 'n'", param="n")
+    positions = count(1)
+    return tuple(
+        CompletionRequest(
+            prompt if isinstance(prompt, str) else tuple(prompt),
+            tuple(ImageRef(source, next(positions)) for source in images),
+            options,
+            echo=body.echo or False,
+        )
+        for prompt, images in zip(prompts, _images_by_prompt(body, len(prompts)), strict=True)
+    )
+
+
+# --- chat -------------------------------------------------------------------------------------------------------------
+
+
+def _message(message: ChatMessage, index: int, positions: Iterator[int]) -> Message:
+    """`positions` numbers the images of the whole request."""
+    where = f"messages.{index}"
+    if message.role not in ROLES:
+        raise InvalidRequest(f"The role {message.role} is not supported yet, field: '{where}.role'", f"{where}.role")
+    for field in ("name", "tool_calls", "tool_call_id"):
+        _refuse_if(bool(getattr(message, field)), f"{where}.{field}", "is not supported yet")
+    if message.content is None and message.role != "assistant":
+        raise InvalidRequest(f"A message needs content, field: '{where}.content'", f"{where}.content")
+    return Message(ROLES[message.role], tuple(_content(message, positions)))
+
+
+def _content(message: ChatMessage, positions: Iterator[int]) -> Iterator[str | ImageRef]:
+    if message.content is None or isinstance(message.content, str):
+        yield message.content or ""
+        return
+    for part in message.content:
+        yield _image_ref(part.image_url, next(positions)) if isinstance(part, ImagePart) else part.text
+
+
+def _image_ref(image: Image, position: int) -> ImageRef:
+    if isinstance(image, str):
+        return ImageRef(image, position)
+    return ImageRef(image.url, position, image.detail or "auto")
+
+
+# --- completions ------------------------------------------------------------------------------------------------------
+
+
+def _prompts(body: CompletionBody) -> list[str | list[int]]:
+    if isinstance(body.prompt, str):
+        return [body.prompt]
+    token_ids = [item for item in body.prompt if isinstance(item, int)]
+    return [token_ids] if token_ids else [item for item in body.prompt if not isinstance(item, int)]
+
+
+def _images_by_prompt(body: CompletionBody, num_prompts: int) -> Sequence[Sequence[str]]:
+    images = body.images or []
+    if not images:
+        return [[]] * num_prompts
+    if isinstance(images[0], str):
+        images = [images]
+    if num_prompts > 1 and sum(map(len, images)) > MAX_IMAGES_OF_SEVERAL_PROMPTS:
+        raise InvalidRequest(
+            f"A request takes at most {MAX_IMAGES_OF_SEVERAL_PROMPTS} images, field: 'images'", param="images"
+        )
+    if len(images) != num_prompts:
+        raise InvalidRequest(
+            f"There are {num_prompts} prompts and {len(images)} lists of images: "
+            "give each prompt a list of its own, [] where it has no image, field: 'images'",
+            param="images",
+        )
+    return images
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> GenerationOptions:
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequest("stream_options needs stream: true, field: 'stream_options'", param="stream_options")
+    num_choices = body.n or 1
+    if num_choices > config.max_num_choices:
+        raise InvalidRequest(f"This server gives at most {config.max_num_choices} choices, field: 'n'", param="n")
+    return GenerationOptions(
+        sampling=_sampling(body, card, config, fresh_seed),
+        max_tokens=_max_tokens(body),
+        stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        num_choices=num_choices,
+        when_too_long=body.context_length_exceeded_behavior or "truncate",
+    )
+
+
+def _sampling(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> SamplingParams:
+    """The checkpoint's defaults with what the client set."""
+    named = {field: getattr(body, field) for field in SAMPLING_FIELDS if getattr(body, field) is not None}
+    max_tokens = _max_tokens(body) or config.default_max_tokens
+    if (body.min_tokens or 0) > max_tokens:
+        raise InvalidRequest(f"min_tokens is over max_tokens, {max_tokens}, field: 'min_tokens'", param="min_tokens")
+    return replace(
+        card.default_sampling,
+        max_tokens=max_tokens,
+        seed=fresh_seed if body.seed is None else body.seed % 2**63,
+        logit_bias=tuple(_logit_bias(body.logit_bias or {}, card.vocab_size)),
+        num_logprobs=_num_logprobs(body),
+        **named,
+    )
+
+
+def _max_tokens(body: GenerationBody) -> int | None:
+    if None not in (body.max_tokens, body.max_completion_tokens) and body.max_tokens != body.max_completion_tokens:
+        raise InvalidRequest("max_tokens and max_completion_tokens differ: send one, field: 'max_tokens'", "max_tokens")
+    return body.max_completion_tokens if body.max_tokens is None else body.max_tokens
+
+
+def _logit_bias(biases: Mapping[str, float], vocab_size: int) -> Iterator[tuple[int, float]]:
+    for name, bias in biases.items():
+        if not (name.isascii() and name.isdecimal() and len(name) < 10 and int(name) < vocab_size):
+            raise InvalidRequest(
+                f"The keys of logit_bias are token ids below {vocab_size}, field: 'logit_bias'", param="logit_bias"
+            )
+        yield int(name), bias
+
+
+def _num_logprobs(body: GenerationBody) -> int | None:
+    if body.logprobs is True:
+        return body.top_logprobs or 0
+    if body.top_logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs: true, field: 'top_logprobs'", param="top_logprobs")
+    if body.logprobs is None or body.logprobs is False:
+        return None
+    return body.logprobs
+
+
+def _refuse_unsupported(body: GenerationBody) -> None:
+    for field, off in OFF_VALUES.items():
+        value = getattr(body, field, None)
+        _refuse_if(value is not None and value not in off, field, "is not supported yet")
+    _refuse_if(
+        body.echo is True and body.logprobs not in (None, False), "logprobs", "has no effect on an echoed prompt yet"
+    )
+
+
+def _refuse_if(is_asked: bool, field: str, why: str) -> None:
+    if is_asked:
+        raise InvalidRequest(f"{field} {why}; leave it out, field: '{field}'", param=field)

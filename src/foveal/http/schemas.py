@@ -1,0 +1,263 @@
+"""The bodies that clients send, as pydantic models: every field the API knows, its type and its range.
+
+Strict: no field that is not here, no number as text, no NaN. `null` means absent. What the fields mean together, and
+with the served model, is for parse.py; what is known here but has no effect yet is refused there, by name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+MAX_INT = 2**31 - 1
+MAX_MESSAGES = 1024  # and parts of a message
+MAX_CHOICES = 128  # n, and prompts of a completion
+MAX_LOGIT_BIAS = 1024
+MAX_STOP = 4
+MAX_STOP_CHARS = 1024
+
+
+class WireModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls_mean_absent(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: field for name, field in value.items() if field is not None}
+
+
+# --- fields of several types ------------------------------------------------------------------------------------------
+
+
+def by_json_type(expected: str) -> Discriminator:
+    """Tells a union's members apart by JSON type before they are validated, so that an error speaks of the one meant.
+
+    The tags stand in angle brackets, by which body.py keeps them out of error messages.
+    """
+    return Discriminator(_json_type, custom_error_type="type", custom_error_message=f"Input should be {expected}")
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, bool | str):
+        return f"<{type(value).__name__}>"
+    if isinstance(value, int | float):
+        return "<number>"
+    if not isinstance(value, list):
+        return "<object>"
+    if value and isinstance(value[0], int | list):
+        return f"<list of {type(value[0]).__name__}>"
+    return "<list>"
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+class TextPart(WireModel):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(WireModel):
+    url: str = Field(description="http(s) URL, data URL or bare base64.")
+    detail: Literal["auto", "low", "high"] | None = Field(None, description="low: one crop; high: all of them.")
+
+
+Image = Annotated[
+    Annotated[str, Tag("<str>")] | Annotated[ImageUrl, Tag("<object>")], by_json_type("text or an object")
+]
+
+
+class ImagePart(WireModel):
+    type: Literal["image_url"]
+    image_url: Image
+
+
+def _part_type(value: object) -> str:
+    return f"<{value.get('type')}>" if isinstance(value, dict) else "<none>"
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
+    Discriminator(
+        _part_type,
+        custom_error_type="type",
+        custom_error_message='Input should be {"type": "text", ...} or {"type": "image_url", ...}',
+    ),
+]
+Parts = Annotated[list[Part], Field(max_length=MAX_MESSAGES)]
+
+
+Content = Annotated[
+    Annotated[str, Tag("<str>")] | Annotated[Parts, Tag("<list>")], by_json_type("text or a list of content parts")
+]
+
+
+class ChatMessage(WireModel):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
+        description="`developer` means `system`. `tool` and `function` are not supported yet."
+    )
+    content: Content | None = Field(None, description="Text, or parts whose order is kept. null: an assistant's only.")
+    name: str | None = Field(None, description="Not supported yet.")
+    tool_calls: list[dict[str, object]] | None = Field(None, description="Not supported yet.")
+    tool_call_id: str | None = Field(None, description="Not supported yet.")
+
+
+# --- what both endpoints take -----------------------------------------------------------------------------------------
+
+
+class StreamOptions(WireModel):
+    include_usage: bool | None = Field(None, description="One more event before [DONE], with usage and no choices.")
+
+
+class ResponseFormat(WireModel):
+    type: Literal["text", "json_object", "json_schema", "grammar"]
+    json_schema: dict[str, object] | None = None
+    schema_: dict[str, object] | None = Field(None, alias="schema")
+    grammar: str | None = None
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+Stops = Annotated[list[Stop], Field(max_length=MAX_STOP)]
+StopField = Annotated[
+    Annotated[Stop, Tag("<str>")] | Annotated[Stops, Tag("<list>")], by_json_type("text or a list of texts")
+]
+Logprobs = Annotated[
+    Annotated[bool, Tag("<bool>")] | Annotated[int, Field(ge=0, le=5), Tag("<number>")],
+    by_json_type("true, false or a number from 0 to 5"),
+]
+UnitFloat = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
+
+
+class GenerationBody(WireModel):
+    """The fields of chat completions and completions alike."""
+
+    model: str = Field(description="The model's id, one of its aliases, or accounts/<any>/models/<name>.")
+    max_tokens: MaxTokens | None = Field(None, description="Default: what fits, up to the server's default (2048).")
+    max_completion_tokens: MaxTokens | None = Field(None, description="The same as max_tokens.")
+    min_tokens: int | None = Field(None, ge=0, le=MAX_INT, description="No end before this many tokens.")
+    temperature: float | None = Field(None, ge=0, le=2, description="0: greedy. Default: the checkpoint's.")
+    top_p: UnitFloat | None = Field(None, description="Default: the checkpoint's.")
+    top_k: int | None = Field(None, ge=0, le=100, description="0: off. Default: the checkpoint's.")
+    min_p: UnitFloat | None = Field(None, description="Default: the checkpoint's.")
+    typical_p: UnitFloat | None = Field(None, description="Not supported yet, except 1, which is off.")
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: float | None = Field(None, gt=0, le=2, description="1: off.")
+    mirostat_target: float | None = Field(None, ge=0, description="Not supported yet, except 0, which is off.")
+    mirostat_lr: float | None = Field(None, ge=0, description="Without mirostat_target there is nothing to learn.")
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Choices; the server caps it (default cap: 8).")
+    stop: StopField | None = Field(None, description="Up to 4 texts that end the answer; they are not part of it.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The same request and seed: the same answer.")
+    logit_bias: dict[str, Bias] | None = Field(
+        None, max_length=MAX_LOGIT_BIAS, description="Token id -> number added to its logit."
+    )
+    ignore_eos: bool | None = Field(None, description="Go on past the model's own end, until max_tokens or stop.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: Logprobs | None = Field(
+        None, description="true: OpenAI's chat format; a number: the older completions format with that many choices."
+    )
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="With logprobs: true.")
+    context_length_exceeded_behavior: Literal["truncate", "error"] | None = Field(
+        None, description="Where max_tokens does not fit: truncate it (default), or answer with an error."
+    )
+    response_format: ResponseFormat | None = Field(None, description='Not supported yet, except {"type": "text"}.')
+    echo: bool | None = Field(None, description="Completions with a text prompt: the answer begins with the prompt.")
+    echo_last: int | None = Field(None, ge=0, le=MAX_INT, description="Not supported yet, except 0, which is off.")
+    raw_output: bool | None = Field(None, description="Not supported yet.")
+    return_token_ids: bool | None = Field(None, description="Not supported yet.")
+    perf_metrics_in_response: bool | None = Field(None, description="Adds perf_metrics; streams always carry them.")
+    safe_tokenization: bool | None = Field(
+        None, description="Chat is always tokenized safely, a completion's prompt never; the other value is refused."
+    )
+    prompt_cache_key: str | None = Field(None, max_length=1024, description="A routing hint; one engine needs none.")
+    prompt_cache_isolation_key: str | None = Field(None, description="Not supported yet.")
+    prompt_cache_max_len: int | None = Field(None, description="Not supported yet.")
+    user: str | None = Field(None, max_length=1024, description="The client's own note; no effect on the answer.")
+    metadata: dict[str, str] | None = Field(
+        None, max_length=16, description="The client's own notes; no effect on the answer."
+    )
+    service_tier: Literal["auto", "default"] | None = Field(None, description="There is one tier.")
+
+
+# --- the two bodies ---------------------------------------------------------------------------------------------------
+
+
+class ChatBody(GenerationBody):
+    """POST chat/completions: the server formats the prompt."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "foveal-mini",
+                    "messages": [
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo..."}},
+                                {"type": "text", "text": "What is in this picture?"},
+                            ],
+                        }
+                    ],
+                    "max_tokens": 64,
+                }
+            ]
+        }
+    )
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    prompt_truncate_len: int | None = Field(None, description="Not supported yet.")
+    tools: list[dict[str, object]] | None = Field(None, description="Not supported yet, except [].")
+    tool_choice: str | dict[str, object] | None = Field(None, description="Not supported yet, except none and auto.")
+    parallel_tool_calls: bool | None = Field(None, description="Without tools there is nothing to call.")
+
+
+TokenId = Annotated[int, Field(ge=0, le=MAX_INT)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES)]
+TokenIdLists = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_CHOICES)]
+ImageLists = Annotated[list[list[str]], Field(max_length=MAX_CHOICES)]
+
+
+Prompt = Annotated[
+    Annotated[str, Tag("<str>")]
+    | Annotated[Texts, Tag("<list>")]
+    | Annotated[TokenIds, Tag("<list of int>")]
+    | Annotated[TokenIdLists, Tag("<list of list>")],
+    by_json_type("text, token ids, or a list of either"),
+]
+Images = Annotated[
+    Annotated[list[str], Tag("<list>")] | Annotated[ImageLists, Tag("<list of list>")],
+    by_json_type("a list of images, or with several prompts a list of such lists"),
+]
+
+
+class CompletionBody(GenerationBody):
+    """POST completions: the prompt is taken as it is, with `<image>` where an image belongs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "foveal-mini",
+                    "prompt": "USER: <image>\nWhat is in this picture?\n\nASSISTANT:",
+                    "images": ["data:image/png;base64,iVBORw0KGgo..."],
+                    "max_tokens": 64,
+                }
+            ]
+        }
+    )
+
+    prompt: Prompt = Field(
+        description="Text, token ids, or a list of either: several prompts give several choices, in order."
+    )
+    images: Images | None = Field(
+        None, description="URLs, data URLs or base64, one for each `<image>`; with several prompts a list for each."
+    )

@@ -1,0 +1,101 @@
+"""Listening: the application behind uvicorn, with bounds on what a connection may cost before it is a request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from foveal.errors import ConfigError
+from foveal.http.auth import is_loopback
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from foveal.config import HttpConfig
+
+MAX_HEAD_BYTES = 32 * 1024  # request line and headers
+MAX_NUM_HEADERS = 100
+HEAD_TIMEOUT_S = 15.0  # from the connection, or from a request's first byte, to the end of its head
+KEEP_ALIVE_S = 75
+GRACEFUL_SHUTDOWN_S = 30  # for the answers that run; then they are cut off
+
+
+async def serve(app: ASGIApp, config: HttpConfig) -> None:
+    """Answer requests until SIGINT or SIGTERM, then finish those that run. Raises ConfigError."""
+    await create_server(app, config).serve()
+
+
+def create_server(app: ASGIApp, config: HttpConfig) -> uvicorn.Server:
+    """The server, not yet listening. Raises ConfigError where it would listen to others without asking for a key."""
+    if not config.api_keys and not is_loopback(config.host):
+        raise ConfigError(
+            f"http.host is {config.host}, which others can reach, and http.api_keys is empty: "
+            "configure a key (foveal serve --api-key KEY), or listen on 127.0.0.1"
+        )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            http=BoundedHttp,
+            ws="none",
+            lifespan="off",
+            log_config=None,  # whoever starts the process configures logging
+            access_log=False,  # requestlog.py writes the line
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        )
+    )
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 with bounds on a request's head in bytes and time, which its parser does not have."""
+
+    _head_bytes: int | None = 0  # of the head that is being read; None while a body or an answer is under way
+    _head_timeout: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        was_reading_head = self._head_bytes is not None
+        super().data_received(data)
+        if was_reading_head and self._head_bytes is not None and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The request's headers are too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > MAX_NUM_HEADERS:
+            raise ValueError("too many headers")  # the parser stops, and uvicorn answers 400
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        super().on_headers_complete()
+
+    def _expect_head(self) -> None:
+        self._end_head()
+        self._head_bytes = 0
+        self._head_timeout = self.loop.call_later(HEAD_TIMEOUT_S, self.timeout_keep_alive_handler)
+
+    def _end_head(self) -> None:
+        self._head_bytes = None
+        if self._head_timeout is not None:
+            self._head_timeout.cancel()
+            self._head_timeout = None

@@ -1,0 +1,69 @@
+"""Fakes that several test folders share."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from foveal.pipeline import ModelCard
+from foveal.types import ChatRequest, CompletionRequest, Delta, SamplingParams, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+CARD = ModelCard(
+    id="foveal-mini",
+    created=1_700_000_000,
+    context_length=1024,
+    vocab_size=500,
+    supports_image_input=True,
+    default_sampling=SamplingParams(temperature=0.5, top_p=0.9),
+    aliases=("accounts/me/models/eyes",),
+)
+USAGE = Usage(prompt_tokens=12, image_tokens=9, cached_tokens=4, completion_tokens=2)
+HELLO = (Delta(0, "Hel"), Delta(0, "lo"), Delta(0, finish_reason="stop"))
+
+
+@dataclass
+class FakePipeline:
+    """Answers every request with the same script: pieces, errors, and None for a wait without end."""
+
+    script: Sequence[Delta | Exception | None] = HELLO
+    refusal: Exception | None = None  # raised on entering
+    usage: Usage = USAGE
+    card: ModelCard = CARD
+    is_ready: bool = True
+    requests: list[ChatRequest | CompletionRequest] = field(default_factory=list)
+    num_running: int = 0
+
+    @asynccontextmanager
+    async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[FakeAnswer]:
+        self.requests.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        self.num_running += 1
+        try:
+            yield FakeAnswer(self.script, self.usage)
+        finally:
+            await asyncio.sleep(0)  # leaving takes a moment, as it does in the engine
+            self.num_running -= 1
+
+
+@dataclass
+class FakeAnswer:
+    script: Sequence[Delta | Exception | None]
+    usage: Usage
+    first_token_s: float | None = None
+    total_s: float = 0.25
+
+    async def deltas(self) -> AsyncIterator[Delta]:
+        for step in self.script:
+            if isinstance(step, Exception):
+                raise step
+            if step is None:
+                await asyncio.Event().wait()
+            else:
+                self.first_token_s = 0.125
+                yield step

@@ -1,0 +1,54 @@
+"""One request to the application, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from foveal.config import HttpConfig
+from foveal.http.app import create_app
+from tests.fakes import FakePipeline
+
+ASK: dict[str, Any] = {"model": "foveal-mini", "messages": [{"role": "user", "content": "Hi"}]}
+COMPLETE: dict[str, Any] = {"model": "foveal-mini", "prompt": "Hi"}
+
+
+def call(
+    method: str,
+    path: str,
+    pipeline: FakePipeline | None = None,
+    config: HttpConfig | None = None,
+    **request: Any,
+) -> httpx.Response:
+    """Send one request; `request` is what httpx takes (json, content, headers)."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(pipeline or FakePipeline(), config or HttpConfig()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+def chat(pipeline: FakePipeline | None = None, **fields: Any) -> httpx.Response:
+    return call("POST", "/v1/chat/completions", pipeline, json=ASK | fields)
+
+
+def complete(pipeline: FakePipeline | None = None, **fields: Any) -> httpx.Response:
+    return call("POST", "/v1/completions", pipeline, json=COMPLETE | fields)
+
+
+def error(response: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = response.json()["error"]
+    return found
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The payloads of an event stream, [DONE] as that text. Fails on anything that is not a `data:` line."""
+    lines = response.text.split("\n\n")
+    if lines.pop() != "" or not all(line.startswith("data: ") for line in lines):
+        raise ValueError(f"not a stream of data lines: {response.text!r}")
+    return [data if data == "[DONE]" else json.loads(data) for data in (line[len("data: ") :] for line in lines)]
