@@ -1,8 +1,10 @@
-"""Builders of what several test folders need: tiny checkpoints in the published layouts, and pictures."""
+"""Builders of what several test folders need: tiny checkpoints in the published layouts, pictures, prompts."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +12,16 @@ from PIL import Image
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
+from foveal.types import Image as PreparedImage
+from foveal.types import ImageSpan, PixelRef, Prompt, PromptImage, Size
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from foveal.models.family import Processor
 
 PHI3_SPECIAL_TOKENS = ("<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
 
@@ -63,6 +71,30 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     """An RGB picture of coarse coloured blocks: survives resizing with its differences intact."""
     blocks = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST)
+
+
+@dataclass(frozen=True)
+class PreparedPrompt:
+    """A prompt and the pixels of its images, for tests that drive a model without an arena."""
+
+    prompt: Prompt
+    pixels: tuple[NDArray[np.uint8], ...]
+
+
+def prepared_prompt(
+    processor: Processor, segments: Sequence[Sequence[int]], pictures: Sequence[Image.Image]
+) -> PreparedPrompt:
+    """Token ids and pictures in turn: segment, picture, segment, ... The images' PixelRefs point nowhere."""
+    token_ids, images, pixels = list(segments[0]), [], []
+    for picture, segment in zip(pictures, segments[1:], strict=True):
+        layout = processor.layout(Size(*picture.size), "auto")
+        placeholder = processor.placeholder(layout)
+        pixels.append(processor.prepare(picture, layout))
+        image = PreparedImage(sha256(pixels[-1].tobytes()).digest(), PixelRef(0, layout.pixel_shape), layout)
+        spans = tuple(ImageSpan(len(token_ids) + span.offset, span.length) for span in placeholder.spans)
+        images.append(PromptImage(image, spans))
+        token_ids += [*placeholder.token_ids, *segment]
+    return PreparedPrompt(Prompt(tuple(token_ids), tuple(images)), tuple(pixels))
 
 
 def _phi3_v_config(crop_size: int, vocab_size: int) -> dict[str, Any]:

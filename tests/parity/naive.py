@@ -67,7 +67,7 @@ class NaiveRun:
         self.kv_cache = torch.zeros(shape, dtype=dtype)
 
     def prefill(self, chunk_size: int | None = None) -> torch.Tensor:
-        """Compute what is left of the prompt, `chunk_size` tokens at a time: hidden states [tokens computed, hidden]."""
+        """Compute what is left of the prompt, `chunk_size` tokens at a time: hidden states [rest, hidden]."""
         rest = self.prompt.token_ids[self.num_computed_tokens :]
         size = chunk_size or len(rest)
         return torch.cat([self.compute(rest[i : i + size]) for i in range(0, len(rest), size)])
