@@ -54,8 +54,8 @@ class Renderer:
     def render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image] = ()) -> Prompt:
         """The prompt. `images` are the request's, in the order of `image_refs`.
 
-        Takes about half a second for a million characters, mostly without the interpreter lock: a long request
-        belongs in a thread. Raises InvalidRequest.
+        Takes 0.1 ms for a short request and some 40 ms for 100,000 characters, these mostly without the interpreter
+        lock: a long request belongs in a thread. Raises InvalidRequest.
         """
         self.check(request)
         assert len(images) == len(request.image_refs)
