@@ -63,6 +63,7 @@ class ImageConfig:
     arena_bytes: int = 512 * MIB  # prepared pixels, shared with the engine
     num_workers: int = 2  # decoding processes; 0: decode in this process (foveal ask)
     decode_timeout_s: float = 5.0
+    load_timeout_s: float = 30.0  # all images of a request, from the first download to the last decoded
     decode_memory_bytes: int = 1 * GIB  # address space a worker may add
 
 

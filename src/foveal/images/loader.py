@@ -1,0 +1,163 @@
+"""Image references -> images whose pixels are in place: fetched, decoded and prepared, each once for all who ask.
+
+    ImageRef -> parse_source -> Downloads or base64 -> hash -> PixelCache -> Decoder -> Image
+
+The request's budgets are kept here: how many images, how many pixels, how much memory and how much time they may take
+together. Knows nothing of prompts and models beyond the `Processor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from foveal.arena import PixelArena
+from foveal.config import ImageConfig
+from foveal.errors import ImageError, InvalidRequest, Overloaded
+from foveal.images.cache import EncodedImage, PixelCache, arena_bytes
+from foveal.images.downloads import Downloads
+from foveal.images.fetch import Fetcher
+from foveal.images.pool import Decoder, InProcess, WorkerPool
+from foveal.images.protocol import Job, Measure, Prepare, Refusal
+from foveal.images.refusal import Refused
+from foveal.images.source import Inline, decode_base64, parse_source
+from foveal.models.family import InvalidImageSize, Processor
+from foveal.types import Detail, Image, ImageRef, Size
+
+LOAD_PROCESSOR = "foveal.models.registry:load_processor"
+_MAX_WAIT_FOR_ROOM_S = 5.0
+
+T = TypeVar("T")
+
+
+class ImageLoader:
+    """Loads the images of requests. Workers start at once; they build `processor` again, from `checkpoint`.
+
+    `fetcher` and `processor_factory` ("module:function", called with the checkpoint) are for tests.
+    """
+
+    def __init__(
+        self,
+        config: ImageConfig,
+        processor: Processor,
+        arena: PixelArena,
+        checkpoint: Path | str,
+        *,
+        processor_factory: str = LOAD_PROCESSOR,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        self._config = config
+        self._processor = processor
+        self._arena = arena
+        self._fetcher = fetcher or Fetcher(config)
+        self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
+        self.decoder: Decoder = (
+            WorkerPool(config, arena, processor_factory, str(checkpoint))
+            if config.num_workers
+            else InProcess(processor, arena, config.max_image_pixels)
+        )
+        self.cache = PixelCache(arena.num_bytes, self._prepare, _MAX_WAIT_FOR_ROOM_S)
+
+    @asynccontextmanager
+    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+        """The images in the order of `refs`; their pixels stay in the arena for as long as the context is open.
+
+        Raises ImageError for the first image that cannot be used, InvalidRequest where they are too much together,
+        Overloaded where there is no room or no time for them now.
+        """
+        self._check_count(refs)
+        async with AsyncExitStack() as pins:
+            try:
+                async with asyncio.timeout(self._config.load_timeout_s):
+                    images = await _each(refs, [self._identify(ref) for ref in refs])
+                    self._check_total(images)
+                    entries = await self.cache.pin(images)
+                    pins.callback(self.cache.unpin, entries)
+                    await _each(refs, [_shielded(entry.written) for entry in entries])
+            except TimeoutError:
+                raise Overloaded(
+                    f"the images were not ready within {self._config.load_timeout_s:g} s; send fewer, or try again"
+                ) from None
+            yield tuple(entry.image for entry in entries)
+
+    async def close(self) -> None:
+        """Ends downloads and workers. Nothing may be loading."""
+        await self._downloads.close()
+        await self._fetcher.close()
+        await self.cache.close()
+        await self.decoder.close()
+
+    async def _identify(self, ref: ImageRef) -> EncodedImage:
+        encoded = await self._encoded(ref.source)
+        image_hash = await asyncio.to_thread(hash_image, encoded, ref.detail, self._processor.fingerprint)
+        layout = self.cache.layout(image_hash)
+        if layout is None:
+            size = await self._run(Measure(encoded))
+            try:
+                layout = self._processor.layout(size, ref.detail)
+            except InvalidImageSize as error:
+                raise Refused(str(error)) from None
+        return EncodedImage(image_hash, encoded, layout)
+
+    async def _encoded(self, source: str) -> bytes:
+        match parse_source(source):
+            case Inline(text):
+                return await asyncio.to_thread(decode_base64, text, self._config.max_image_bytes)
+            case url:
+                return await self._downloads.get(url)
+
+    async def _prepare(self, image: EncodedImage, place: Image) -> None:
+        await self._run(Prepare(image.encoded, place.layout, place.pixels))
+
+    async def _run(self, job: Job) -> Size:
+        reply = await self.decoder.run(job)
+        if isinstance(reply, Refusal):
+            raise Refused(reply.sentence)
+        return reply.size
+
+    def _check_count(self, refs: Sequence[ImageRef]) -> None:
+        if len(refs) > self._config.max_num_images:
+            raise InvalidRequest(
+                f"{len(refs)} images; a request may have at most {self._config.max_num_images}", param="images"
+            )
+
+    def _check_total(self, images: Sequence[EncodedImage]) -> None:
+        num_pixels = sum(image.layout.size.width * image.layout.size.height for image in images)
+        if num_pixels > self._config.max_request_pixels:
+            raise InvalidRequest(
+                f"the images have {num_pixels:,} pixels together, the limit is {self._config.max_request_pixels:,}; "
+                "send fewer, or scale them down",
+                param="images",
+            )
+        if arena_bytes(images) > self._arena.num_bytes:
+            raise InvalidRequest(
+                "the images together need more memory than this server has for pictures; send fewer", param="images"
+            )
+
+
+def hash_image(encoded: bytes, detail: Detail, fingerprint: str) -> bytes:
+    """SHA-256 over all that decides the pixels: the settings first, so that no bytes can be taken for them."""
+    digest = hashlib.sha256(f"{fingerprint}\0{detail}\0".encode())
+    digest.update(encoded)
+    return digest.digest()
+
+
+async def _each(refs: Sequence[ImageRef], work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, in order. Waits for all and raises for the first image of those that failed: always the same one."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    done: list[T] = []
+    for ref, result in zip(refs, results, strict=True):
+        if isinstance(result, Refused):
+            raise ImageError(ref.position, str(result))
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
+
+
+async def _shielded(task: asyncio.Task[T]) -> T:
+    return await asyncio.shield(task)
