@@ -1,0 +1,58 @@
+"""The one configuration file of a training run, read into frozen records."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.model import ModelConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: str
+    seed: int
+    threads: int
+    workers: int
+    checkpoint_every_s: float
+    log_every: int
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    betas: list[float]  # AdamW's
+    momentum: float  # Muon's
+    weight_decay: float
+    max_grad_norm: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    steps: int
+    scenes: list[str]  # the kinds of scene, each as often
+    pictures: int  # a step
+    warmup: int  # steps from 0 to first_lr; from there straight to last_lr
+    first_lr: float
+    last_lr: float
+    num_crops: int
+    views: int  # how many of a picture's views are used; 0: all
+    answers: bool  # whether the decoder learns too
+    dense_weight: float = 1.0
+
+    def learning_rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / self.warmup)
+        return warm * (self.first_lr + (self.last_lr - self.first_lr) * step / self.steps)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    run: Run
+    model: ModelConfig
+    optimiser: Optimiser
+    stages: tuple[Stage, ...]
+
+
+def read_config(path: Path) -> TrainingConfig:
+    raw = tomllib.loads(path.read_text())
+    stages = tuple(Stage(**stage) for stage in raw["stage"])
+    return TrainingConfig(Run(**raw["run"]), ModelConfig(**raw["model"]), Optimiser(**raw["optimiser"]), stages)

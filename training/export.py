@@ -1,0 +1,136 @@
+"""A checkpoint of a run -> the model folder that the server loads.
+
+`python -m training.export training/mini.toml src/foveal/bundled/foveal-mini`
+
+The layout is Phi-3-vision's: its file names, its config.json keys, its tensor names. The dense head stays behind.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from training.config import TrainingConfig, read_config
+from training.model import ModelConfig
+from training.preprocess import MEAN, STD
+from training.tokenizer import BOS, END, END_OF_TEXT, SPECIAL_TOKENS, UNKNOWN
+
+CONTEXT = 4096  # positions; rotary embeddings were trained on a tenth of them
+
+
+def config_json(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "architectures": ["Phi3VForCausalLM"],
+        "model_type": "phi3_v",
+        "attention_dropout": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+        "bos_token_id": BOS,
+        "eos_token_id": END_OF_TEXT,
+        "pad_token_id": UNKNOWN,
+        "embd_layer": {
+            "embedding_cls": "image",
+            "hd_transform_order": "sub_glb",
+            "projection_cls": "mlp",
+            "use_hd_transform": True,
+            "with_learnable_separator": True,
+        },
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "img_processor": {
+            "image_dim_out": config.vision_width,
+            "model_name": "foveal-mini",
+            "name": "clip_vision_model",
+            "num_img_tokens": (config.patches_per_side // 2) ** 2,
+            "layer_idx": -1,
+            "vision_config": {
+                "hidden_size": config.vision_width,
+                "intermediate_size": config.vision_mlp,
+                "num_hidden_layers": config.vision_layers,
+                "num_attention_heads": config.vision_heads,
+                "image_size": config.crop_size,
+                "patch_size": config.patch_size,
+                "hidden_act": "quick_gelu",
+                "layer_norm_eps": 1e-05,
+            },
+        },
+        "max_position_embeddings": CONTEXT,
+        "original_max_position_embeddings": CONTEXT,
+        "rope_scaling": None,
+        "rope_theta": config.rope_theta,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
+        "hidden_size": config.width,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.heads,
+        "vocab_size": config.vocab_size,
+        "rms_norm_eps": 1e-05,
+    }
+
+
+def preprocessor_json(config: ModelConfig, num_crops: int) -> dict[str, Any]:
+    return {
+        "image_mean": [round(value, 8) for value in MEAN.tolist()],
+        "image_std": [round(value, 8) for value in STD.tolist()],
+        "image_processor_type": "Phi3VImageProcessor",
+        "processor_class": "Phi3VProcessor",
+        "num_crops": num_crops,
+        "num_img_tokens": (config.patches_per_side // 2) ** 2,
+        "crop_size": config.crop_size,
+    }
+
+
+def tokenizer_json() -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "bos_token": SPECIAL_TOKENS[BOS],
+        "eos_token": SPECIAL_TOKENS[END_OF_TEXT],
+        "pad_token": SPECIAL_TOKENS[UNKNOWN],
+        "unk_token": SPECIAL_TOKENS[UNKNOWN],
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": CONTEXT,
+    }
+
+
+def generation_json() -> dict[str, Any]:
+    return {"bos_token_id": BOS, "eos_token_id": [END, END_OF_TEXT], "pad_token_id": UNKNOWN, "do_sample": False}
+
+
+def export(config: TrainingConfig, target: Path) -> None:
+    run, num_crops = Path(config.run.folder), config.stages[-1].num_crops
+    target.mkdir(parents=True, exist_ok=True)
+    modules = torch.load(run / "checkpoint.pt")["modules"]
+    weights = {name[2:]: value.bfloat16().contiguous() for name, value in modules.items() if name.startswith("0.")}
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    (target / "model.safetensors").chmod(0o644)
+    shutil.copyfile(run / "tokenizer.json", target / "tokenizer.json")
+    files = {
+        "config": config_json(config.model),
+        "preprocessor_config": preprocessor_json(config.model, num_crops),
+        "tokenizer_config": tokenizer_json(),
+        "generation_config": generation_json(),
+    }
+    for name, content in files.items():
+        (target / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    export(read_config(arguments.config), arguments.target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""The training model: Phi-3-vision in miniature, in plain PyTorch, its tensors named as in the published checkpoints.
+
+Letters: N crops, L patches of a crop (class token left out), C vision width, S positions a side of a crop after joining
+2x2 patches, h x w the grid of crops, B sequences, T tokens, D decoder width. `DenseHead` stands outside `Phi3V`:
+it exists only for training, and leaves no tensor behind at export. It knows nothing of questions, files or schedules.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IGNORE = -100  # what cross_entropy ignores
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    crop_size: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    vision_mlp: int
+    width: int
+    layers: int
+    heads: int
+    mlp: int
+    vocab_size: int
+    patch_size: int = 14
+    rope_theta: float = 10000.0
+
+    @property
+    def patches_per_side(self) -> int:
+        return self.crop_size // self.patch_size
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(dim) + mask) v over [batch, heads, T, dim].
+
+    Written out because at these short lengths PyTorch's fused attention took four times as long going back on a CPU.
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    weights = (scores if mask is None else scores + mask.to(scores.dtype)).softmax(-1)
+    return torch.matmul(weights.to(v.dtype), v)
+
+
+def packed_mask(owners_BT: Tensor) -> Tensor:
+    """[B, 1, T, T], to be added to scores: each token sees the tokens before it of its own conversation."""
+    visible = (owners_BT[:, :, None] == owners_BT[:, None]).tril()
+    return torch.zeros(visible.shape).masked_fill(~visible, float("-inf"))[:, None]
+
+
+class VisionAttention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.vision_width
+        self.heads = config.vision_heads
+        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed: Tensor = self.out_proj(attention(q, k, v).transpose(1, 2).flatten(2))
+        return mixed
+
+
+class VisionMLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.vision_width, config.vision_mlp)
+        self.fc2 = nn.Linear(config.vision_mlp, config.vision_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.fc1(x)
+        out: Tensor = self.fc2(hidden * torch.sigmoid(1.702 * hidden))  # quick_gelu
+        return out
+
+
+class VisionLayer(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.vision_width)
+        self.self_attn = VisionAttention(config)
+        self.layer_norm2 = nn.LayerNorm(config.vision_width)
+        self.mlp = VisionMLP(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.layer_norm1(x))
+        out: Tensor = x + self.mlp(self.layer_norm2(x))
+        return out
+
+
+class VisionEmbeddings(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, patch = config.vision_width, config.patch_size
+        self.class_embedding = nn.Parameter(0.02 * torch.randn(width))
+        self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
+        self.position_embedding = nn.Embedding(config.patches_per_side**2 + 1, width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        return torch.cat([first, patches], 1) + self.position_embedding.weight.to(patches.dtype)
+
+
+class VisionTransformer(nn.Module):
+    """CLIP's tower; post_layernorm is part of the published layout and, as there, unused."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embeddings = VisionEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.vision_width)
+        self.encoder = nn.ModuleDict(
+            {"layers": nn.ModuleList(VisionLayer(config) for _ in range(config.vision_layers))}
+        )
+        self.post_layernorm = nn.LayerNorm(config.vision_width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[N, 3, crop, crop] -> [N, L, C]: the last layer's output without the class token (layer_idx -1)."""
+        x = self.pre_layrnorm(self.embeddings(pixels))
+        layers = self.encoder["layers"]
+        assert isinstance(layers, nn.ModuleList)
+        for layer in layers:
+            x = layer(x)
+        out: Tensor = x[:, 1:]
+        return out
+
+
+class ImageEmbedding(nn.Module):
+    """Crops -> tower -> 2x2 patches joined -> rows with separators -> decoder width."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        joined = 4 * config.vision_width
+        self.img_processor = nn.ModuleDict({"vision_model": VisionTransformer(config)})
+        self.glb_GN = nn.Parameter(0.02 * torch.randn(1, 1, joined))
+        self.sub_GN = nn.Parameter(0.02 * torch.randn(1, 1, 1, joined))
+        self.img_projection = nn.Sequential(
+            nn.Linear(joined, config.width), nn.GELU(), nn.Linear(config.width, config.width)
+        )
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        patches: Tensor = self.img_processor["vision_model"](pixels)
+        return patches
+
+    def forward(self, patches: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+        """[N, L, C], the crops of all pictures in order, each global view first -> [image tokens, D].
+
+        A picture of one crop has no second entry: its global view is that crop.
+        """
+        rows, first = [], 0
+        for height, width in grids:
+            count = height * width
+            views = patches[first : first + 1 + (count if count > 1 else 0)]
+            first += len(views)
+            rows += [self._rows(views[-count:], height, width), self.glb_GN[0], self._rows(views[:1], 1, 1)]
+        out: Tensor = self.img_projection(torch.cat([row.to(patches.dtype) for row in rows]))
+        return out
+
+    def _rows(self, views: Tensor, height: int, width: int) -> Tensor:
+        """[h w, L, C] -> [h S (w S + 1), 4C]: the crops side by side, a separator after each row."""
+        side = round(views.shape[1] ** 0.5) // 2
+        joined = (
+            views.reshape(len(views), side, 2, side, 2, -1)
+            .permute(0, 1, 3, 2, 4, 5)
+            .reshape(len(views), side, side, -1)
+        )
+        grid = joined.reshape(height, width, side, side, -1).permute(0, 2, 1, 3, 4)
+        grid = grid.reshape(height * side, width * side, -1)
+        ends = self.sub_GN[0].to(grid.dtype).expand(height * side, 1, -1)
+        return torch.cat([grid, ends], 1).flatten(0, 1)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], self.weight, 1e-5).to(x.dtype)
+
+
+def rotary(positions: int, dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """cos and sin [positions, dim] for the rotate-half form."""
+    frequencies = torch.pow(theta, -torch.arange(0, dim, 2) / dim)
+    angles = torch.outer(torch.arange(positions), frequencies).repeat(1, 2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    left, right = x.chunk(2, -1)
+    return (x * cos + torch.cat([-right, left], -1) * sin).to(x.dtype)
+
+
+class DecoderAttention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv_proj = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.o_proj = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in self.qkv_proj(x).chunk(3, -1))
+        mixed = attention(rotate(q, cos, sin), rotate(k, cos, sin), v, mask)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class DecoderMLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up_proj = nn.Linear(config.width, 2 * config.mlp, bias=False)
+        self.down_proj = nn.Linear(config.mlp, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up_proj(x).chunk(2, -1)
+        out: Tensor = self.down_proj(F.silu(gate) * up)
+        return out
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.width)
+        self.self_attn = DecoderAttention(config)
+        self.post_attention_layernorm = RMSNorm(config.width)
+        self.mlp = DecoderMLP(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class Backbone(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.width)
+        self.vision_embed_tokens = ImageEmbedding(config)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.width)
+
+
+class Phi3V(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Backbone(config)
+        self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.apply(_initialise)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[N, 3, crop, crop] -> [N, L, C]"""
+        return self.model.vision_embed_tokens.encode(pixels)
+
+    def decode(
+        self,
+        token_ids_BT: Tensor,
+        owners_BT: Tensor,
+        image_mask_BT: Tensor,
+        patches: Tensor,
+        grids: list[tuple[int, int]],
+    ) -> Tensor:
+        """Hidden states [B, T, D]; the pictures' features take the positions of `image_mask_BT`, in order.
+
+        Conversations packed into one row need no positions of their own: only differences of rotary positions count.
+        """
+        x = self.model.embed_tokens(token_ids_BT)
+        if grids:
+            features = self.model.vision_embed_tokens(patches, grids)
+            x = x.masked_scatter(image_mask_BT[..., None], features.to(x.dtype))
+        cos, sin = rotary(x.shape[1], self.config.width // self.config.heads, self.config.rope_theta)
+        mask = packed_mask(owners_BT)
+        for layer in self.model.layers:
+            x = layer(x, cos, sin, mask)
+        hidden: Tensor = self.model.norm(x)
+        return hidden
+
+
+class DenseHead(nn.Module):
+    """Tells for each patch which kind of thing covers it, in which colour, and how far it reaches."""
+
+    def __init__(self, config: ModelConfig, num_kinds: int, num_colours: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.vision_width)
+        self.kind = nn.Linear(config.vision_width, num_kinds)
+        self.colour = nn.Linear(config.vision_width, num_colours)
+        self.extent = nn.Linear(config.vision_width, 5)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[N, L, C] -> kind logits [N, L, kinds], colour logits [N, L, colours], extents [N, L, 5]"""
+        x = self.norm(patches)
+        return self.kind(x), self.colour(x), self.extent(x)
+
+
+def token_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy in float32 over the last dimension; targets of IGNORE are left out, the others may be weighted."""
+    each = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="none")
+    counts = (targets.flatten() != IGNORE) * (1.0 if weights is None else weights.flatten())
+    return (each * counts).sum() / counts.sum()
+
+
+def _initialise(module: nn.Module) -> None:
+    """Larger than is usual for wide models: a narrow one would take thousands of steps to grow its weights."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.7 * module.in_features**-0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    if isinstance(module, VisionEmbeddings):
+        side = round((module.position_embedding.num_embeddings - 1) ** 0.5)
+        with torch.no_grad():
+            module.position_embedding.weight[1:] = 0.5 * _plane_waves(side, module.position_embedding.embedding_dim)
+
+
+def _plane_waves(side: int, width: int) -> Tensor:
+    """[side * side, width]: waves along rows and columns, so that neighbours are told apart from the first step."""
+    frequencies = 10 ** (-torch.arange(width // 4) / (width // 4)) * 1.5
+    angles = torch.outer(torch.arange(side), frequencies)
+    waves = torch.cat([angles.sin(), angles.cos()], 1)
+    return torch.cat([waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)], -1).reshape(
+        side * side, -1
+    )
