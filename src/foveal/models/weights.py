@@ -39,7 +39,7 @@ class CheckpointTensors(Mapping[str, "Tensor"]):
         self.device = device
         self.dtype = dtype
         self.on_progress = on_progress
-        self._files = {name: file for file in map(_open, weight_files(folder)) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        self._files = {name: file for file in map(_open, weight_files(folder)) for name in list(file.keys())}
         self._unread = set(self._files)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -71,18 +71,18 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises CheckpointError that names the files which are not there.
     """
+    if (folder / SINGLE_FILE).is_file():
+        return [folder / SINGLE_FILE]
     if not (folder / INDEX_FILE).is_file():
-        names = [SINGLE_FILE]
-    else:
-        names = sorted(set(read_json(folder / INDEX_FILE)["weight_map"].values()))
-    missing = [name for name in names if not (folder / name).is_file()]
-    if not missing:
-        return [folder / name for name in names]
-    if any(folder.glob("*.bin")):
         raise CheckpointError(
-            f"{folder} holds pickled weights (*.bin), which are never loaded; convert them to safetensors"
+            f"{folder} has no {SINGLE_FILE} and no {INDEX_FILE}; "
+            "pickled weights (*.bin, *.pth) are never loaded: convert them to safetensors"
         )
-    raise CheckpointError(f"{folder} lacks weight files: {', '.join(missing)}; download them again")
+    names = sorted(set(read_json(folder / INDEX_FILE)["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}")
+    return [folder / name for name in names]
 
 
 def _open(file: Path) -> Any:

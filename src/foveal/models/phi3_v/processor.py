@@ -48,17 +48,14 @@ class Phi3VProcessor:
 
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
         """`detail` low means one crop; high and auto mean as many as the checkpoint takes."""
-        width, height = max(size), min(size)
-        if height < 1:
-            raise InvalidImageSize("the picture is empty")
-        scale = _scale(width / height, 1 if detail == "low" else self.num_crops)
-        height = _scaled_height(width / height, scale * self.crop_size)
-        if height < 1:
-            limit = self.crop_size * self.num_crops
-            raise InvalidImageSize(
-                f"the picture is too narrow; its longer side may be at most {limit} times its shorter"
-            )
-        rows, columns = math.ceil(height / self.crop_size), scale
+        if min(size) < 1:
+            raise InvalidImageSize("it has no pixels")
+        num_crops = 1 if detail == "low" else self.num_crops
+        ratio, limit = max(size) / min(size), num_crops * self.crop_size
+        if ratio > limit:
+            raise InvalidImageSize(f"it is too narrow; its longer side may be at most {limit} times its shorter side")
+        columns = _scale(ratio, num_crops)
+        rows = math.ceil(_scaled_height(ratio, columns * self.crop_size) / self.crop_size)
         if size.height > size.width:
             rows, columns = columns, rows
         return ImageLayout(

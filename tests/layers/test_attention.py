@@ -1,0 +1,201 @@
+"""Every backend gives plain attention over each sequence's own tokens, wherever their blocks lie."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from foveal.layers.attention import (
+    MAX_RUNS,
+    AttentionBatch,
+    CachedTokens,
+    cached_runs,
+    gathering,
+    in_place,
+    plan_attention,
+    write_kv,
+)
+
+CPU = torch.device("cpu")
+BLOCK_SIZE = 4
+BACKENDS = {"in_place": in_place, "gathering": gathering}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One sequence of a step: its last `num_rows` of `seq_len` tokens are computed, the rest is cached."""
+
+    num_rows: int
+    seq_len: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's inputs, with all keys and values of each sequence kept beside for the reference."""
+
+    batch: AttentionBatch
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    kv_layer: Tensor
+    all_keys: list[Tensor]
+    all_values: list[Tensor]
+
+
+TABLE_ORDERS: dict[str, Callable[[list[int]], list[int]]] = {
+    "one run": lambda blocks: blocks,
+    "reversed": lambda blocks: blocks[::-1],
+    "two runs": lambda blocks: blocks[len(blocks) // 2 :] + blocks[: len(blocks) // 2],
+    "scattered": lambda blocks: random.Random(0).sample(blocks, len(blocks)),
+}
+
+MIXES = {
+    "one token": [Rows(1, 1)],
+    "prefill": [Rows(9, 9)],
+    "decode": [Rows(1, 50), Rows(1, 3), Rows(1, 16)],
+    "chunk after a cached prefix": [Rows(6, 30)],
+    "chunk after a block's end": [Rows(5, 13)],
+    "mixed": [Rows(1, 45), Rows(7, 7), Rows(2, 41), Rows(1, 9), Rows(16, 32)],
+}
+
+
+def step(
+    mix: list[Rows],
+    order: str = "one run",
+    num_heads: int = 4,
+    num_kv_heads: int = 2,
+    head_dim: int = 8,
+    dtype: torch.dtype = torch.float32,
+) -> Step:
+    torch.manual_seed(0)
+    keys = [torch.randn(rows.seq_len, num_kv_heads, head_dim, dtype=dtype) for rows in mix]
+    values = [torch.randn(rows.seq_len, num_kv_heads, head_dim, dtype=dtype) for rows in mix]
+    tables, num_blocks = [], 1  # block 0 stays unused: a wrong zero shows
+    for rows in mix:
+        needed = -(-rows.seq_len // BLOCK_SIZE)
+        tables.append(TABLE_ORDERS[order](list(range(num_blocks, num_blocks + needed))))
+        num_blocks += needed
+    slots = [
+        torch.tensor([table[t // BLOCK_SIZE] * BLOCK_SIZE + t % BLOCK_SIZE for t in range(rows.seq_len)])
+        for rows, table in zip(mix, tables, strict=True)
+    ]
+    kv_layer = torch.full((2, num_blocks, BLOCK_SIZE, num_kv_heads, head_dim), 1e4, dtype=dtype)  # stale contents
+    new = [slice(rows.seq_len - rows.num_rows, None) for rows in mix]
+    for rows, slot, key, value in zip(mix, slots, keys, values, strict=True):
+        cached = slice(rows.seq_len - rows.num_rows)
+        write_kv(kv_layer, key[cached], value[cached], slot[cached])
+    starts = torch.tensor([0, *(rows.num_rows for rows in mix)]).cumsum(0).tolist()
+    return Step(
+        batch=AttentionBatch(
+            query_start_loc=starts,
+            seq_lens=[rows.seq_len for rows in mix],
+            block_tables=tables,
+            slot_mapping_T=torch.cat([slot[part] for slot, part in zip(slots, new, strict=True)]),
+            block_size=BLOCK_SIZE,
+        ),
+        query=torch.randn(starts[-1], num_heads, head_dim, dtype=dtype),
+        key=torch.cat([key[part] for key, part in zip(keys, new, strict=True)]),
+        value=torch.cat([value[part] for value, part in zip(values, new, strict=True)]),
+        kv_layer=kv_layer,
+        all_keys=keys,
+        all_values=values,
+    )
+
+
+def reference(given: Step, scale: float) -> Tensor:
+    """Softmax attention by its definition, a row and a head at a time, in float64."""
+    output = torch.empty_like(given.query, dtype=torch.float64)
+    group = given.query.shape[1] // given.key.shape[1]
+    for i, (keys, values) in enumerate(zip(given.all_keys, given.all_values, strict=True)):
+        begin, end = given.batch.query_start_loc[i : i + 2]
+        for row in range(begin, end):
+            num_seen = len(keys) - (end - 1 - row)
+            for head in range(given.query.shape[1]):
+                key = keys[:num_seen, head // group].double()
+                weights = (key @ given.query[row, head].double() * scale).softmax(0)
+                output[row, head] = weights @ values[:num_seen, head // group].double()
+    return output
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("order", TABLE_ORDERS)
+@pytest.mark.parametrize("mix", MIXES)
+def test_attention_is_that_of_the_definition(backend: str, order: str, mix: str) -> None:
+    given = step(MIXES[mix], order)
+
+    output = BACKENDS[backend](given.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+
+    torch.testing.assert_close(output.double(), reference(given, 0.3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(1, 1), (3, 3), (6, 2), (4, 1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_heads_share_keys_in_every_grouping_and_dtype(
+    backend: str, num_heads: int, num_kv_heads: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    given = step(MIXES["mixed"], "two runs", num_heads, num_kv_heads, dtype=dtype)
+
+    output = BACKENDS[backend](given.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+
+    assert output.dtype == dtype
+    torch.testing.assert_close(output.double(), reference(given, 0.3), atol=tolerance, rtol=0)
+
+
+def test_queries_and_keys_may_be_parts_of_one_tensor() -> None:
+    given = step(MIXES["mixed"])
+    joined = torch.cat([given.query, given.key, given.value], dim=1)
+    query, key, value = torch.split(joined, [4, 2, 2], dim=1)
+
+    output = in_place(given.batch, CPU)(query, key, value, given.kv_layer, 0.3)
+
+    torch.testing.assert_close(output.double(), reference(given, 0.3), atol=1e-5, rtol=0)
+
+
+def test_a_plan_serves_every_layer_of_a_step() -> None:
+    first, second = step(MIXES["mixed"]), step(MIXES["mixed"])
+    attend = plan_attention(first.batch, CPU)
+
+    attend(first.query, first.key, first.value, first.kv_layer, 0.3)
+    output = attend(second.query, second.key, second.value, second.kv_layer, 0.3)
+
+    torch.testing.assert_close(output.double(), reference(second, 0.3), atol=1e-5, rtol=0)
+
+
+def test_written_keys_and_values_lie_in_their_slots_and_nowhere_else() -> None:
+    kv_layer = torch.zeros(2, 3, BLOCK_SIZE, 1, 2)
+
+    write_kv(kv_layer, torch.ones(2, 1, 2), torch.full((2, 1, 2), 2.0), torch.tensor([5, 10]))
+
+    assert kv_layer[0, ..., 0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+    assert kv_layer[1, ..., 0, 1].tolist() == [[0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("block_table", "num_tokens", "runs"),
+    [
+        ([], 0, []),
+        ([5], 3, [(slice(5, 6), 3)]),
+        ([5, 6, 7], 12, [(slice(5, 8), 12)]),
+        ([5, 6, 9], 9, [(slice(5, 7), 8), (slice(9, 10), 1)]),
+        ([2, 1], 8, [(slice(2, 3), 4), (slice(1, 2), 4)]),
+    ],
+)
+def test_neighbouring_blocks_are_read_as_one_run(
+    block_table: list[int], num_tokens: int, runs: list[tuple[slice, int]]
+) -> None:
+    assert cached_runs(block_table, num_tokens, BLOCK_SIZE) == tuple(CachedTokens(*run) for run in runs)
+
+
+def test_a_scattered_table_is_gathered_at_once() -> None:
+    block_table = list(range(0, 2 * MAX_RUNS + 2, 2))
+
+    [gathered] = cached_runs(block_table, len(block_table) * BLOCK_SIZE, BLOCK_SIZE)
+
+    assert isinstance(gathered.blocks, Tensor)
+    assert gathered.blocks.tolist() == block_table

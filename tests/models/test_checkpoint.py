@@ -1,0 +1,102 @@
+"""What the JSON files of a checkpoint say, and what is said when they do not say it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from foveal.errors import CheckpointError
+from foveal.models.checkpoint import Checkpoint
+from tests.builders import tiny_phi3_v
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def written(folder: Path, config: dict[str, Any], **files: dict[str, Any]) -> Path:
+    for name, content in {"config": config, **files}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_folder_is_read_as_it_is(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_phi3_v(tmp_path))
+
+    assert checkpoint.model_type == "phi3_v"
+    assert checkpoint.context_length == 1024
+    assert checkpoint.vocab_size == 265
+    assert checkpoint.dtype == "float32"
+    assert checkpoint.preprocessor_config["num_crops"] == 4
+    assert checkpoint.added_token_id("<|image|>") == 264
+    assert checkpoint.added_token_id("<|video|>") is None
+
+
+def test_files_that_are_not_there_are_empty(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(written(tmp_path, {"model_type": "phi3_v"}))
+
+    assert checkpoint.generation_config == {}
+    assert checkpoint.preprocessor_config == {}
+    assert checkpoint.added_token_id("<|image|>") is None
+
+
+def test_newer_families_keep_the_decoder_in_a_part_of_its_own(tmp_path: Path) -> None:
+    decoder = {"max_position_embeddings": 64, "vocab_size": 9, "dtype": "bfloat16", "eos_token_id": 7}
+    checkpoint = Checkpoint.read(written(tmp_path, {"model_type": "x", "text_config": decoder}))
+
+    assert checkpoint.context_length == 64
+    assert checkpoint.vocab_size == 9
+    assert checkpoint.dtype == "bfloat16"
+    assert checkpoint.eos_token_ids == (7,)
+
+
+@pytest.mark.parametrize(
+    ("generation_config", "config", "eos_token_ids"),
+    [
+        ({}, {}, ()),
+        ({}, {"eos_token_id": 2}, (2,)),
+        ({"eos_token_id": [32000, 32007]}, {"eos_token_id": 2}, (32000, 32007, 2)),
+        ({"eos_token_id": 2}, {"eos_token_id": 2}, (2,)),
+        ({"eos_token_id": None}, {"eos_token_id": [1, 2]}, (1, 2)),
+    ],
+)
+def test_every_end_token_that_the_files_name_ends_an_answer(
+    tmp_path: Path, generation_config: dict[str, Any], config: dict[str, Any], eos_token_ids: tuple[int, ...]
+) -> None:
+    checkpoint = Checkpoint.read(written(tmp_path, config, generation_config=generation_config))
+
+    assert checkpoint.eos_token_ids == eos_token_ids
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "has no config.json"),
+        ("{", "is not valid JSON"),
+        ("[]", "holds no JSON object"),
+        ('{"quantization_config": {"quant_method": "awq"}}', "quantised by awq"),
+        ('{"text_config": {"quantization_config": {"quant_method": "fp8"}}}', "quantised by fp8"),
+    ],
+)
+def test_a_folder_that_cannot_be_served_says_why(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint.read(tmp_path)
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(written(tmp_path, {"text_config": {}}))
+
+    with pytest.raises(CheckpointError, match="'max_position_embeddings'"):
+        _ = checkpoint.context_length
+
+
+def test_the_fingerprint_changes_with_the_model(tmp_path: Path) -> None:
+    first = Checkpoint.read(tiny_phi3_v(tmp_path / "a"))
+    fewer_crops = Checkpoint.read(tiny_phi3_v(tmp_path / "b", num_crops=1))
+
+    assert first.fingerprint == Checkpoint.read(tmp_path / "a").fingerprint
+    assert first.fingerprint != fewer_crops.fingerprint
