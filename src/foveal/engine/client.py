@@ -13,8 +13,8 @@ from typing import Protocol
 
 from foveal.types import Prompt, SamplingParams, Token
 
-OnProgress = Callable[[float, str], None]
-"""Called while a model is loaded, on the event loop: the share done (0 to 1) and what is being done."""
+OnProgress = Callable[[float], None]
+"""Called on the event loop while a model is loaded, with the share of its weights that is there, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,25 +15,23 @@ from foveal.config import EngineConfig
 from foveal.engine.client import EngineInfo
 from foveal.types import Prompt, SamplingParams, Token
 
-
-class Message(msgspec.Struct, frozen=True, tag=True):
-    """Base of all: gives each its tag."""
+LOAD_MODEL = "foveal.models.registry:load_model"
 
 
 # --- to the engine ----------------------------------------------------------------------------------------------------
 
 
-class Start(Message):
+class Start(msgspec.Struct, frozen=True, tag=True):
     """The first message to an engine process: what to load."""
 
     folder: str
     config: EngineConfig
     arena_fd: int
     arena_bytes: int
-    load_model: str  # the function that loads a model, as "module:name"
+    load_model: str = LOAD_MODEL  # the function that loads the model, as "module:name"
 
 
-class Submit(Message):
+class Submit(msgspec.Struct, frozen=True, tag=True):
     """Continue a prompt. Ids ascend in the order of arrival, also over restarts of the engine."""
 
     request_id: int
@@ -43,42 +41,41 @@ class Submit(Message):
     num_cached_tokens: int | None = None  # of a request that is resumed: what its first token said
 
 
-class Abort(Message):
+class Abort(msgspec.Struct, frozen=True, tag=True):
     request_id: int
 
 
-class Close(Message):
+class Close(msgspec.Struct, frozen=True, tag=True):
     """Stop. Only an engine in a thread needs to be told: a process sees the end of its socket."""
 
 
 # --- from the engine --------------------------------------------------------------------------------------------------
 
 
-class Progress(Message):
-    """Loading: the share done, 0 to 1, and what is being done."""
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """Loading: the share of the weights that is there, 0 to 1."""
 
-    fraction: float
-    text: str
+    share: float
 
 
-class Ready(Message):
+class Ready(msgspec.Struct, frozen=True, tag=True):
     info: EngineInfo
 
 
-class LoadFailed(Message):
-    """The model cannot be served; `setting` tells a setting that cannot work from a checkpoint that cannot."""
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model cannot be served: CheckpointError's words, or ConfigError's if a setting is at fault."""
 
     message: str
-    setting: bool
+    is_setting: bool
 
 
-class StepStarted(Message):
+class StepStarted(msgspec.Struct, frozen=True, tag=True):
     """A step begins with these requests: who was running, should it never end."""
 
     request_ids: tuple[int, ...]
 
 
-class StepDone(Message):
+class StepDone(msgspec.Struct, frozen=True, tag=True):
     """What a step produced. Every accepted request ends in exactly one of: a token with a finish_reason (finished),
     an entry in `failed`, an entry in `aborted`."""
 
@@ -97,7 +94,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _LENGTH = struct.Struct("<I")
 
 
-def frame(message: Message) -> bytes:
+def frame(message: ToEngine | FromEngine) -> bytes:
     """The message as it goes over the socket."""
     payload = _encode(message)
     return _LENGTH.pack(len(payload)) + payload

@@ -1,0 +1,74 @@
+"""A step's chunks -> the model's input. Knows no cache policy and runs nothing.
+
+Letters: T tokens in the step, R position rows, S sequences in the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foveal.engine.encoder_cache import EncoderCache
+from foveal.engine.scheduler import Chunk
+from foveal.layers.attention import AttentionBatch
+from foveal.models.family import InputBatch, PlacedImage, Positions, SequenceSlice
+
+
+def build_batch(
+    chunks: Seq[Chunk], encoder_cache: EncoderCache, block_size: int, rereads_images: bool, device: torch.device
+) -> InputBatch:
+    """The chunks as batch rows in order, with the features of the images that they read."""
+    rows = list(accumulate((chunk.stop - chunk.start for chunk in chunks), initial=0))
+    token_ids = [token_id for chunk in chunks for token_id in chunk.sequence.token_ids[chunk.start : chunk.stop]]
+    positions_RT = np.concatenate(
+        [positions_of(chunk.sequence.positions, chunk.start, chunk.stop) for chunk in chunks], axis=1
+    )
+    slots = [slot for chunk in chunks for slot in _slots(chunk, block_size)]
+    return InputBatch(
+        token_ids_T=torch.tensor(token_ids).to(device, non_blocking=True),
+        positions_RT=torch.from_numpy(positions_RT).to(device, non_blocking=True),
+        slices=tuple(
+            SequenceSlice(row, chunk.stop - chunk.start, chunk.start, _images(chunk, encoder_cache, rereads_images))
+            for row, chunk in zip(rows, chunks, strict=False)
+        ),
+        attention=AttentionBatch(
+            query_start_loc=rows,
+            seq_lens=[chunk.stop for chunk in chunks],
+            block_tables=[chunk.sequence.block_table for chunk in chunks],
+            slot_mapping_T=torch.tensor(slots).to(device, non_blocking=True),
+            block_size=block_size,
+        ),
+    )
+
+
+def positions_of(positions: Positions, start: int, stop: int) -> NDArray[np.int64]:
+    """Rotary positions [R, stop - start] of the tokens at [start, stop): the prompt's own, then counted on."""
+    num_rows, num_prompt_tokens = positions.prompt.shape
+    if stop <= num_prompt_tokens:
+        return positions.prompt[:, start:stop]
+    counted = np.arange(max(start, num_prompt_tokens), stop) + positions.delta
+    counted = np.broadcast_to(counted, (num_rows, len(counted)))
+    return np.concatenate([positions.prompt[:, start:], counted], axis=1)
+
+
+def _slots(chunk: Chunk, block_size: int) -> list[int]:
+    """Where each token's keys and values go: block number * block_size + offset in the block."""
+    table = chunk.sequence.block_table
+    return [table[at // block_size] * block_size + at % block_size for at in range(chunk.start, chunk.stop)]
+
+
+def _images(chunk: Chunk, encoder_cache: EncoderCache, rereads_images: bool) -> tuple[PlacedImage, ...]:
+    """All images of the sequence, in order; those that the chunk reads have their features."""
+    sequence = chunk.sequence
+    if chunk.start >= sequence.images_end and not rereads_images:
+        return ()
+    placed = []
+    for index, image in enumerate(sequence.prompt.images):
+        is_read = any(span.offset < chunk.stop and (rereads_images or span.end > chunk.start) for span in image.spans)
+        features = encoder_cache.features(sequence.image_key(index)) if is_read else None
+        placed.append(PlacedImage(features, image.spans))
+    return tuple(placed)

@@ -1,0 +1,65 @@
+"""One engine process as its parent sees it: started, spoken to, ended. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from typing import TYPE_CHECKING
+
+from foveal.engine.protocol import Frames, FromEngine, Start, ToEngine, decode_from_engine, frame
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+RECEIVE_BYTES = 1 << 16
+
+
+class Child:
+    """`spawn` starts one; it ends when `end` is called, by itself, or when this process ends."""
+
+    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def spawn(cls, start: Start) -> Child:
+        """Start a process that loads what `start` says. It inherits its end of a socket pair and the pixel arena."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # -P: the folder that the server was started in is no place to import from
+            command = [sys.executable, "-P", "-m", "foveal.engine.process", str(theirs.fileno())]
+            inherited = (theirs.fileno(), start.arena_fd)
+            process = await create_subprocess_exec(*command, stdin=DEVNULL, stdout=DEVNULL, pass_fds=inherited)
+        child = cls(process, *await asyncio.open_unix_connection(sock=ours))
+        child.send(start)
+        return child
+
+    def send(self, message: ToEngine) -> None:
+        self._writer.write(frame(message))
+
+    async def messages(self) -> AsyncIterator[FromEngine]:
+        """What the process says, until it is gone."""
+        frames = Frames()
+        try:
+            while received := await self._reader.read(RECEIVE_BYTES):
+                for payload in frames.feed(received):
+                    yield decode_from_engine(payload)
+        except ConnectionError:
+            return
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def end(self) -> int:
+        """Make sure that the process is gone; returns its exit status, negative for a signal."""
+        self._writer.close()
+        self.kill()
+        return await self._process.wait()

@@ -1,0 +1,130 @@
+"""The engine: sequences go in, tokens come out, a step at a time. Knows no thread, process or socket.
+
+One step: schedule, run, take in what has arrived meanwhile, update the books, emit. Every sequence that was added ends
+in exactly one terminal event: a token with a finish_reason, a failure or an abort.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from typing import TYPE_CHECKING
+
+from foveal.engine.protocol import StepDone, Submit
+from foveal.engine.sequence import Sequence
+from foveal.types import Token
+
+if TYPE_CHECKING:
+    from foveal.engine.runner import Runner
+    from foveal.engine.sampler import Draw
+    from foveal.engine.scheduler import Scheduler, StepPlan
+
+log = logging.getLogger(__name__)
+
+IMAGE_FAILED = "An image of this request could not be processed by the model."
+COMPUTATION_FAILED = "The model could not continue this prompt."
+TOO_LARGE = "The request outgrew the KV cache: shorten the prompt or lower max_tokens."
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+class Engine:
+    """A scheduler and the runner that does what it says."""
+
+    def __init__(self, scheduler: Scheduler, runner: Runner, max_model_len: int) -> None:
+        self.scheduler = scheduler
+        self.runner = runner
+        self.max_model_len = max_model_len
+        self._failed: list[tuple[int, str]] = []
+        self._aborted: list[int] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing to compute and nothing left to tell."""
+        return not (self.scheduler.sequences or self._failed or self._aborted)
+
+    def add(self, request: Submit) -> None:
+        """Take on a request; it runs from the next step on."""
+        prompt, sampling = request.prompt, request.sampling
+        max_total_tokens = min(len(prompt.token_ids) + sampling.max_tokens, self.max_model_len)
+        try:
+            positions = self.runner.model.positions(prompt, max_total_tokens)
+        except Exception as error:
+            log.warning("one request failed in the engine", exc_info=error)
+            self._failed.append((request.request_id, COMPUTATION_FAILED))
+            return
+        self.scheduler.add(
+            Sequence(
+                request_id=request.request_id,
+                prompt=prompt,
+                sampling=sampling,
+                positions=positions,
+                max_total_tokens=max_total_tokens,
+                token_ids=[*prompt.token_ids, *request.output_token_ids],
+                num_cached_tokens=request.num_cached_tokens,
+            )
+        )
+
+    def abort(self, request_id: int) -> None:
+        """End a request that nobody waits for any more; one that has ended already stays as it ended."""
+        sequence = self.scheduler.sequences.get(request_id)
+        if sequence:
+            self.scheduler.finish(sequence)
+            self._aborted.append(request_id)
+
+    def step(
+        self,
+        on_start: Callable[[tuple[int, ...]], None] = _nothing,
+        receive: Callable[[], None] = _nothing,
+    ) -> StepDone:
+        """Compute one step.
+
+        on_start: told which requests the step computes for, before it does: who was running, should it never return.
+        receive: calls `add` and `abort` for what has arrived. It is called once the step has read all pixels and
+        before its results are kept, so that nothing made from pixels that an abort has set free gets into a cache.
+        """
+        plan = self.scheduler.schedule()
+        on_start(plan.request_ids)
+        draws = self._run(plan)
+        receive()
+        self.scheduler.update(plan)
+        return self._emit(draws)
+
+    def check_integrity(self) -> None:
+        """Raise IntegrityError unless the books balance."""
+        self.scheduler.check_integrity()
+
+    def _run(self, plan: StepPlan) -> list[tuple[Sequence, Draw]]:
+        """Carry out the plan; returns the tokens drawn. What cannot be computed has failed before any of it is kept."""
+        self._failed += [(sequence.request_id, TOO_LARGE) for sequence in plan.too_large]
+        for key in self.runner.encode(plan.encodings):
+            for request_id in self.scheduler.encoder_cache.pinned_by(key):
+                self._fail(self.scheduler.sequences[request_id], IMAGE_FAILED)
+        chunks = [chunk for chunk in plan.chunks.values() if chunk.sequence.status == "running"]
+        draws = []
+        for chunk, draw in zip(chunks, self.runner.run(chunks), strict=True):
+            if isinstance(draw, Exception):
+                self._fail(chunk.sequence, COMPUTATION_FAILED)
+            elif draw:
+                draws.append((chunk.sequence, draw))
+        return draws
+
+    def _emit(self, draws: Seq[tuple[Sequence, Draw]]) -> StepDone:
+        alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted meanwhile
+        tokens = tuple((sequence.request_id, self._take(sequence, draw)) for sequence, draw in alive)
+        done = StepDone(tokens, tuple(self._failed), tuple(self._aborted))
+        self._failed, self._aborted = [], []
+        return done
+
+    def _take(self, sequence: Sequence, draw: Draw) -> Token:
+        finish_reason = sequence.append(draw.token_id)
+        if finish_reason:
+            self.scheduler.finish(sequence)
+        return Token(draw.token_id, finish_reason, draw.logprob, draw.top_logprobs, sequence.num_cached_tokens or 0)
+
+    def _fail(self, sequence: Sequence, why: str) -> None:
+        self.scheduler.finish(sequence)
+        self._failed.append((sequence.request_id, why))

@@ -1,0 +1,100 @@
+"""A checkpoint folder and settings -> an engine that can be stepped. Runs in the thread that will step it."""
+
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.engine.client import EngineInfo, OnProgress
+from foveal.engine.encoder_cache import EncoderCache
+from foveal.engine.engine import Engine
+from foveal.engine.kv_cache import BlockPool
+from foveal.engine.resolve import Machine, fit, place
+from foveal.engine.runner import Runner
+from foveal.engine.scheduler import Limits, Scheduler
+from foveal.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from foveal.arena import PixelArena
+    from foveal.config import EngineConfig
+    from foveal.models.family import Model
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def load_engine(
+    folder: str, config: EngineConfig, arena: PixelArena, load_model: str, on_progress: OnProgress
+) -> tuple[Engine, EngineInfo]:
+    """Load the model and give it its caches.
+
+    load_model: "module:name" of a function with the signature of `models.registry.load_model`.
+    Raises CheckpointError or ConfigError.
+    """
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    checkpoint = Checkpoint.read(Path(folder))
+    placement = place(config, this_machine(), checkpoint.dtype)
+    device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
+    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress)
+    token_bytes = 2 * model.kv_shape.num_layers * model.kv_shape.num_kv_heads * model.kv_shape.head_dim * dtype.itemsize
+    capacity = fit(config, placement, available_bytes(device), token_bytes, model.max_model_len)
+    info = EngineInfo(
+        model_type=checkpoint.model_type,
+        device=placement.device,
+        dtype=placement.dtype,
+        vocab_size=model.vocab_size,
+        max_model_len=capacity.max_model_len,
+        block_size=config.block_size,
+        num_blocks=capacity.num_blocks,
+        kv_cache_bytes=capacity.num_blocks * config.block_size * token_bytes,
+    )
+    return build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype), info
+
+
+def build_engine(
+    model: Model,
+    config: EngineConfig,
+    arena: PixelArena,
+    num_blocks: int,
+    max_model_len: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Engine:
+    """Put a loaded model, its caches and a scheduler together."""
+    limits = Limits(
+        max_num_seqs=config.max_num_seqs,
+        max_num_batched_tokens=config.max_num_batched_tokens,
+        max_num_batched_crops=config.max_num_batched_crops,
+        block_size=config.block_size,
+        splits_images=model.splits_images,
+        whole_spans=model.whole_spans,
+        rereads_images=model.rereads_images,
+    )
+    encoder_cache = EncoderCache(config.encoder_cache_bytes)
+    scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache)
+    runner = Runner(model, encoder_cache, arena, num_blocks, config.block_size, device, dtype)
+    return Engine(scheduler, runner, max_model_len)
+
+
+def this_machine() -> Machine:
+    """The facts that `resolve.place` goes by."""
+    return Machine(has_cuda=torch.cuda.is_available(), has_bfloat16=_cpu_has_bfloat16())
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that the device has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo has no MemAvailable")
+
+
+def _cpu_has_bfloat16() -> bool:
+    """AVX512-BF16 or AMX, as the kernel lists them, or Arm's BF16 extension."""
+    flags = Path("/proc/cpuinfo").read_text("utf-8").split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)

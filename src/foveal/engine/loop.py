@@ -1,0 +1,50 @@
+"""The engine's thread: take in what has arrived, step, tell what came of it; sleep on the inbox when there is nothing.
+
+The same loop runs in a thread of the server (local) and in the engine's own process (process).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from foveal.engine.protocol import Abort, Close, FromEngine, StepStarted, Submit, ToEngine
+
+if TYPE_CHECKING:
+    from foveal.engine.engine import Engine
+
+
+class EngineLoop:
+    """Steps `engine` until the inbox says Close. `emit` is called in this thread and must not raise."""
+
+    def __init__(self, engine: Engine, inbox: SimpleQueue[ToEngine], emit: Callable[[FromEngine], None]) -> None:
+        self.engine = engine
+        self.inbox = inbox
+        self.emit = emit
+        self._is_closed = False
+
+    def run(self) -> None:
+        """Raises IntegrityError if the books do not balance when the engine goes idle."""
+        while not self._is_closed:
+            if self.engine.is_idle:
+                self.engine.check_integrity()
+                self._apply(self.inbox.get())
+            self._receive()
+            self.emit(self.engine.step(self._tell_start, self._receive))
+
+    def _receive(self) -> None:
+        while not self.inbox.empty():  # nobody else takes from it
+            self._apply(self.inbox.get())
+
+    def _apply(self, message: ToEngine) -> None:
+        match message:
+            case Submit():
+                self.engine.add(message)
+            case Abort():
+                self.engine.abort(message.request_id)
+            case Close():
+                self._is_closed = True
+
+    def _tell_start(self, request_ids: tuple[int, ...]) -> None:
+        self.emit(StepStarted(request_ids))

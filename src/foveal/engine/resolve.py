@@ -1,0 +1,96 @@
+"""Settings that were left open, decided: pure functions of the settings and of facts about machine and model.
+
+Imports no torch and looks nothing up; `loading` gathers the facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal.config import GIB, EngineConfig
+from foveal.errors import ConfigError
+
+CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
+CPU_MEMORY_SHARE = 0.25  # of what is available once the weights are loaded
+CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the engine may run on."""
+
+    has_cuda: bool
+    has_bfloat16: bool  # whether the CPU multiplies bfloat16 natively
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the model runs and in what: decided before it is loaded."""
+
+    device: str  # cpu, cuda or cuda:N
+    dtype: str  # bfloat16 or float32
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What there is room for: decided once the model is loaded."""
+
+    num_blocks: int
+    max_model_len: int  # tokens
+
+
+def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Placement:
+    """Device and dtype. Raises ConfigError for a device or dtype that cannot be had."""
+    device = config.device
+    if device == "auto":
+        device = "cuda" if machine.has_cuda else "cpu"
+    if device != "cpu" and device.partition(":")[0] != "cuda":
+        raise ConfigError(f"engine.device is {device!r}: set auto, cpu, cuda or cuda:N")
+    if device != "cpu" and not machine.has_cuda:
+        raise ConfigError(f"engine.device is {device}, but torch sees no CUDA device: set auto or cpu")
+    if config.dtype not in ("auto", "bfloat16", "float32"):
+        raise ConfigError(f"engine.dtype is {config.dtype!r}: set auto, bfloat16 or float32")
+    if config.dtype != "auto":
+        return Placement(device, config.dtype)
+    is_fast = machine.has_bfloat16 if device == "cpu" else True
+    keeps_float32 = device == "cpu" and checkpoint_dtype == "float32"
+    return Placement(device, "bfloat16" if is_fast and not keeps_float32 else "float32")
+
+
+def fit(
+    config: EngineConfig, placement: Placement, available_bytes: int, token_bytes: int, model_max_len: int
+) -> Capacity:
+    """Blocks and context length.
+
+    available_bytes: of the device's memory, once the weights are loaded. token_bytes: keys and values of one token.
+    Raises ConfigError for limits below one, a context longer than the model's, or a cache that holds no block.
+    """
+    _check_positive(config)
+    if config.max_model_len is not None and config.max_model_len > model_max_len:
+        raise ConfigError(f"engine.max_model_len is {config.max_model_len}, but the model ends at {model_max_len}")
+    block_bytes = config.block_size * token_bytes
+    if config.kv_cache_bytes is None:
+        num_blocks = _default_num_blocks(config, placement, available_bytes, block_bytes, model_max_len)
+    else:
+        num_blocks = config.kv_cache_bytes // block_bytes
+    if num_blocks < 1:
+        raise ConfigError(f"there is no memory for a KV cache: engine.kv_cache_bytes must be at least {block_bytes}")
+    return Capacity(num_blocks, config.max_model_len or min(model_max_len, num_blocks * config.block_size))
+
+
+def _default_num_blocks(
+    config: EngineConfig, placement: Placement, available_bytes: int, block_bytes: int, model_max_len: int
+) -> int:
+    """A share of the memory, and no more than all sequences at their longest need."""
+    if placement.device == "cpu":
+        num_bytes = min(CPU_KV_CACHE_BYTES, int(available_bytes * CPU_MEMORY_SHARE))
+    else:
+        num_bytes = int(available_bytes * CUDA_MEMORY_SHARE)
+    blocks_of_longest = -(-(config.max_model_len or model_max_len) // config.block_size)
+    return min(num_bytes // block_bytes, config.max_num_seqs * blocks_of_longest)
+
+
+def _check_positive(config: EngineConfig) -> None:
+    for name in ("max_num_seqs", "max_num_batched_tokens", "max_num_batched_crops", "block_size"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"engine.{name} is {getattr(config, name)}: it must be at least 1")

@@ -1,0 +1,115 @@
+"""Carries out a step's plan: encodes crops, runs the model, draws tokens. Owns the KV tensor; decides nothing.
+
+What raises is found out: a batch that fails is run again one by one, so that one bad request fails by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+
+from foveal.engine.batch import build_batch
+from foveal.engine.sampler import Draw, Row, sample
+from foveal.models.family import CropRange
+
+if TYPE_CHECKING:
+    from foveal.arena import PixelArena
+    from foveal.engine.encoder_cache import EncoderCache
+    from foveal.engine.scheduler import Chunk, Encoding
+    from foveal.engine.sequence import ImageKey
+    from foveal.models.family import Model
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Runner:
+    """One model on one device, with the keys and values of all its sequences."""
+
+    def __init__(
+        self,
+        model: Model,
+        encoder_cache: EncoderCache,
+        arena: PixelArena,
+        num_blocks: int,
+        block_size: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.encoder_cache = encoder_cache
+        self.arena = arena
+        self.block_size = block_size
+        self.device = device
+        num_layers, num_kv_heads, head_dim = model.kv_shape
+        shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
+        self.kv_cache = torch.zeros(shape, dtype=dtype, device=device)
+
+    @torch.inference_mode()
+    def encode(self, encodings: dict[ImageKey, Encoding]) -> list[ImageKey]:
+        """Encode the step's crops into the encoder cache; returns the images that could not be."""
+        results = one_by_one_if_need_be(self._encode_all, list(encodings.items()))
+        failed = []
+        for (key, encoding), result in zip(encodings.items(), results, strict=True):
+            if isinstance(result, Exception):
+                failed.append(key)
+            elif encoding.is_last:
+                self.encoder_cache.put(key, result)
+            else:
+                self.encoder_cache.add_crops(key, result)
+        return failed
+
+    @torch.inference_mode()
+    def run(self, chunks: Seq[Chunk]) -> list[Draw | Exception | None]:
+        """Compute the chunks; for each the next token if it is its sequence's last one, or why there is none."""
+        return one_by_one_if_need_be(self._run_all, chunks)
+
+    def _encode_all(self, encodings: Seq[tuple[ImageKey, Encoding]]) -> list[Tensor]:
+        """The features of the images that are whole now, the crops of the others."""
+        encoded = self.model.encode_crops([self._crop_range(encoding) for _, encoding in encodings])
+        return [
+            self.model.assemble(encoding.image.layout, torch.cat([*self.encoder_cache.crops(key), crops]))
+            if encoding.is_last
+            else crops
+            for (key, encoding), crops in zip(encodings, encoded, strict=True)
+        ]
+
+    def _crop_range(self, encoding: Encoding) -> CropRange:
+        pixels = torch.from_numpy(self.arena.view(encoding.image.pixels)).to(self.device)
+        return CropRange(pixels, encoding.image.layout, encoding.start, encoding.stop)
+
+    def _run_all(self, chunks: Seq[Chunk]) -> list[Draw | Exception | None]:
+        batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.rereads_images, self.device)
+        hidden = self.model.forward(batch, self.kv_cache)
+        last = [i for i, chunk in enumerate(chunks) if chunk.is_last]
+        results: list[Draw | Exception | None] = [None] * len(chunks)
+        if not last:
+            return results
+        ends = batch.attention.query_start_loc
+        logits = self.model.logits(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
+        for i, draw in zip(last, sample(logits, [_row(chunks[i]) for i in last]), strict=True):
+            results[i] = draw or FloatingPointError("the logits are not finite")
+        return results
+
+
+def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[Item]) -> list[Result | Exception]:
+    """`run(items)`; if that raises, `run` of each item alone, and in the results the exceptions of those that raise."""
+    try:
+        return [*run(items)] if items else []
+    except Exception as error:
+        if len(items) == 1:
+            log.warning("one request failed in the engine", exc_info=error)
+            return [error]
+        return [result for item in items for result in one_by_one_if_need_be(run, [item])]
+
+
+def _row(chunk: Chunk) -> Row:
+    sequence = chunk.sequence
+    return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens)

@@ -1,0 +1,307 @@
+"""Decides what each step computes: which tokens of which sequences, which crops of which images. Imports no torch.
+
+There are no phases. A sequence has computed some of its known tokens; a step's token budget lets sequences catch up,
+those that lack one token (they are decoding) before the others. Chunked prefill, a prefix found in the cache,
+preemption and resumption are all the same case. Images are encoded under a budget of their own, ahead of the tokens
+that need them, so that a large image never stalls the streams that are decoding; a sequence goes no further than the
+first span whose image is not ready.
+
+It keeps the books of blocks and pins, and knows nothing of tensors, sampling or messages.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass, field
+
+from foveal.engine.encoder_cache import EncoderCache
+from foveal.engine.kv_cache import BlockPool, IntegrityError, block_hash, root_hash
+from foveal.engine.sequence import ImageKey, Sequence
+from foveal.types import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A step's budgets, and what the model allows with images (see models.family.Model)."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_num_batched_crops: int
+    block_size: int
+    splits_images: bool = True
+    whole_spans: bool = False
+    rereads_images: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A step's share of one sequence: the tokens at positions [start, stop)."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the sequence has then caught up, so that its next token is drawn."""
+        return self.stop == self.sequence.num_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A step's share of one image: crops [start, stop). Its pixels stay in place while `owner` is not aborted."""
+
+    image: Image
+    owner: Sequence
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        return self.stop == self.image.layout.num_crops
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """What one step computes, and what is left of its budgets while it is being planned."""
+
+    num_tokens_left: int
+    num_crops_left: int
+    chunks: dict[int, Chunk] = field(default_factory=dict)  # by request id
+    encodings: dict[ImageKey, Encoding] = field(default_factory=dict)
+    too_large: list[Sequence] = field(default_factory=list)  # that the pool cannot hold even alone; they are done
+    has_preempted: bool = False
+
+    @property
+    def request_ids(self) -> tuple[int, ...]:
+        """The requests that the step computes anything for."""
+        owners = (encoding.owner.request_id for encoding in self.encodings.values())
+        return tuple({**self.chunks, **dict.fromkeys(owners)})
+
+
+class Scheduler:
+    """The sequences that wait and run, over one block pool and one encoder cache."""
+
+    def __init__(self, limits: Limits, pool: BlockPool, encoder_cache: EncoderCache) -> None:
+        self.limits = limits
+        self.pool = pool
+        self.encoder_cache = encoder_cache
+        self.sequences: dict[int, Sequence] = {}  # all that are not done, by request id
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # in order of arrival
+
+    def add(self, sequence: Sequence) -> None:
+        self.sequences[sequence.request_id] = sequence
+        self.waiting.append(sequence)
+
+    def schedule(self) -> StepPlan:
+        """Hand out one step's budgets: to those that decode, to those that catch up, to those that wait."""
+        plan = StepPlan(self.limits.max_num_batched_tokens, self.limits.max_num_batched_crops)
+        for sequence in sorted(self.running, key=lambda s: s.num_tokens - s.num_computed_tokens > 1):
+            if sequence.status == "running":  # not preempted by one before it
+                self._advance(sequence, plan)
+        if not plan.has_preempted:
+            self._admit(plan)
+        return plan
+
+    def update(self, plan: StepPlan) -> None:
+        """The plan was carried out. What was aborted meanwhile leaves nothing in the caches.
+
+        The pixels of an aborted request may have been overwritten while they were read.
+        """
+        for key, encoding in plan.encodings.items():
+            if encoding.owner.status == "done":
+                self.encoder_cache.drop(key)
+        for chunk in plan.chunks.values():
+            if chunk.sequence.status == "running":
+                self._mark_computed(chunk)
+
+    def finish(self, sequence: Sequence) -> None:
+        """The sequence ends here, for whatever reason: it gives up all that it holds."""
+        if sequence.status == "waiting":
+            self.waiting.remove(sequence)
+        else:
+            self._stop_running(sequence)
+        sequence.status = "done"
+        del self.sequences[sequence.request_id]
+
+    def check_integrity(self) -> None:
+        """Raise IntegrityError unless blocks, pins and sequences agree."""
+        self.pool.check_integrity(sequence.block_table for sequence in self.running)
+        self.encoder_cache.check_integrity(sequence.request_id for sequence in self.running)
+        listed = sorted(sequence.request_id for sequence in (*self.waiting, *self.running))
+        if listed != sorted(self.sequences):
+            raise IntegrityError("a sequence is neither waiting nor running, or both")
+
+    # --- one sequence's share of a step -------------------------------------------------------------------------------
+
+    def _advance(self, sequence: Sequence, plan: StepPlan) -> None:
+        start, stop = sequence.num_computed_tokens, self._reach(sequence, plan)
+        if stop > start and self._make_room(sequence, stop, plan):
+            plan.chunks[sequence.request_id] = Chunk(sequence, start, stop)
+            plan.num_tokens_left -= stop - start
+
+    def _reach(self, sequence: Sequence, plan: StepPlan) -> int:
+        """How far the sequence can get in this step, after encoder work is handed out for it."""
+        start = sequence.num_computed_tokens
+        stop = min(sequence.num_tokens, start + max(plan.num_tokens_left, 0))
+        if start < sequence.images_end or (self.limits.rereads_images and sequence.prompt.images):
+            stop = min(stop, self._first_unready(sequence, plan))
+            if self.limits.whole_spans:
+                stop = _without_cutting(sequence, start, stop)
+        return stop
+
+    def _first_unready(self, sequence: Sequence, plan: StepPlan) -> int:
+        """The position of the first span whose features this step does not have; all tokens, if it has them all."""
+        position = sequence.num_tokens
+        for index, image in enumerate(sequence.prompt.images):
+            if self.limits.rereads_images:
+                needed_at = image.spans[0].offset
+            else:
+                ahead = (span.offset for span in image.spans if span.end > sequence.num_computed_tokens)
+                needed_at = next(ahead, sequence.num_tokens)
+            if needed_at < sequence.num_tokens and not self._is_ready(sequence, index, plan):
+                position = min(position, max(needed_at, sequence.num_computed_tokens))
+        return position
+
+    def _is_ready(self, sequence: Sequence, index: int, plan: StepPlan) -> bool:
+        """Whether the step has the image's features; gives it what the encoder budget allows, if nobody else has."""
+        key, image = sequence.image_key(index), sequence.prompt.images[index].image
+        self.encoder_cache.pin(key, sequence.request_id)
+        if self.encoder_cache.features(key) is not None:
+            return True
+        if key not in plan.encodings:
+            start = self.encoder_cache.num_crops(key)
+            num_crops = self._crop_share(image.layout.num_crops - start, plan)
+            if num_crops == 0 or (self.encoder_cache.is_full and sequence is not self.running[0]):
+                return False
+            plan.encodings[key] = Encoding(image, sequence, start, start + num_crops)
+            plan.num_crops_left -= num_crops
+        return plan.encodings[key].is_last
+
+    def _crop_share(self, num_crops: int, plan: StepPlan) -> int:
+        """How many of an image's crops fit; one that cannot be split and exceeds the budget goes alone."""
+        if self.limits.splits_images:
+            return min(num_crops, plan.num_crops_left)
+        fits = num_crops <= plan.num_crops_left or plan.num_crops_left == self.limits.max_num_batched_crops
+        return num_crops if fits else 0
+
+    def _make_room(self, sequence: Sequence, stop: int, plan: StepPlan) -> bool:
+        """Give the sequence blocks up to `stop`, the last comers' if need be; False if it lost its own instead."""
+        table = sequence.block_table
+        num_blocks = self._num_blocks(stop) - len(table)
+        while num_blocks > self.pool.num_available:
+            if len(self.running) == 1:
+                self._give_up(sequence, plan)
+                return False
+            last_comer = self.running[-1]
+            self._preempt(last_comer, plan)
+            if last_comer is sequence:
+                return False
+        if num_blocks > 0:
+            table += self.pool.allocate(num_blocks, after=table[-1] if table else None)
+        return True
+
+    def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
+        """Back to the head of the queue. Its tokens stay, and are computed again as part of catching up."""
+        chunk = plan.chunks.pop(sequence.request_id, None)
+        if chunk:
+            plan.num_tokens_left += chunk.stop - chunk.start
+        self._stop_running(sequence)
+        sequence.num_computed_tokens = 0
+        sequence.status = "waiting"
+        self.waiting.appendleft(sequence)
+        plan.has_preempted = True
+
+    def _give_up(self, sequence: Sequence, plan: StepPlan) -> None:
+        self.finish(sequence)
+        plan.too_large.append(sequence)
+
+    def _stop_running(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.pool.release(sequence.block_table)
+        sequence.block_table = []
+        for index in range(len(sequence.prompt.images)):
+            self.encoder_cache.unpin(sequence.image_key(index), sequence.request_id)
+
+    # --- those that wait ----------------------------------------------------------------------------------------------
+
+    def _admit(self, plan: StepPlan) -> None:
+        """Start waiting sequences in order, as long as the budget lasts and each one's known tokens have room."""
+        while self.waiting and len(self.running) < self.limits.max_num_seqs and plan.num_tokens_left > 0:
+            sequence = self.waiting[0]
+            prefix = self._cached_prefix(sequence)
+            if self._num_blocks_wanted(sequence, prefix) <= self.pool.num_available:
+                self._start_running(self.waiting.popleft(), prefix)
+                self._advance(sequence, plan)
+            elif self.running:
+                return
+            else:
+                self._give_up(sequence, plan)
+
+    def _start_running(self, sequence: Sequence, prefix: list[int]) -> None:
+        self.pool.share(prefix)
+        sequence.block_table = prefix
+        sequence.num_computed_tokens = len(prefix) * self.limits.block_size
+        if sequence.num_cached_tokens is None:
+            sequence.num_cached_tokens = min(sequence.num_computed_tokens, sequence.num_prompt_tokens)
+        sequence.status = "running"
+        insort(self.running, sequence, key=lambda s: s.request_id)
+
+    def _num_blocks_wanted(self, sequence: Sequence, prefix: list[int]) -> int:
+        """What must be available to start: room for the sequence's tokens, and for what the running ones still lack.
+
+        The running ones are given a block each to grow into, lest they preempt the newcomer at once.
+        """
+        promised = sum(self._num_blocks(s.num_tokens) + 1 - len(s.block_table) for s in self.running)
+        return promised + self._num_blocks(sequence.num_tokens) - len(prefix) + self.pool.num_idle(prefix)
+
+    def _cached_prefix(self, sequence: Sequence) -> list[int]:
+        """The blocks that hold the sequence's first tokens already. Never all: its last token must be computed."""
+        block_size = self.limits.block_size
+        blocks = self.pool.find(self._block_hashes(sequence, (sequence.num_tokens - 1) // block_size))
+        if self.limits.whole_spans:
+            stop = len(blocks) * block_size
+            first_cut = next((s.span.offset for s in sequence.spans_within(stop - 1, stop) if s.span.end > stop), stop)
+            blocks = blocks[: first_cut // block_size]
+        return blocks
+
+    # --- what has been computed ---------------------------------------------------------------------------------------
+
+    def _mark_computed(self, chunk: Chunk) -> None:
+        sequence, block_size = chunk.sequence, self.limits.block_size
+        sequence.num_computed_tokens = chunk.stop
+        first, stop = chunk.start // block_size, chunk.stop // block_size
+        if first < stop:
+            hashes = self._block_hashes(sequence, stop)
+            for index in range(first, stop):
+                self.pool.register(sequence.block_table[index], hashes[index])
+        if chunk.start < sequence.images_end and not self.limits.rereads_images:
+            for index, image in enumerate(sequence.prompt.images):
+                if image.spans[-1].end <= chunk.stop:
+                    self.encoder_cache.unpin(sequence.image_key(index), sequence.request_id)
+
+    def _block_hashes(self, sequence: Sequence, num_blocks: int) -> list[bytes]:
+        """The chain hashes of the first full blocks, each computed once."""
+        hashes, size = sequence.block_hashes, self.limits.block_size
+        parent = hashes[-1] if hashes else root_hash(sequence.prompt.cache_salt, sequence.positions.variant)
+        for start in range(len(hashes) * size, num_blocks * size, size):
+            token_ids = sequence.token_ids[start : start + size]
+            parent = block_hash(parent, token_ids, start, sequence.spans_within(start, start + size))
+            hashes.append(parent)
+        return hashes[:num_blocks]
+
+    def _num_blocks(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.limits.block_size)
+
+
+def _without_cutting(sequence: Sequence, start: int, stop: int) -> int:
+    """`stop` moved out of the span that it would cut: before it, or behind it where nothing else would be left.
+
+    Then the token budget is overdrawn, by less than one span.
+    """
+    for span, _, _ in sequence.spans_within(stop - 1, stop) if stop > start else ():
+        if span.end > stop:
+            return span.offset if span.offset > start else span.end
+    return stop

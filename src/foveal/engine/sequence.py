@@ -1,0 +1,83 @@
+"""A sequence: one request as the engine sees it, tokens known and tokens computed. Knows no cache, budget or model."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+from foveal.models.family import Positions
+from foveal.types import FinishReason, ImageSpan, Prompt, SamplingParams
+
+ImageKey = tuple[bytes, bytes]
+"""(cache salt, image hash): names an image's features in the encoder cache."""
+
+
+class SpanSource(NamedTuple):
+    """A span with what stands there: rows of an image's features, from `first_row`."""
+
+    span: ImageSpan
+    first_row: int
+    image_hash: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Catches up from num_computed_tokens to the end of token_ids; each time it is there, a token is drawn."""
+
+    request_id: int
+    prompt: Prompt
+    sampling: SamplingParams
+    positions: Positions
+    max_total_tokens: int  # prompt and output together
+    token_ids: list[int]  # the prompt's, then the output's
+    status: Literal["waiting", "running", "done"] = "waiting"
+    num_computed_tokens: int = 0  # whose keys and values are in the blocks
+    num_cached_tokens: int | None = None  # of the prompt, found computed when it first ran
+    block_table: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)  # of the full blocks of token_ids, as far as asked for
+    span_sources: list[SpanSource] = field(init=False)  # of all images, ascending
+
+    def __post_init__(self) -> None:
+        self.span_sources = sorted(
+            SpanSource(span, first_row, image.image.hash)
+            for image in self.prompt.images
+            for span, first_row in zip(
+                image.spans, accumulate((span.length for span in image.spans), initial=0), strict=False
+            )
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt.token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - len(self.prompt.token_ids)
+
+    @property
+    def images_end(self) -> int:
+        """The position behind the last image span; 0 without images."""
+        return self.span_sources[-1].span.end if self.span_sources else 0
+
+    def image_key(self, index: int) -> ImageKey:
+        return self.prompt.cache_salt, self.prompt.images[index].image.hash
+
+    def spans_within(self, start: int, stop: int) -> list[SpanSource]:
+        """The spans that positions [start, stop) touch."""
+        first = bisect_right(self.span_sources, start, key=lambda source: source.span.end)
+        last = bisect_right(self.span_sources, stop - 1, key=lambda source: source.span.offset)
+        return self.span_sources[first:last]
+
+    def append(self, token_id: int) -> FinishReason | None:
+        """Take the next output token; says whether, and why, it was the last."""
+        self.token_ids.append(token_id)
+        params = self.sampling
+        if token_id in params.stop_token_ids and not params.ignore_eos and self.num_output_tokens > params.min_tokens:
+            return "stop"
+        return "length" if self.num_tokens >= self.max_total_tokens else None
