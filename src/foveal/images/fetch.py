@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import urljoin
 
 import httpcore
 import httpx
@@ -39,7 +38,7 @@ _MAX_RESOLVING = 8
 _UNREACHABLE = "the server did not answer as expected; check that the URL opens elsewhere, or send the image as base64"
 
 Headers = Sequence[tuple[bytes, bytes]]
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # host, port -> addresses
+Resolve = Callable[[str], Awaitable[Sequence[str]]]  # host -> addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Fetcher:
             fresh_s = min(fresh_s, answer.fresh_s)
             if isinstance(answer, Download):
                 return Download(answer.body, fresh_s)
-            url = parse_url(urljoin(str(url), answer.location))
+            url = parse_url(answer.location, base=str(url))
         raise Refused(f"more than {self._config.max_redirects} redirects; use the address that they lead to")
 
     async def _get(self, url: httpx.URL) -> Download | Redirect:
@@ -127,9 +126,9 @@ class Fetcher:
             raise Refused(EMPTY)
         return bytes(body)
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
+    async def _resolve(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._resolvers, _getaddrinfo, host, port)
+        found = await loop.run_in_executor(self._resolvers, _getaddrinfo, host)
         return list(dict.fromkeys(found))
 
 
@@ -150,7 +149,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Raises Refused where one address of the name is not permitted, were all the others."""
-        addresses = await self._resolve(host, port)
+        addresses = await self._resolve(host)
         if not addresses or not all(self._guard.permits(host, port, address) for address in addresses):
             raise Refused(NOT_ALLOWED)
         for address in addresses[:-1]:
@@ -179,5 +178,5 @@ def _header(headers: Headers, name: bytes) -> str:
     return ", ".join(value.decode("utf-8", "replace").strip() for key, value in headers if key.lower() == name)
 
 
-def _getaddrinfo(host: str, port: int) -> list[str]:
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)]
+def _getaddrinfo(host: str) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass, field
+from urllib.parse import urljoin
 
 import httpx
 
@@ -19,6 +20,7 @@ _MEDIA_TYPE = re.compile(r"(data:)?[\w.+-]*(/[\w.+-]*)?(;[\w.+=-]*)*,", re.IGNOR
 _MAX_MEDIA_TYPE_LENGTH = 200
 _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
+_MAX_PORT = 65535
 _CHUNK_LENGTH = 1 << 18  # a multiple of 4
 
 
@@ -41,13 +43,16 @@ def parse_source(source: str) -> httpx.URL | Inline:
     return Inline(source[media_type.end() :] if media_type else source)
 
 
-def parse_url(text: str) -> httpx.URL:
-    """The one parser of addresses: what it returns is what is checked and what is connected to."""
+def parse_url(text: str, base: str = "") -> httpx.URL:
+    """The one parser of addresses: what it returns is what is checked and what is connected to.
+
+    `base` is where `text` was found, if it may be relative. Raises Refused.
+    """
     try:
-        url = httpx.URL(text).copy_with(fragment=None)
+        url = httpx.URL(urljoin(base, text)).copy_with(fragment=None)
     except (httpx.InvalidURL, ValueError):
         raise Refused("the URL cannot be read; check it, or send the image as base64") from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or (url.port or 0) > _MAX_PORT:
         raise Refused(NOT_ALLOWED)
     return url
 
@@ -64,6 +69,8 @@ def decode_base64(text: str, max_bytes: int) -> bytes:
         data = text.encode("ascii").translate(_STANDARD_ALPHABET, _WHITESPACE).rstrip(b"=")
         if len(data) * 3 // 4 > max_bytes:
             raise too_large(max_bytes)
+        if not data:
+            raise Refused(EMPTY)
         data += b"=" * (-len(data) % 4)
         chunks = range(0, len(data), _CHUNK_LENGTH)
         return b"".join(binascii.a2b_base64(data[i : i + _CHUNK_LENGTH], strict_mode=True) for i in chunks)
