@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.requests import Request
 
 from foveal.config import HttpConfig
 from foveal.errors import InvalidRequest
-from foveal.http.body import MAX_JSON_VALUES, parse_json, validate
+from foveal.http.body import LARGE_BODY_BYTES, MAX_JSON_VALUES, BodyReader, parse_json, validate
 from foveal.http.schemas import ChatBody
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, call, chat, error
+
+if TYPE_CHECKING:
+    from starlette.types import Message
 
 
 def post(content: bytes, content_type: str = "application/json") -> Any:
@@ -113,3 +118,30 @@ def test_a_body_with_thousands_of_problems_is_refused_with_a_short_message_and_s
         validate(ASK | fields, ChatBody, "error")
     assert len(str(caught.value)) < 100
     assert time.monotonic() - started_s < 2  # generous: the machine is shared
+
+
+def test_between_two_large_bodies_all_else_has_its_turn() -> None:
+    order: list[str] = []
+    large = json.dumps(ASK | {"messages": [{"role": "user", "content": "x" * LARGE_BODY_BYTES}]}).encode()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": large}
+
+    async def read(bodies: BodyReader) -> None:
+        scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+        await bodies.read(Request(scope, receive), ChatBody)
+        order.append("large")
+
+    async def others() -> None:
+        for _ in range(10):
+            order.append("other")
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        bodies = BodyReader("error")
+        await asyncio.gather(others(), read(bodies), read(bodies), read(bodies))
+
+    asyncio.run(run())
+    first, second, third = (place for place, name in enumerate(order) if name == "large")
+    assert second - first > 1
+    assert third - second > 1

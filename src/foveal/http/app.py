@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from foveal import __version__
 from foveal.http.auth import Authentication
+from foveal.http.body import BodyReader
 from foveal.http.chat import chat_routes
 from foveal.http.completions import completion_routes
 from foveal.http.health import health_routes
@@ -51,9 +52,10 @@ def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
         redirect_slashes=False,  # a redirect would be built from the Host header
     )
     add_problem_responses(api)
+    bodies = BodyReader(config.unknown_fields)
     versioned = [
-        chat_routes(pipeline, config),
-        completion_routes(pipeline, config),
+        chat_routes(pipeline, config, bodies),
+        completion_routes(pipeline, config, bodies),
         model_routes(pipeline),
         refused_routes(),
     ]

@@ -1,15 +1,17 @@
 """Bytes -> JSON -> a body of schemas.py, or one sentence about what is wrong with them.
 
 Knows nothing of what the fields mean. Parsing runs on the event loop: the parser keeps Python's lock wherever it runs,
-so a thread would win nothing, and the bounds here keep it short (docs/decisions/050-wire.md has the figures).
+so a thread would win nothing, and the bounds here keep it short (docs/decisions/050-bodies.md has the figures).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import reprlib
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_JSON_VALUES = 300_000  # a long context as token ids fits twice; parsing that many takes some 30 ms
+LARGE_BODY_BYTES = 256 * 1024
 MAX_PROBLEMS = 20  # in one message; validation of a body with thousands of them must not build thousands of sentences
 MAX_VALUE_CHARS = 60
 
@@ -27,21 +30,36 @@ logger = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_body(request: Request, schema: type[Body], unknown_fields: str) -> Body:
-    """The request's body as a `schema`. `unknown_fields`: "error", or "warn" to log and leave them out.
+class BodyReader:
+    """Reads the bodies of one application. `unknown_fields`: "error", or "warn" to log them and leave them out."""
 
-    Raises InvalidRequest; BodyTooLarge comes from limits.py through `request.body()`.
-    """
-    if not _is_json(request.headers.get("content-type", "")):
-        # Also what keeps other people's web pages out: a browser asks before it sends this type across origins.
-        raise InvalidRequest("The body must be JSON, sent with the header Content-Type: application/json.")
-    return validate(parse_json(await request.body()), schema, unknown_fields)
+    def __init__(self, unknown_fields: str) -> None:
+        self._unknown_fields = unknown_fields
+        self._turn = asyncio.Lock()
+
+    async def read(self, request: Request, schema: type[Body]) -> Body:
+        """The request's body as a `schema`.
+
+        Raises InvalidRequest; BodyTooLarge comes from limits.py through `request.body()`.
+        """
+        if not _is_json(request.headers.get("content-type", "")):
+            # Also what keeps other people's web pages out: a browser asks before it sends this type across origins.
+            raise InvalidRequest("The body must be JSON, sent with the header Content-Type: application/json.")
+        data = await request.body()
+        if len(data) < LARGE_BODY_BYTES:
+            return self._parse(data, schema)
+        async with self._turn:  # large ones one at a time: all else on the loop has its turn between two of them
+            await asyncio.sleep(0)
+            return self._parse(data, schema)
+
+    def _parse(self, data: bytes, schema: type[Body]) -> Body:
+        return validate(parse_json(data), schema, self._unknown_fields)
 
 
-def body_docs(schema: type[BaseModel]) -> dict[str, object]:
+def body_docs(schema: type[BaseModel], example: object) -> dict[str, object]:
     """What the OpenAPI document says of an operation's body; the framework does not see it, since we read it."""
-    reference = {"$ref": f"#/components/schemas/{schema.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+    content = {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def parse_json(data: bytes) -> object:
@@ -49,7 +67,8 @@ def parse_json(data: bytes) -> object:
 
     Raises InvalidRequest for all else that is not JSON: bad UTF-8, NaN, trailing text.
     """
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_JSON_VALUES:
+    codes = np.frombuffer(data, np.uint8)
+    if sum(np.count_nonzero(codes == mark) for mark in b",[{") > MAX_JSON_VALUES:
         raise InvalidRequest(f"The body holds more than {MAX_JSON_VALUES} JSON values or commas.")
     try:
         value: object = from_json(data, allow_inf_nan=False)
@@ -68,7 +87,7 @@ def validate(value: object, schema: type[Body], unknown_fields: str) -> Body:
             raise InvalidRequest(f"{error.error_count()} fields of the body are unknown or wrong.") from None
         problems = error.errors(include_url=False, include_context=False)
     problems.sort(key=_is_unknown, reverse=True)
-    if unknown_fields == "error" or not _is_unknown(problems[-1]):
+    if unknown_fields != "warn" or not _is_unknown(problems[-1]):
         raise InvalidRequest("; ".join(map(_describe, problems)), param=_path(problems[0]))
     logger.warning("unknown fields left out of a request: %s", ascii([_path(problem) for problem in problems]))
     return schema.model_validate(value, extra="ignore")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from foveal.http.body import body_docs, read_body
+from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
 from foveal.http.parse import chat_request
 from foveal.http.problems import problem_docs
 from foveal.http.replies import ChatChunk, ChatCompletion
-from foveal.http.schemas import ChatBody
+from foveal.http.schemas import EXAMPLE_IMAGE, ChatBody
 from foveal.http.sse import stream_docs
 
 if TYPE_CHECKING:
@@ -21,19 +21,33 @@ if TYPE_CHECKING:
     from foveal.http.contract import Pipeline
     from foveal.http.replies import ChatChoice, ChatChunkChoice
 
+EXAMPLE = {
+    "model": "foveal-mini",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": EXAMPLE_IMAGE}},
+                {"type": "text", "text": "What shape is it?"},
+            ],
+        }
+    ],
+    "max_tokens": 64,
+}
 
-def chat_routes(pipeline: Pipeline, config: HttpConfig) -> APIRouter:
+
+def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> APIRouter:
     router = APIRouter(tags=["generation"])
 
     @router.post(
         "/chat/completions",
         response_class=Response,
         responses={200: stream_docs(ChatCompletion, ChatChunk), **problem_docs(400, 401, 404, 413, 500, 503)},
-        openapi_extra=body_docs(ChatBody),
+        openapi_extra=body_docs(ChatBody, EXAMPLE),
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation with images: as one JSON object, or with `stream: true` as events."""
-        body = await read_body(request, ChatBody, config.unknown_fields)
+        body = await bodies.read(request, ChatBody)
         check_can_answer(pipeline, body.model)
         asked = chat_request(body, pipeline.card, config, secrets.randbits(63))
         return Generation(pipeline, job_for(body, [asked], CHAT, request.state.request_id))

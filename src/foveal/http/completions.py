@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from foveal.http.body import body_docs, read_body
+from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
 from foveal.http.parse import completion_requests
 from foveal.http.problems import problem_docs
 from foveal.http.replies import Completion
-from foveal.http.schemas import CompletionBody
+from foveal.http.schemas import EXAMPLE_IMAGE, CompletionBody
 from foveal.http.sse import stream_docs
 
 if TYPE_CHECKING:
@@ -21,19 +21,26 @@ if TYPE_CHECKING:
     from foveal.http.contract import Pipeline
     from foveal.http.replies import CompletionChoice
 
+EXAMPLE = {
+    "model": "foveal-mini",
+    "prompt": "USER: <image>\nWhat shape is it?\n\nASSISTANT:",
+    "images": [EXAMPLE_IMAGE],
+    "max_tokens": 64,
+}
 
-def completion_routes(pipeline: Pipeline, config: HttpConfig) -> APIRouter:
+
+def completion_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> APIRouter:
     router = APIRouter(tags=["generation"])
 
     @router.post(
         "/completions",
         response_class=Response,
         responses={200: stream_docs(Completion, Completion), **problem_docs(400, 401, 404, 413, 500, 503)},
-        openapi_extra=body_docs(CompletionBody),
+        openapi_extra=body_docs(CompletionBody, EXAMPLE),
     )
     async def create_completion(request: Request) -> Response:
         """Continue a prompt; `<image>` stands where each of `images` belongs."""
-        body = await read_body(request, CompletionBody, config.unknown_fields)
+        body = await bodies.read(request, CompletionBody)
         check_can_answer(pipeline, body.model)
         asked = completion_requests(body, pipeline.card, config, secrets.randbits(63))
         return Generation(pipeline, job_for(body, asked, COMPLETION, request.state.request_id))

@@ -22,7 +22,8 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, None]
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
         leaving.cancel()
-        working.cancel()
+        if not working.cancelling():  # a second time would interrupt its cleaning up
+            working.cancel()
         await asyncio.wait((working, leaving))
     if not working.cancelled():
         working.result()

@@ -56,11 +56,9 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
 def _body(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str]:
     if "requestBody" not in operation:
         return
-    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    schema = schemas[reference.rpartition("/")[2]]
-    for example in schema["examples"]:
-        yield f"<pre>{escape(json.dumps(example, indent=2))}</pre>"
-    yield "<table>"
+    body = operation["requestBody"]["content"]["application/json"]
+    schema = schemas[body["schema"]["$ref"].rpartition("/")[2]]
+    yield f"<pre>{escape(json.dumps(body['example'], indent=2))}</pre><table>"
     for name, field in schema["properties"].items():
         yield f"<tr><td><code>{escape(name)}</code><td>{escape(_type(field))}<td>{escape(field.get('description', ''))}"
     yield "</table>"

@@ -157,10 +157,10 @@ def perf_metrics_reply(usage: UsageCounts, first_token_s: float | None, total_s:
     metrics: PerfMetrics = {
         "prompt-tokens": usage.prompt_tokens,
         "cached-prompt-tokens": usage.cached_tokens,
-        "server-processing-time": round(total_s, 6),
+        "server-processing-time": round(total_s, 4),
     }
     if first_token_s is not None:
-        metrics["server-time-to-first-token"] = round(first_token_s, 6)
+        metrics["server-time-to-first-token"] = round(first_token_s, 4)
     return metrics
 
 

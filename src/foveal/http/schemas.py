@@ -17,6 +17,11 @@ MAX_LOGIT_BIAS = 1024
 MAX_STOP = 4
 MAX_STOP_CHARS = 1024
 
+EXAMPLE_IMAGE = (  # a red square on white
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAABlBMVEX////cHh7/Hx2WAAAAF0lEQVR42mNgIBb8"
+    "/8/AxMDAQCWCWAAA9BUCHTVYa/EAAAAASUVORK5CYII="
+)
+
 
 class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
@@ -192,26 +197,6 @@ class GenerationBody(WireModel):
 class ChatBody(GenerationBody):
     """POST chat/completions: the server formats the prompt."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "foveal-mini",
-                    "messages": [
-                        {
-                            "role": "user",
-                            "content": [
-                                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo..."}},
-                                {"type": "text", "text": "What is in this picture?"},
-                            ],
-                        }
-                    ],
-                    "max_tokens": 64,
-                }
-            ]
-        }
-    )
-
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     prompt_truncate_len: int | None = Field(None, description="Not supported yet.")
     tools: list[dict[str, object]] | None = Field(None, description="Not supported yet, except [].")
@@ -241,19 +226,6 @@ Images = Annotated[
 
 class CompletionBody(GenerationBody):
     """POST completions: the prompt is taken as it is, with `<image>` where an image belongs."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "foveal-mini",
-                    "prompt": "USER: <image>\nWhat is in this picture?\n\nASSISTANT:",
-                    "images": ["data:image/png;base64,iVBORw0KGgo..."],
-                    "max_tokens": 64,
-                }
-            ]
-        }
-    )
 
     prompt: Prompt = Field(
         description="Text, token ids, or a list of either: several prompts give several choices, in order."

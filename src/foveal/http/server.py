@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -20,12 +22,24 @@ MAX_HEAD_BYTES = 32 * 1024  # request line and headers
 MAX_NUM_HEADERS = 100
 HEAD_TIMEOUT_S = 15.0  # from the connection, or from a request's first byte, to the end of its head
 KEEP_ALIVE_S = 75
+BACKLOG = 2048  # connections that wait to be accepted
 GRACEFUL_SHUTDOWN_S = 30  # for the answers that run; then they are cut off
 
 
-async def serve(app: ASGIApp, config: HttpConfig) -> None:
-    """Answer requests until SIGINT or SIGTERM, then finish those that run. Raises ConfigError."""
-    await create_server(app, config).serve()
+def listen(config: HttpConfig) -> socket.socket:
+    """A socket that connections can come to from now on. Raises ConfigError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"port {config.port} is taken: stop what uses it, or choose another with --port") from None
+        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}") from None
+    return listener
 
 
 def create_server(app: ASGIApp, config: HttpConfig) -> uvicorn.Server:
@@ -59,8 +73,7 @@ class BoundedHttp(HttpToolsProtocol):
     _head_bytes: int | None = 0  # of the head that is being read; None while a body or an answer is under way
     _head_timeout: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
         self._expect_head()
 

@@ -1,0 +1,76 @@
+"""A real server in a thread, and a client so raw that it can misbehave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from foveal.config import HttpConfig
+from foveal.http.app import create_app
+from foveal.http.server import create_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.fakes import FakePipeline
+
+DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Served:
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)
+
+    def send(self, data: bytes) -> bytes:
+        """Send bytes as they are; return what comes until the server closes."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return read_all(connection)
+
+
+@contextmanager
+def serving(pipeline: FakePipeline, config: HttpConfig | None = None) -> Iterator[Served]:
+    server = create_server(create_app(pipeline, config or HttpConfig()), replace(config or HttpConfig(), port=0))
+    thread = threading.Thread(target=lambda: uvloop.run(server.serve()))
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield Served(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(DEADLINE_S)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError
+        time.sleep(0.002)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    pieces = []
+    while piece := connection.recv(1 << 16):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def post_bytes(path: str, body: object, *headers: str) -> bytes:
+    content = json.dumps(body).encode()
+    head = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers]
+    return "\r\n".join([*head, f"content-length: {len(content)}", "", ""]).encode() + content
