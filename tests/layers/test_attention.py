@@ -80,10 +80,7 @@ def step(
         needed = -(-rows.seq_len // BLOCK_SIZE)
         tables.append(TABLE_ORDERS[order](list(range(num_blocks, num_blocks + needed))))
         num_blocks += needed
-    slots = [
-        torch.tensor([table[t // BLOCK_SIZE] * BLOCK_SIZE + t % BLOCK_SIZE for t in range(rows.seq_len)])
-        for rows, table in zip(mix, tables, strict=True)
-    ]
+    slots = [slots_of(table, rows.seq_len) for rows, table in zip(mix, tables, strict=True)]
     kv_layer = torch.full((2, num_blocks, BLOCK_SIZE, num_kv_heads, head_dim), 1e4, dtype=dtype)  # stale contents
     new = [slice(rows.seq_len - rows.num_rows, None) for rows in mix]
     for rows, slot, key, value in zip(mix, slots, keys, values, strict=True):
@@ -105,6 +102,10 @@ def step(
         all_keys=keys,
         all_values=values,
     )
+
+
+def slots_of(block_table: list[int], num_tokens: int) -> Tensor:
+    return torch.tensor([block_table[t // BLOCK_SIZE] * BLOCK_SIZE + t % BLOCK_SIZE for t in range(num_tokens)])
 
 
 def reference(given: Step, scale: float) -> Tensor:

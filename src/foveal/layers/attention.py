@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -98,13 +99,12 @@ def cached_runs(block_table: Sequence[int], num_tokens: int, block_size: int) ->
     starts = [i for i, block in enumerate(block_table) if i == 0 or block != block_table[i - 1] + 1]
     if len(starts) > MAX_RUNS:
         return (CachedTokens(torch.tensor(block_table), num_tokens),)
-    ends = [*starts[1:], len(block_table)]
     return tuple(
         CachedTokens(
             slice(block_table[start], block_table[start] + end - start),
             min(num_tokens, end * block_size) - start * block_size,
         )
-        for start, end in zip(starts, ends, strict=False)
+        for start, end in pairwise([*starts, len(block_table)])
     )
 
 
@@ -124,7 +124,7 @@ def _attend_part(
     key, value = (x.transpose(0, 1).unsqueeze(1) for x in (key_LKD, value_LKD))  # [K, 1, L, D]
     if num_rows == 1:  # the G heads are rows that share their keys
         query = query.transpose(1, 2)
-        if num_kv_heads == num_heads:  # torch's bfloat16 kernel reads a single row's keys three times slower than this
+        if num_kv_heads == num_heads:  # a single row: torch's bfloat16 kernel takes three times as long as this
             query, key, value = query.float(), key.float(), value.float()
     else:
         key, value = (x.expand(-1, query.shape[1], -1, -1) for x in (key, value))
@@ -152,7 +152,7 @@ def gathering(batch: AttentionBatch, device: torch.device) -> Attend:
     """The backend of every other device, in public operations only: slower, and the oracle of the rest."""
     slots = batch.slot_mapping_T.to(device)
     tables = [torch.tensor(table, device=device) for table in batch.block_tables]
-    rows = [slice(*pair) for pair in zip(batch.query_start_loc, batch.query_start_loc[1:], strict=False)]
+    rows = [slice(*pair) for pair in pairwise(batch.query_start_loc)]
 
     def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
         write_kv(kv_layer, key_TKD, value_TKD, slots)
