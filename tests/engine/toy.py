@@ -28,6 +28,7 @@ from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, Prompt
 
 VOCAB_SIZE = 64
 FAILING, NAN, HANGING, DEADLY = 60, 61, 62, 63  # tokens that make the model raise, err, hang, kill its process
+ONE_NUMBER = KVShape(num_layers=1, num_kv_heads=1, head_dim=1)
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 LOADER = "tests.engine.toy:load_toy"
 
@@ -41,7 +42,7 @@ class ToyModel:
     rereads_images: bool = False
     max_model_len: int = 512
     step_s: float = 0.0  # a step takes so long
-    kv_shape: KVShape = KVShape(num_layers=1, num_kv_heads=1, head_dim=1)
+    kv_shape: KVShape = ONE_NUMBER
     vocab_size: int = VOCAB_SIZE
     num_encoded_crops: int = 0
     num_computed_tokens: int = 0
