@@ -11,7 +11,7 @@ import pytest
 from foveal.conversation.config import load_conversation
 from foveal.conversation.render import Renderer
 from foveal.engine.client import EngineInfo
-from foveal.errors import GenerationFailed, ImageError, InvalidRequest, PromptTooLong
+from foveal.errors import GenerationFailed, ImageError, InvalidRequest, Overloaded, PromptTooLong
 from foveal.pipeline import ModelCard, Pipeline, fit_to_context
 from foveal.types import (
     ChatRequest,
@@ -93,8 +93,10 @@ def says(text: str) -> list[Token]:
 
 def pipeline(engine: ScriptedEngine, loader: ReadyImages | None = None) -> Pipeline:
     renderer = Renderer(load_conversation("phi3_v"), tokenizer(), processor())
-    card = ModelCard("m", 0, CONTEXT_LENGTH, tokenizer().vocab_size, True, SamplingParams())
-    return Pipeline(card, loader or ReadyImages(), renderer, tokenizer(), engine)
+    card = ModelCard("m", 0, 4096, tokenizer().vocab_size, True, SamplingParams())
+    served = Pipeline(card, loader or ReadyImages(), renderer, tokenizer())
+    served.attach(engine)
+    return served
 
 
 async def collect(served: Pipeline, request: ChatRequest | CompletionRequest) -> tuple[list[Delta], Usage]:
@@ -158,6 +160,15 @@ def test_a_failure_of_the_engine_reaches_the_reader_and_frees_everything() -> No
     with pytest.raises(GenerationFailed):
         asyncio.run(collect(pipeline(engine, loader), chat(("user", [IMAGE, "hi"]))))
     assert (loader.pinned, engine.running) == (0, 0)
+
+
+def test_until_its_engine_is_there_a_pipeline_asks_for_patience() -> None:
+    served = pipeline(ScriptedEngine(lambda seed: []))
+    assert (served.is_ready, served.card.context_length) == (True, CONTEXT_LENGTH)
+    served.engine = None
+    assert not served.is_ready
+    with pytest.raises(Overloaded, match="still being loaded"):
+        asyncio.run(collect(served, chat(("user", "hi"))))
 
 
 def test_what_cannot_be_answered_is_refused_before_the_engine_is_asked() -> None:

@@ -1,29 +1,41 @@
 """The command line: `foveal serve`, `foveal ask`, `foveal models`.
 
-Only words and progress live here; what a command does is in service.py. Heavy modules are imported by the command that
-needs them, so that `foveal --help` is quick.
+What a person reads and types, and in which order things are started and stopped. Heavy modules are imported by the
+command that needs them, so that `foveal --help` is quick, and a server never imports torch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
+import signal
+import socket
 import sys
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+import uvloop
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
 
 from foveal import __version__
-from foveal.config import Config, Layer, load_config
+from foveal.config import MIB, Config, Layer, load_config
 from foveal.errors import FovealError
 from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message
 
 if TYPE_CHECKING:
+    from foveal.engine.client import EngineInfo, OnProgress
     from foveal.service import Service
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="foveal",
@@ -82,14 +94,12 @@ def serve(
     config_file: ConfigFile = None,
 ) -> None:
     """Serve a model over HTTP. GET /readyz answers 200 once it can be asked."""
-    from foveal.service import serve as run
-
     flags: Layer = {
         "model": {"path": model, "revision": revision, "name": name, "conversation": conversation},
         "engine": {"device": device, "dtype": dtype, "num_threads": threads, "max_model_len": max_model_len},
         "http": {"host": host, "port": port, "api_keys": api_key or None},
     }
-    run(load_config(config_file, os.environ, flags), console)
+    uvloop.run(_serve(load_config(config_file, os.environ, flags)))
 
 
 @app.command()
@@ -120,17 +130,20 @@ def ask(
     }
     config = load_config(config_file, os.environ, flags)
     refs = tuple(ImageRef(_source(image), position) for position, image in enumerate(images, 1))
-    turns = (Message("system", (system,)),) if system else ()
-    turns += (Message("user", (*refs, question)),)
-    asyncio.run(_ask(config, turns, max_tokens, temperature))
+    turns = [Message("system", (system,))] if system else []
+    turns.append(Message("user", (*refs, question)))
+    asyncio.run(_ask(config, tuple(turns), max_tokens, temperature))
 
 
 @app.command()
 def models() -> None:
     """List what can be served: the model inside, the families, and what is in the hub cache."""
-    from foveal.service import list_models
+    from foveal.catalog import known_models
 
-    Console().print(list_models())
+    table = Table("model", "family", "state", box=None, header_style="bold")
+    for model in known_models():
+        table.add_row(model.id, model.model_type, model.state)
+    Console().print(table)
 
 
 def main() -> None:
@@ -142,15 +155,94 @@ def main() -> None:
         sys.exit(1)
 
 
-async def _ask(config: Config, turns: tuple[Message, ...], max_tokens: int, temperature: float | None) -> None:
-    from foveal.service import open_local
+async def _serve(config: Config) -> None:
+    """Listen at once, load the model, answer until told to stop; then finish what runs and leave nothing behind."""
+    from foveal.engine.supervisor import EngineProcess
+    from foveal.http.app import create_app
+    from foveal.http.server import create_server, listen
 
-    with console.status(f"Loading {config.model.path} ..."):
-        service = await open_local(config)
+    started_s = time.monotonic()
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("uvicorn").setLevel("WARNING")
+    stopped = _when_told_to_stop()
+    service = _open(config)
+    with listen(config.http) as listener:
+        server = create_server(create_app(service.pipeline, config.http), config.http)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
+                engine = await _unless(stopped, service.start(EngineProcess.start, on_progress))
+            if engine is not None:
+                _show_ready(service, engine.info, _url(listener), time.monotonic() - started_s)
+                await stopped.wait()
+        finally:
+            server.should_exit = True
+            await serving
+            await service.close()
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of the work, or None if the process is told to stop before it is done."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.wait([working])
+    return None
+
+
+def _when_told_to_stop() -> asyncio.Event:
+    """Set at SIGINT or SIGTERM, the first of which uvicorn catches while it serves, and hands on at its end."""
+    stopped = asyncio.Event()
+    for told in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(told, stopped.set)
+    return stopped
+
+
+def _show_ready(service: Service, info: EngineInfo, url: str, took_s: float) -> None:
+    card = service.pipeline.card
+    model = f"{card.id} on {info.device} in {info.dtype}"
+    room = f"context {card.context_length:,} tokens, KV cache {info.kv_cache_bytes / MIB:,.0f} MiB"
+    console.print(f"[bold]Foveal {__version__}[/bold]  {model}, {room}", soft_wrap=True)
+    console.print(
+        f"Ready after {took_s:.1f} s: [bold]{url}/v1[/bold]   (reference: {url}/docs; Ctrl-C stops)", soft_wrap=True
+    )
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _ask(config: Config, turns: tuple[Message, ...], max_tokens: int, temperature: float | None) -> None:
+    from foveal.engine.local import LocalEngine
+
+    service = _open(config)
     try:
+        with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
+            await service.start(LocalEngine.start, on_progress)
         await _stream_answer(service, turns, max_tokens, temperature)
     finally:
         await service.close()
+
+
+def _open(config: Config) -> Service:
+    """The service of the configured model, which is downloaded first if need be (with progress bars of its own)."""
+    from foveal.models.hub import local_folder
+    from foveal.service import Service
+
+    return Service(config, local_folder(config.model.path, config.model.revision))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[OnProgress]:
+    """A bar while a model is loaded; gone when it is."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
 
 
 async def _stream_answer(

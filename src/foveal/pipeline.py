@@ -17,7 +17,7 @@ from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
 from foveal.engine.client import EngineClient
-from foveal.errors import PromptTooLong
+from foveal.errors import Overloaded, PromptTooLong
 from foveal.types import (
     ChatRequest,
     CompletionRequest,
@@ -55,14 +55,21 @@ class Images(Protocol):
 class Pipeline:
     """The stages of a request, put together once for a served model."""
 
-    def __init__(
-        self, card: ModelCard, images: Images, renderer: Renderer, tokenizer: Tokenizer, engine: EngineClient
-    ) -> None:
+    def __init__(self, card: ModelCard, images: Images, renderer: Renderer, tokenizer: Tokenizer) -> None:
         self.card = card
         self.images = images
         self.renderer = renderer
         self.tokenizer = tokenizer
+        self.engine: EngineClient | None = None  # while the model is loaded
+
+    @property
+    def is_ready(self) -> bool:
+        return self.engine is not None
+
+    def attach(self, engine: EngineClient) -> None:
+        """The model is loaded; from now on requests are answered, up to the context that its cache holds."""
         self.engine = engine
+        self.card = replace(self.card, context_length=engine.info.max_model_len)
 
     @asynccontextmanager
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Answer]:
@@ -71,6 +78,8 @@ class Pipeline:
         Raises RequestError before anything is generated; GenerationFailed may also come out of `Answer.deltas`.
         """
         started_s = time.monotonic()
+        if self.engine is None:
+            raise Overloaded("The model is still being loaded. Try again in a moment; /readyz tells when it is ready.")
         self.renderer.check(request)  # before any image is fetched for nothing
         async with AsyncExitStack() as running:
             images = await running.enter_async_context(self.images.load(request.image_refs))

@@ -1,0 +1,84 @@
+"""A served model, put together and taken apart: the stages of the pipeline for one checkpoint, and who runs them.
+
+What is cheap comes first (settings, tokenizer, image workers), so that a server can listen while its engine loads.
+Imports no torch; the engine's class decides where that happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from foveal.arena import PixelArena
+from foveal.config import Config, EngineConfig
+from foveal.conversation.config import load_conversation
+from foveal.conversation.render import Renderer
+from foveal.conversation.tokenizer import load_tokenizer
+from foveal.engine.client import EngineClient, OnProgress
+from foveal.images.loader import ImageLoader
+from foveal.models.checkpoint import Checkpoint
+from foveal.models.registry import load_processor
+from foveal.pipeline import ModelCard, Pipeline
+from foveal.types import SamplingParams
+
+StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
+"""`LocalEngine.start` or `EngineProcess.start`."""
+
+
+class Service:
+    """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        """Everything but the engine. Raises CheckpointError or ConfigError."""
+        checkpoint = Checkpoint.read(folder)
+        processor = load_processor(folder)
+        tokenizer = load_tokenizer(folder)
+        conversation = load_conversation(checkpoint.model_type, config.model.conversation)
+        renderer = Renderer(conversation, tokenizer, processor)
+        self._config = config
+        self._folder = folder
+        self._arena = PixelArena.create(config.images.arena_bytes)
+        self._images = ImageLoader(config.images, processor, self._arena, folder)
+        card = ModelCard(
+            id=model_id(config),
+            created=int(time.time()),
+            context_length=config.engine.max_model_len or checkpoint.context_length,
+            vocab_size=checkpoint.vocab_size,
+            supports_image_input=True,
+            default_sampling=default_sampling(checkpoint, renderer.stop_token_ids),
+            aliases=config.model.aliases,
+        )
+        self.pipeline = Pipeline(card, self._images, renderer, tokenizer)
+
+    async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
+        """Load the model; the pipeline answers from then on. Raises CheckpointError or ConfigError."""
+        engine = await start_engine(str(self._folder), self._config.engine, self._arena, on_progress)
+        self.pipeline.attach(engine)
+        return engine
+
+    async def close(self) -> None:
+        """Stop the engine and the image workers. What is in flight fails."""
+        if self.pipeline.engine is not None:
+            await self.pipeline.engine.close()
+        await self._images.close()
+
+
+def model_id(config: Config) -> str:
+    """The id that clients use: as configured, or the hub id, or the folder's name."""
+    path = config.model.path
+    return config.model.name or (Path(path).resolve().name if Path(path).is_dir() else path)
+
+
+def default_sampling(checkpoint: Checkpoint, stop_token_ids: tuple[int, ...]) -> SamplingParams:
+    """What generation_config.json asks for. Where it says nothing, tokens are drawn at temperature 1, untruncated."""
+    asked = checkpoint.generation_config
+    is_greedy = asked.get("do_sample") is False
+    return SamplingParams(
+        temperature=0.0 if is_greedy else asked.get("temperature") or 1.0,
+        top_k=asked.get("top_k") or 0,
+        top_p=asked.get("top_p") or 1.0,
+        min_p=asked.get("min_p") or 0.0,
+        repetition_penalty=asked.get("repetition_penalty") or 1.0,
+        stop_token_ids=tuple(dict.fromkeys((*checkpoint.eos_token_ids, *stop_token_ids))),
+    )
