@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
 from tests.fakes import FakePipeline
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 ASK: dict[str, Any] = {"model": "foveal-mini", "messages": [{"role": "user", "content": "Hi"}]}
 COMPLETE: dict[str, Any] = {"model": "foveal-mini", "prompt": "Hi"}
@@ -23,14 +26,16 @@ def call(
     config: HttpConfig | None = None,
     **request: Any,
 ) -> httpx.Response:
-    """Send one request; `request` is what httpx takes (json, content, headers)."""
+    """Send one request to a new application; `request` is what httpx takes (json, content, headers)."""
+    return send(create_app(pipeline or FakePipeline(), config or HttpConfig()), method, path, **request)
 
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(pipeline or FakePipeline(), config or HttpConfig()))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+
+def send(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:
+    async def exchange() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.request(method, path, **request)
 
-    return asyncio.run(send())
+    return asyncio.run(exchange())
 
 
 def chat(pipeline: FakePipeline | None = None, **fields: Any) -> httpx.Response:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from foveal.config import HttpConfig
+from foveal.http.app import create_app
 from tests.fakes import CARD, FakePipeline
-from tests.http.client import call, error
+from tests.http.client import call, error, send
 
 QWEN = FakePipeline(card=replace(CARD, id="Qwen/Qwen2.5-VL-3B-Instruct", aliases=()))
 
@@ -69,3 +71,11 @@ def test_an_account_lists_the_model_under_its_own_name_and_aliases() -> None:
 def test_an_accounts_model_is_found_and_others_are_not() -> None:
     assert call("GET", "/v1/accounts/me/models/eyes").json()["name"] == "accounts/me/models/eyes"
     assert call("GET", "/v1/accounts/me/models/ears").status_code == 404
+
+
+def test_the_context_length_is_that_of_the_moment() -> None:
+    pipeline = FakePipeline()
+    app = create_app(pipeline, HttpConfig())
+    pipeline.card = replace(CARD, context_length=512)
+    (item, _) = send(app, "GET", "/v1/models").json()["data"]
+    assert item["context_length"] == 512

@@ -54,31 +54,32 @@ KIND = "HF_BASE_MODEL"
 
 
 def model_routes(pipeline: Pipeline) -> APIRouter:
-    router = APIRouter(tags=["models"])
-    card = pipeline.card
+    router = APIRouter(tags=["models"])  # each asks for the card anew: loading the model completes it
 
     @router.get("/models", responses=problem_docs(401))
     async def list_models() -> ModelList:
         """The served model, once for each of its names."""
+        card = pipeline.card
         return {"object": "list", "data": [_item(card, name) for name in (card.id, *card.aliases)]}
 
     @router.get("/models/{model:path}", responses=problem_docs(401, 404))
     async def get_model(model: str) -> ModelItem:
         """The served model under one of its names, which may have slashes."""
-        check_known(card, model)
-        return _item(card, model)
+        check_known(pipeline.card, model)
+        return _item(pipeline.card, model)
 
     @router.get("/accounts/{account}/models", responses=problem_docs(401))
     async def list_account_models(account: str) -> AccountModelList:
         """The served model as `accounts/{account}/models/{name}`; every account has it."""
+        card = pipeline.card
         models = [_account_item(card, name) for name in _account_names(card, account)]
         return {"models": models, "nextPageToken": "", "totalSize": len(models)}
 
     @router.get("/accounts/{account}/models/{model}", responses=problem_docs(401, 404))
     async def get_account_model(account: str, model: str) -> AccountModel:
         name = f"accounts/{account}/models/{model}"
-        check_known(card, name)
-        return _account_item(card, name)
+        check_known(pipeline.card, name)
+        return _account_item(pipeline.card, name)
 
     return router
 

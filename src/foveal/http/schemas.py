@@ -24,6 +24,8 @@ EXAMPLE_IMAGE = (  # a red square on white
 
 
 class WireModel(BaseModel):
+    """What holds for every object that a client sends."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
     @model_validator(mode="before")
@@ -81,7 +83,8 @@ class ImagePart(WireModel):
 
 
 def _part_type(value: object) -> str:
-    return f"<{value.get('type')}>" if isinstance(value, dict) else "<none>"
+    kind = value.get("type") if isinstance(value, dict) else None
+    return f"<{kind}>" if isinstance(kind, str) else "<none>"
 
 
 Part = Annotated[
@@ -93,8 +96,6 @@ Part = Annotated[
     ),
 ]
 Parts = Annotated[list[Part], Field(max_length=MAX_MESSAGES)]
-
-
 Content = Annotated[
     Annotated[str, Tag("<str>")] | Annotated[Parts, Tag("<list>")], by_json_type("text or a list of content parts")
 ]

@@ -37,7 +37,9 @@ def listen(config: HttpConfig) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"port {config.port} is taken: stop what uses it, or choose another with --port") from None
+            raise ConfigError(
+                f"port {config.port} is taken: stop what uses it, or choose another with --port"
+            ) from None
         raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}") from None
     return listener
 
