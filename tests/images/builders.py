@@ -79,11 +79,14 @@ def encode(picture: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def plain(colour: str | tuple[int, ...] = "red", size: tuple[int, int] = (8, 6), mode: str = "RGB") -> Image.Image:
+Colour = float | str | tuple[int, ...]
+
+
+def plain(colour: Colour = "red", size: tuple[int, int] = (8, 6), mode: str = "RGB") -> Image.Image:
     return Image.new(mode, size, colour)
 
 
-def png(colour: str | tuple[int, ...] = "red", size: tuple[int, int] = (8, 6)) -> bytes:
+def png(colour: Colour = "red", size: tuple[int, int] = (8, 6)) -> bytes:
     return encode(plain(colour, size))
 
 

@@ -79,6 +79,10 @@ class WorkerPool:
         for worker in self._workers:
             self._idle.put_nowait(worker)
 
+    @property
+    def pids(self) -> list[int]:
+        return [worker.process.pid for worker in self._workers]
+
     async def run(self, job: Job) -> Reply:
         """A caller who is cancelled does not take the worker with him: the job runs to its end."""
         return await asyncio.shield(self._tasks.start(self._run(job)))
