@@ -123,6 +123,12 @@ def load_toy(folder: str, device: torch.device, dtype: torch.dtype, on_progress:
     return ToyModel(step_s=settings.get("step_s", 0.0))
 
 
+def die(*_: object) -> ToyModel:
+    """A loader that takes its process with it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
 def write_toy(folder: Path, **settings: object) -> str:
     """A checkpoint folder for `load_toy`."""
     (folder / "config.json").write_text(json.dumps({"model_type": "toy", **settings}), "utf-8")
