@@ -12,7 +12,7 @@ from foveal.config import HttpConfig
 from foveal.errors import ConfigError
 from foveal.http import server as server_module
 from foveal.http.app import create_app
-from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server
+from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server, listen
 from foveal.types import Delta
 from tests.fakes import FakePipeline
 from tests.http.client import ASK
@@ -176,3 +176,19 @@ def test_without_keys_it_listens_to_this_machine_only(host: str) -> None:
 )
 def test_with_keys_it_listens_anywhere(config: HttpConfig) -> None:
     assert create_server(create_app(FakePipeline(), config), config).config.host == config.host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_of_ones_own_is_listened_to(host: str) -> None:
+    with listen(HttpConfig(host=host, port=0)) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+def test_a_port_that_is_taken_is_a_config_error() -> None:
+    with listen(HttpConfig(port=0)) as listener, pytest.raises(ConfigError, match="is taken"):
+        listen(HttpConfig(port=listener.getsockname()[1]))
+
+
+def test_an_address_that_is_not_here_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="cannot listen on 203"):
+        listen(HttpConfig(host="203.0.113.1", port=0))
