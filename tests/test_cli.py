@@ -1,0 +1,181 @@
+"""The command line as people use it: in a process of its own, on a tiny checkpoint."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from foveal.cli import main
+from tests.builders import picture, tiny_phi3_v
+
+FOVEAL = [sys.executable, "-m", "foveal"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_phi3_v(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "photo.png"
+    picture(64, 48).save(path)
+    return path
+
+
+def foveal(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [*FOVEAL, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False)
+
+
+@contextmanager
+def serving(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that is ready, and its URL, as it prints it."""
+    command = [*FOVEAL, "serve", "--port", "0", *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as server:
+        try:
+            assert server.stderr is not None
+            for line in server.stderr:
+                if found := re.search(r"Ready after .* s: (http://\S+)/v1", line):
+                    yield server, found[1]
+                    break
+            else:
+                pytest.fail("the server never became ready")
+        finally:
+            server.kill()
+
+
+def get(url: str, body: object = None) -> tuple[int, dict[str, object]]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        content: dict[str, object] = json.loads(response.read() or b"{}")
+        return response.status, content
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_gone(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_help_names_the_commands_and_version_tells_the_version() -> None:
+    assert all(command in foveal("--help").stdout for command in ("serve", "ask", "models"))
+    assert re.fullmatch(r"foveal \d+\.\d+\.\d+\n", foveal("--version").stdout)
+
+
+def test_a_server_never_imports_torch_and_an_engine_never_the_web() -> None:
+    server = "foveal.cli, foveal.service, foveal.engine.supervisor, foveal.http.app, foveal.http.server"
+    engine = "foveal.engine.process, foveal.engine.local, foveal.models.registry"
+    for modules, forbidden in ((server, ("torch",)), (engine, ("fastapi", "starlette", "uvicorn", "pydantic"))):
+        code = f"import {modules}, sys; sys.exit(any(name in sys.modules for name in {forbidden}))"
+        assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
+
+
+def test_ask_answers_about_files(model: Path, photo: Path) -> None:
+    answered = foveal("ask", "--model", model, "--max-tokens", "8", photo, photo, "Are they the same?")
+    assert (answered.returncode, answered.stdout.endswith("\n")) == (0, True)
+    assert foveal("ask", "--model", model, "--max-tokens", "8", "No picture at all.").returncode == 0
+
+
+def test_models_lists_the_one_inside() -> None:
+    assert re.search(r"foveal-mini +phi3_v +inside the package", foveal("models").stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ask", "nowhere.png", "What?"], "nowhere.png cannot be read"),
+        (["ask", __file__, "What?"], "image 1: not a picture in a supported format"),
+        (["ask", "http://127.0.0.1/a.png", "What?"], "image 1: this address is not allowed"),
+        (["serve", "nowhere"], "is no folder"),
+        (["serve", "--host", "0.0.0.0"], "api-key"),
+        (["serve", "--conversation", "klingon"], "no conversation config klingon"),
+        (["serve", "--config", "nowhere.toml"], "nowhere.toml cannot be read"),
+        (["serve", "--port", "0", "--max-model-len", "9999999"], "the model ends at"),
+    ],
+)
+def test_what_cannot_be_done_is_one_plain_sentence(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["foveal", *arguments])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_had_is_named_and_nothing_is_traced_back() -> None:
+    refused = foveal("serve", "no/such-model-here")
+    assert refused.returncode == 1
+    assert "no/such-model-here is not in the hub cache" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_missing_question_is_noticed(photo: Path) -> None:
+    refused = foveal("ask", photo)
+    assert refused.returncode == 2
+    assert "the question is missing" in refused.stderr
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = foveal("serve", "--port", str(port))
+    assert refused.returncode == 1
+    assert f"port {port} is taken" in refused.stderr
+
+
+def test_serve_answers_and_ends_at_a_signal_leaving_nothing_behind(model: Path) -> None:
+    with serving(model, "--name", "eyes") as (server, url):
+        assert get(f"{url}/readyz")[0] == 200
+        body = {
+            "model": "eyes",
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": 3,
+            "ignore_eos": True,
+        }
+        status, answer = get(f"{url}/v1/chat/completions", body)
+        assert (status, answer["object"]) == (200, "chat.completion")
+        processes = children(server.pid)
+        assert len(processes) >= 2  # the engine and the image workers
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+        deadline_s = time.monotonic() + 5
+        while not all(map(is_gone, processes)):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+
+def test_a_server_that_is_told_to_stop_while_it_loads_stops() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen([*FOVEAL, "serve", "--port", str(port)], env=ENVIRONMENT) as server:
+        _wait_until_it_listens(port)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=20) == 0
+
+
+def _wait_until_it_listens(port: int) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+        else:
+            return
