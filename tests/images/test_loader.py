@@ -16,18 +16,9 @@ from foveal.errors import ImageError, InvalidRequest, Overloaded
 from foveal.images.loader import hash_image
 from foveal.images.protocol import Job, Prepare, Reply
 from foveal.types import Image, ImageRef, Size
-from tests.images.builders import (
-    SLOT_BYTES,
-    TRAP,
-    Bench,
-    data_url,
-    encode,
-    image_loader,
-    plain,
-    png,
-    refs,
-)
+from tests.images.builders import Bench, data_url, encode, image_loader, plain, png, refs
 from tests.images.host import Page, redirect, serving
+from tests.images.tiny import SLOT_BYTES, TRAP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

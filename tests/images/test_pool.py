@@ -17,7 +17,8 @@ from foveal.config import ImageConfig
 from foveal.images.pool import Decoder, InProcess, WorkerPool
 from foveal.images.protocol import Done, Measure, Prepare, Refusal
 from foveal.types import PixelRef, Size
-from tests.images.builders import LOAD_TINY, SIDE, TRAP, TinyProcessor, png
+from tests.images.builders import png
+from tests.images.tiny import LOAD_TINY, SIDE, TRAP, TinyProcessor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

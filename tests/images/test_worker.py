@@ -15,7 +15,8 @@ from foveal.images.pool import WorkerPool
 from foveal.images.protocol import Done, Measure, Prepare, Refusal
 from foveal.images.worker import answer, build_processor
 from foveal.types import ImageLayout, PixelRef, Size
-from tests.images.builders import LOAD_TINY, TinyProcessor, png
+from tests.images.builders import png
+from tests.images.tiny import LOAD_TINY, TinyProcessor
 
 PROCESSOR = TinyProcessor()
 SIZE = Size(8, 6)
