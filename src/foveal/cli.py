@@ -166,8 +166,8 @@ async def _serve(config: Config) -> None:
     logging.getLogger("uvicorn").setLevel("WARNING")
     stopped = _when_told_to_stop()
     service = _open(config)
+    server = create_server(create_app(service.pipeline, config.http), config.http)
     with listen(config.http) as listener:
-        server = create_server(create_app(service.pipeline, config.http), config.http)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             with _progress(f"Loading {service.pipeline.card.id}") as on_progress:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -75,7 +76,7 @@ class HttpConfig:
     max_body_bytes: int = 10_000_000
     max_num_choices: int = 8  # n
     default_max_tokens: int = 2048
-    unknown_fields: str = "error"  # error or warn
+    unknown_fields: Literal["error", "warn"] = "error"  # of a request: refuse it, or say so in the log
 
 
 @dataclass(frozen=True, slots=True)

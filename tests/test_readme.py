@@ -1,0 +1,68 @@
+"""Every command of the README does what the README says."""
+
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+SERVE = "make serve"
+NOT_RUN_HERE = {
+    "make test": "this is what runs",
+    "make check": "the gate runs it beside the tests",
+    "make evaluate": "takes minutes; training/README.md says what it printed",
+}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """(command, what the README shows of its output) from the console blocks; a command ends where output begins."""
+    for block in re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines()
+            num_lines = next(n for n in range(1, len(lines) + 1) if _is_whole("\n".join(lines[:n])))
+            yield "\n".join(lines[:num_lines]), "\n".join(lines[num_lines:])
+
+
+def _is_whole(text: str) -> bool:
+    return subprocess.run(["bash", "-nc", text], capture_output=True, check=False).returncode == 0 and text[-1] != "\\"
+
+
+RUN = [(command, shown) for command, shown in commands() if command != SERVE and command not in NOT_RUN_HERE]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where `make serve` listens, instead of 8000."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number: int = free.getsockname()[1]
+    with subprocess.Popen([*SERVE.split(), f"PORT={number}"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            for line in server.stderr:
+                if "Ready after" in line:
+                    break
+            with urlopen(f"http://127.0.0.1:{number}/readyz") as ready:
+                assert ready.status == 200
+            yield number
+        finally:
+            server.terminate()
+
+
+def test_the_readme_starts_the_server_as_we_do_here() -> None:
+    assert SERVE in dict(commands())
+    assert RUN
+
+
+@pytest.mark.parametrize(("command", "shown"), RUN, ids=[command.splitlines()[0][:60] for command, _ in RUN])
+def test_a_command_gives_what_the_readme_shows(command: str, shown: str, port: int) -> None:
+    command = command.replace(":8000", f":{port}")
+    ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    pattern = shown.strip().replace("[", "[[]").replace("...", "*")
+    assert fnmatchcase(ran.stdout.strip(), pattern)
