@@ -1,0 +1,83 @@
+"""engine/resolve.py: settings that were left open, as tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from foveal.config import GIB, EngineConfig
+from foveal.engine.resolve import Capacity, Machine, Placement, fit, place
+from foveal.errors import ConfigError
+
+PLAIN, FAST, CUDA = Machine(False, False), Machine(False, True), Machine(True, True)
+ON_CPU, ON_CUDA = Placement("cpu", "float32"), Placement("cuda", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("settings", "machine", "checkpoint_dtype", "expected"),
+    [
+        ({}, PLAIN, "bfloat16", ("cpu", "float32")),
+        ({}, FAST, "bfloat16", ("cpu", "bfloat16")),
+        ({}, FAST, "float16", ("cpu", "bfloat16")),
+        ({}, FAST, "float32", ("cpu", "float32")),
+        ({}, CUDA, "float32", ("cuda", "bfloat16")),
+        ({"device": "cpu"}, CUDA, "bfloat16", ("cpu", "bfloat16")),
+        ({"device": "cuda:1"}, CUDA, "float16", ("cuda:1", "bfloat16")),
+        ({"dtype": "bfloat16"}, PLAIN, "float32", ("cpu", "bfloat16")),
+        ({"dtype": "float32"}, CUDA, "bfloat16", ("cuda", "float32")),
+    ],
+)
+def test_where_a_model_is_placed(
+    settings: dict[str, str], machine: Machine, checkpoint_dtype: str, expected: tuple[str, str]
+) -> None:
+    config = EngineConfig(**settings)  # type: ignore[arg-type]  # the settings that are text
+
+    assert place(config, machine, checkpoint_dtype) == Placement(*expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"device": "cuda"}, "set auto or cpu"),
+        ({"device": "tpu"}, "set auto, cpu, cuda or cuda:N"),
+        ({"dtype": "float16"}, "set auto, bfloat16 or float32"),
+    ],
+)
+def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        place(EngineConfig(**settings), PLAIN, "float32")  # type: ignore[arg-type]  # the settings that are text
+
+
+@pytest.mark.parametrize(
+    ("settings", "placement", "available_bytes", "token_bytes", "expected"),
+    [
+        pytest.param({}, ON_CPU, 64 * GIB, 400_000, Capacity(671, 10_736), id="at most 4 GiB on a CPU"),
+        pytest.param({}, ON_CPU, GIB, 16_384, Capacity(1024, 16_384), id="a quarter of what there is"),
+        pytest.param({"max_num_seqs": 2}, ON_CPU, 64 * GIB, 1024, Capacity(16_384, 131_072), id="no more than needed"),
+        pytest.param({"max_num_seqs": 2, "max_model_len": 100}, ON_CPU, GIB, 1024, Capacity(14, 100), id="short"),
+        pytest.param({}, ON_CUDA, 100 * GIB, 400_000, Capacity(13_421, 131_072), id="most of a GPU"),
+        pytest.param({"kv_cache_bytes": 65_000}, ON_CPU, GIB, 100, Capacity(40, 640), id="as set"),
+        pytest.param(
+            {"kv_cache_bytes": 65_000, "max_model_len": 9000}, ON_CPU, GIB, 100, Capacity(40, 9000), id="both as set"
+        ),
+    ],
+)
+def test_what_there_is_room_for(
+    settings: dict[str, int], placement: Placement, available_bytes: int, token_bytes: int, expected: Capacity
+) -> None:
+    config = EngineConfig(**settings)  # type: ignore[arg-type]  # the settings that are numbers
+
+    assert fit(config, placement, available_bytes, token_bytes, model_max_len=131_072) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kv_cache_bytes": 1599}, "must be at least 1600"),
+        ({"max_model_len": 131_073}, "the model ends at 131072"),
+        ({"max_num_seqs": 0}, "max_num_seqs is 0"),
+        ({"block_size": -1}, "block_size is -1"),
+    ],
+)
+def test_limits_that_cannot_work_are_refused(settings: dict[str, int], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fit(EngineConfig(**settings), ON_CPU, GIB, 100, model_max_len=131_072)  # type: ignore[arg-type]  # numbers
