@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -32,6 +32,8 @@ from foveal.errors import FovealError
 from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from foveal.engine.client import EngineInfo, OnProgress
     from foveal.service import Service
 
@@ -165,20 +167,24 @@ async def _serve(config: Config) -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel("WARNING")
     stopped = _when_told_to_stop()
-    service = _open(config)
-    server = create_server(create_app(service.pipeline, config.http), config.http)
-    with listen(config.http) as listener:
+    async with AsyncExitStack() as closing:
+        service = _open(config)
+        closing.push_async_callback(service.close)
+        server = create_server(create_app(service.pipeline, config.http), config.http)
+        listener = closing.enter_context(listen(config.http))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
-                engine = await _unless(stopped, service.start(EngineProcess.start, on_progress))
-            if engine is not None:
-                _show_ready(service, engine.info, _url(listener), time.monotonic() - started_s)
-                await stopped.wait()
-        finally:
-            server.should_exit = True
-            await serving
-            await service.close()
+        closing.push_async_callback(_finish, server, serving)
+        with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
+            engine = await _unless(stopped, service.start(EngineProcess.start, on_progress))
+        if engine is not None:
+            _show_ready(service, engine.info, _url(listener), time.monotonic() - started_s)
+            await stopped.wait()
+
+
+async def _finish(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    """Take no more requests and wait for those that are being answered."""
+    server.should_exit = True
+    await serving
 
 
 async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
