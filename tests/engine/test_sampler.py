@@ -71,6 +71,17 @@ def test_a_request_draws_the_same_tokens_in_any_batch() -> None:
     assert together == alone == backwards
 
 
+def test_a_nucleus_of_many_tokens_is_drawn_from_whole() -> None:
+    logits = torch.zeros(2, 2000)
+    logits[1, 5] = 20.0  # a sharp row beside the flat ones
+    rows = [row(SamplingParams(top_p=0.5, seed=seed)) for seed in range(300)]
+
+    drawn = token_ids(logits[[0] * 299 + [1]], rows)
+
+    assert len({*drawn[:299]}) > 240  # of a thousand equal tokens
+    assert drawn[299] == 5
+
+
 def test_uniform_is_a_function_of_seed_and_position() -> None:
     numbers = [uniform(seed, position) for seed in range(40) for position in range(40)]
 

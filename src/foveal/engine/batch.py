@@ -51,8 +51,10 @@ def positions_of(positions: Positions, start: int, stop: int) -> NDArray[np.int6
     if stop <= num_prompt_tokens:
         return positions.prompt[:, start:stop]
     counted = np.arange(max(start, num_prompt_tokens), stop) + positions.delta
-    counted = np.broadcast_to(counted, (num_rows, len(counted)))
-    return np.concatenate([positions.prompt[:, start:], counted], axis=1)
+    counted_RT = counted[np.newaxis].repeat(num_rows, axis=0)
+    return (
+        np.concatenate([positions.prompt[:, start:], counted_RT], axis=1) if start < num_prompt_tokens else counted_RT
+    )
 
 
 def _slots(chunk: Chunk, block_size: int) -> list[int]:

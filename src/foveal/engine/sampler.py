@@ -20,6 +20,9 @@ from torch import Tensor
 
 from foveal.types import SamplingParams, TopLogprob
 
+NUM_LIKELIEST = 256  # tokens that top_p looks at first
+TINY = 5e-324  # top_p 0 means this much: the likeliest token
+
 
 class Row(NamedTuple):
     """Whose next token a row of logits is for."""
@@ -51,7 +54,7 @@ def sample(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
     token_ids: list[int] = best.indices.tolist()
     is_sound: list[bool] = best.values.isfinite().tolist()  # NaN and inf are maxima; -inf is one if it is all there is
     drawing = [i for i, row in enumerate(rows) if is_sound[i] and row.params.temperature > 0]
-    for members in _by_candidates(drawing, rows):
+    for members in _by_cut(drawing, rows):
         drawn = _draw(adjusted_NV[members], [rows[i] for i in members])
         for i, token_id in zip(members, drawn, strict=True):
             token_ids[i] = token_id
@@ -105,47 +108,61 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
 # --- the draw ---------------------------------------------------------------------------------------------------------
 
 
-def _by_candidates(members: list[int], rows: Sequence[Row]) -> list[list[int]]:
-    """The rows that draw, in groups that need equally many candidates: a row's arithmetic never depends on others."""
+def _by_cut(members: Sequence[int], rows: Sequence[Row]) -> list[list[int]]:
+    """The rows that draw, in groups of one top_k and of one mind on top_p: their arithmetic is done together.
+
+    A row's group is its own affair, so that its numbers never depend on who shares its batch.
+    """
     groups: dict[tuple[int, bool], list[int]] = {}
     for i in members:
-        params = rows[i].params
-        groups.setdefault((params.top_k, params.top_p < 1), []).append(i)
+        groups.setdefault((rows[i].params.top_k, rows[i].params.top_p < 1), []).append(i)
     return list(groups.values())
 
 
-def _draw(logits_NV: Tensor, rows: Sequence[Row]) -> list[int]:
-    """Draw from rows of equal top_k by the inverse of their cumulative distributions."""
-    device = logits_NV.device
+def _draw(logits_NV: Tensor, rows: Sequence[Row], num_likeliest: int = NUM_LIKELIEST) -> list[int]:
+    """Draw from the rows of a group by the inverse of their cumulative distributions.
+
+    top_p looks at `num_likeliest` tokens, since sorting all of them costs more than the rest of a small model's step;
+    rows so flat that these hold less than top_p are drawn again from all.
+    """
     params = [row.params for row in rows]
 
     def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=device).unsqueeze(1)
+        return torch.tensor(values, dtype=torch.float64, device=logits_NV.device).unsqueeze(1)
 
-    candidates_NC, ids_NC = _candidates(logits_NV, params[0])
-    highest = candidates_NC.amax(dim=-1, keepdim=True)  # taken off first, so that a tiny temperature cannot overflow
-    probs_NC = ((candidates_NC - highest).double() / column([p.temperature for p in params])).softmax(dim=-1)
+    highest = logits_NV.amax(dim=-1, keepdim=True)  # taken off first, so that a tiny temperature cannot overflow
+    scaled_NV = (logits_NV - highest).double() / column([p.temperature for p in params])
+    probs_NC, ids_NC = _candidates(scaled_NV, params[0], num_likeliest)
+    kept_NC = probs_NC.masked_fill(probs_NC < column([p.min_p for p in params]) * probs_NC.amax(-1, keepdim=True), 0)
     if params[0].top_p < 1:
         before_NC = probs_NC.cumsum(dim=-1) - probs_NC
-        probs_NC = probs_NC.masked_fill(before_NC >= column([p.top_p for p in params]), 0)
-        probs_NC[:, 0].clamp_(min=torch.finfo(torch.float64).tiny)  # top_p 0: the likeliest stays
-    probs_NC = probs_NC.masked_fill(probs_NC < column([p.min_p for p in params]) * probs_NC.amax(-1, keepdim=True), 0)
-    cumulative_NC = probs_NC.cumsum(dim=-1)
+        kept_NC.masked_fill_(before_NC >= column([max(p.top_p, TINY) for p in params]), 0)
+    cumulative_NC = kept_NC.cumsum(dim=-1)
     points = column([uniform(row.params.seed, row.num_output_tokens) for row in rows]) * cumulative_NC[:, -1:]
     chosen = torch.searchsorted(cumulative_NC, points, right=True)
     token_ids: list[int] = (chosen if ids_NC is None else ids_NC.gather(1, chosen)).flatten().tolist()
+    if params[0].top_p < 1 and not params[0].top_k and num_likeliest < logits_NV.shape[1]:
+        masses = probs_NC.sum(dim=-1).tolist()
+        flat = [i for i, mass in enumerate(masses) if mass < params[i].top_p]
+        drawn = _draw(logits_NV[flat], [rows[i] for i in flat], logits_NV.shape[1]) if flat else []
+        for i, token_id in zip(flat, drawn, strict=True):
+            token_ids[i] = token_id
     return token_ids
 
 
-def _candidates(logits_NV: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor | None]:
-    """The logits to draw from, and their token ids (None: all, in order); descending where top_k or top_p cuts."""
-    if 0 < params.top_k < logits_NV.shape[1]:
-        best = logits_NV.topk(params.top_k, dim=-1)
-        return best.values, best.indices
+def _candidates(scaled_NV: Tensor, params: SamplingParams, num_likeliest: int) -> tuple[Tensor, Tensor | None]:
+    """Probabilities [N, C] of the tokens that may be drawn, and their ids (None: all, in order).
+
+    They are descending where top_k or top_p cuts, and add up to one but where there are more than `num_likeliest`.
+    """
+    vocab_size = scaled_NV.shape[1]
+    if params.top_k:
+        best = scaled_NV.topk(min(params.top_k, vocab_size), dim=-1)
+        return best.values.softmax(dim=-1), best.indices
     if params.top_p < 1:
-        values, ids = logits_NV.sort(dim=-1, descending=True, stable=True)
-        return values, ids
-    return logits_NV, None
+        best = scaled_NV.topk(min(num_likeliest, vocab_size), dim=-1)
+        return (best.values - scaled_NV.logsumexp(dim=-1, keepdim=True)).exp(), best.indices
+    return scaled_NV.softmax(dim=-1), None
 
 
 # --- after the draw ---------------------------------------------------------------------------------------------------
