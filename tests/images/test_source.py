@@ -109,7 +109,7 @@ def test_a_text_over_the_limit_is_not_decoded() -> None:
         decode_base64("!" * (3 * LIMIT), LIMIT)
 
 
-def test_a_picture_longer_than_a_chunk() -> None:
+def test_a_large_picture() -> None:
     picture = PICTURE * 2000
 
     assert decode_base64(base64.b64encode(picture).decode(), len(picture)) == picture

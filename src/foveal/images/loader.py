@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ class ImageLoader:
         self._config = config
         self._processor = processor
         self._arena = arena
+        self._thread = ThreadPoolExecutor(1, "images")  # one: more would only fight the event loop for the interpreter
         self._fetcher = fetcher or Fetcher(config)
         self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
         self.decoder: Decoder = (
@@ -90,10 +92,11 @@ class ImageLoader:
         await self._fetcher.close()
         await self.cache.close()
         await self.decoder.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _identify(self, ref: ImageRef) -> EncodedImage:
         encoded = await self._encoded(ref.source)
-        image_hash = await asyncio.to_thread(hash_image, encoded, ref.detail, self._processor.fingerprint)
+        image_hash = await self._in_thread(hash_image, encoded, ref.detail, self._processor.fingerprint)
         layout = self.cache.layout(image_hash)
         if layout is None:
             size = await self._run(Measure(encoded))
@@ -106,9 +109,12 @@ class ImageLoader:
     async def _encoded(self, source: str) -> bytes:
         match parse_source(source):
             case Inline(text):
-                return await asyncio.to_thread(decode_base64, text, self._config.max_image_bytes)
+                return await self._in_thread(decode_base64, text, self._config.max_image_bytes)
             case url:
                 return await self._downloads.get(url)
+
+    async def _in_thread(self, function: Callable[..., bytes], *arguments: object) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _prepare(self, image: EncodedImage, place: Image) -> None:
         await self._run(Prepare(image.encoded, place.layout, place.pixels))
