@@ -19,8 +19,6 @@ from tests.images.tiny import LOAD_TINY, TinyProcessor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from foveal.images.fetch import Fetcher
-
 
 def encode(picture: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
@@ -58,15 +56,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def image_loader(
-    *, arena_bytes: int = 4 * MIB, trap: str = "", fetcher: Fetcher | None = None, **settings: Any
-) -> AsyncIterator[Bench]:
+async def image_loader(*, arena_bytes: int = 4 * MIB, trap: str = "", **settings: Any) -> AsyncIterator[Bench]:
     """Decodes in this process unless `num_workers` says otherwise; loopback servers may be fetched from."""
     local: dict[str, Any] = {"num_workers": 0, "allowed_hosts": ("127.0.0.1",), "fetch_timeout_s": 5.0}
     config = ImageConfig(**local | settings)
     arena = PixelArena.create(arena_bytes)
     processor = TinyProcessor(trap)
-    loader = ImageLoader(config, processor, arena, trap, processor_factory=LOAD_TINY, fetcher=fetcher)
+    loader = ImageLoader(config, processor, arena, trap, processor_factory=LOAD_TINY)
     try:
         yield Bench(loader, arena)
     finally:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 class ImageLoader:
     """Loads the images of requests. Workers start at once; they build `processor` again, from `checkpoint`.
 
-    `fetcher` and `processor_factory` ("module:function", called with the checkpoint) are for tests.
+    `processor_factory`, "module:function", is called with the checkpoint; tests name another.
     """
 
     def __init__(
@@ -49,13 +49,12 @@ class ImageLoader:
         checkpoint: Path | str,
         *,
         processor_factory: str = LOAD_PROCESSOR,
-        fetcher: Fetcher | None = None,
     ) -> None:
         self._config = config
         self._processor = processor
         self._arena = arena
         self._thread = ThreadPoolExecutor(1, "images")  # one: more would only fight the event loop for the interpreter
-        self._fetcher = fetcher or Fetcher(config)
+        self._fetcher = Fetcher(config)
         self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
         self.decoder: Decoder = (
             WorkerPool(config, arena, processor_factory, str(checkpoint))

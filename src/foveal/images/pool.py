@@ -81,6 +81,7 @@ class WorkerPool:
 
     @property
     def pids(self) -> list[int]:
+        """The process ids of the workers there are now."""
         return [worker.process.pid for worker in self._workers]
 
     async def run(self, job: Job) -> Reply:
