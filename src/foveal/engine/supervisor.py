@@ -103,11 +103,10 @@ class EngineProcess:
         num_failed_starts = 0
         while True:
             failure = await self._live_once()
-            if not self._streams.done():  # it has never been ready: for the operator to mend
-                self._streams.set_exception(failure or CheckpointError("the engine stopped"))
+            if failure and not self._streams.done():  # it has never been ready: for the operator to mend
+                self._streams.set_exception(failure)
                 return
             num_failed_starts = num_failed_starts + 1 if failure else 0
-            log.error("the engine is started again: %s", failure or "it died")
             for request_id in self._quarantine.died():
                 self._streams.result().fail(request_id, QUARANTINED)
             if num_failed_starts >= MAX_FAILED_STARTS:
@@ -131,6 +130,7 @@ class EngineProcess:
             watch.cancel()
             was_ready, self._child = self._child is not None, None
             status = await child.end()
+        log.error("the engine died (exit status %d)", status)
         if was_ready:
             return None
         return CheckpointError(f"the engine died while loading the model (exit status {status}): is memory short?")
