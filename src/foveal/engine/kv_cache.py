@@ -16,6 +16,7 @@ import re
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from foveal.engine.sequence import SpanSource
 
@@ -106,12 +107,12 @@ class BlockPool:
         num_free = self._is_free.count(1)
         if num_free != self._num_free or num_free + len(self._idle) + len(owners) != self.num_blocks:
             raise IntegrityError("free, idle and used blocks are not all blocks")
-        if any(self._is_free[block] or block in self._idle for block in owners):
-            raise IntegrityError("a block in use is also free or idle")
-        if any(self._is_free[block] or self._block_of[self._hash_of[block]] != block for block in self._idle):
-            raise IntegrityError("an idle block is also free, or cannot be found")
-        if len(self._hash_of) != len(self._block_of):
-            raise IntegrityError("two blocks have one hash")
+        if any(map(self._is_free.__getitem__, chain(owners, self._idle))) or not self._idle.keys().isdisjoint(owners):
+            raise IntegrityError("a block is in two states")
+        if list(map(self._block_of.get, self._hash_of.values())) != list(self._hash_of):
+            raise IntegrityError("a block's hash leads to another block")
+        if len(self._block_of) != len(self._hash_of) or not self._idle.keys() <= self._hash_of.keys():
+            raise IntegrityError("a hash leads to no block, or an idle block has no hash")
 
     def _take(self, start: int, max_num_blocks: int) -> list[int]:
         """The free blocks from `start` up to the first that is not, at most `max_num_blocks`."""

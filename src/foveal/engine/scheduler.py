@@ -259,8 +259,9 @@ class Scheduler:
 
     def _cached_prefix(self, sequence: Sequence) -> list[int]:
         """The blocks that hold the sequence's first tokens already. Never all: its last token must be computed."""
-        block_size = self.limits.block_size
-        blocks = self.pool.find(self._block_hashes(sequence, (sequence.num_tokens - 1) // block_size))
+        block_size, allowed = self.limits.block_size, sequence.prompt.max_cached_tokens
+        num_tokens = sequence.num_tokens - 1 if allowed is None else min(allowed, sequence.num_tokens - 1)
+        blocks = self.pool.find(self._block_hashes(sequence, num_tokens // block_size))
         if self.limits.whole_spans:
             stop = len(blocks) * block_size
             first_cut = next((s.span.offset for s in sequence.spans_within(stop - 1, stop) if s.span.end > stop), stop)
