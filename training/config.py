@@ -34,8 +34,7 @@ class Stage:
     warmup: int  # steps from 0 to first_lr; from there straight to last_lr
     first_lr: float
     last_lr: float
-    num_crops: int
-    views: int  # how many of a picture's views are used; 0: all
+    num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
     dense_weight: float = 1.0
 

@@ -44,9 +44,6 @@ class PatchTargets:
     colours: Tensor  # [N, L] indices into PATCH_COLOURS, or IGNORE
     extents: Tensor  # [N, L, 5] of the shape, as far as the view shows it: see `_extents`
 
-    def __getitem__(self, chosen: list[int]) -> "PatchTargets":
-        return PatchTargets(self.kinds[chosen], self.colours[chosen], self.extents[chosen])
-
 
 @dataclass
 class Text:
@@ -158,29 +155,26 @@ class Batches(Dataset[Batch]):
         rng = random.Random(f"{self.seed}/{self.stage.name}/{index}")
         scenes = [make_scene(rng.choice(self.stage.scenes), rng.getrandbits(32), 0) for _ in range(self.stage.pictures)]
         conversations = _conversations(rng, scenes) if self.stage.answers else []
-        return make_batch(self.config, self.stage, self.tokenizer, rng, scenes, conversations)
+        return make_batch(self.config, rng.choice(self.stage.num_crops), self.tokenizer, scenes, conversations)
 
 
 def make_batch(
-    config: ModelConfig, stage: Stage, tokenizer: Tokenizer, rng: random.Random,
-    scenes: list[Scene], conversations: list[Conversation],
-) -> Batch:  # fmt: skip
-    """`scenes` are the conversations' pictures, in order."""
-    pixels, targets, grids = [], [], []
-    for scene in scenes:
-        views, grid = views_of(draw(scene), config.crop_size, stage.num_crops)
-        chosen = _chosen(rng, len(views), stage.views)
-        pixels.append(views[chosen].bfloat16())
-        targets.append(patch_targets(scene, config, stage.num_crops)[chosen])
-        grids.append(grid)
-    text = make_text(config, tokenizer, conversations, grids) if conversations else None
-    parts = zip(*((part.kinds, part.colours, part.extents) for part in targets), strict=True)
-    return Batch(torch.cat(pixels), PatchTargets(*(torch.cat(part) for part in parts)), grids, text)
-
-
-def _chosen(rng: random.Random, num_views: int, wanted: int) -> list[int]:
-    """Which views are used: always the global one."""
-    return list(range(num_views)) if not wanted else [0, *rng.sample(range(1, num_views), min(wanted, num_views) - 1)]
+    config: ModelConfig, num_crops: int, tokenizer: Tokenizer, scenes: list[Scene], conversations: list[Conversation]
+) -> Batch:
+    """`scenes` are the conversations' pictures, in order, cut into at most so many crops."""
+    seen = [views_of(draw(scene), config.crop_size, num_crops) for scene in scenes]
+    targets = [patch_targets(scene, config, num_crops) for scene in scenes]
+    grids = [grid for _, grid in seen]
+    return Batch(
+        pixels=torch.cat([views.bfloat16() for views, _ in seen]),
+        targets=PatchTargets(
+            torch.cat([target.kinds for target in targets]),
+            torch.cat([target.colours for target in targets]),
+            torch.cat([target.extents for target in targets]),
+        ),
+        grids=grids,
+        text=make_text(config, tokenizer, conversations, grids) if conversations else None,
+    )
 
 
 def _conversations(rng: random.Random, scenes: list[Scene]) -> list[Conversation]:

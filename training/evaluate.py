@@ -11,7 +11,7 @@ import json
 import random
 import re
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from training.config import TrainingConfig, read_config
 from training.data import Grid, make_batch, make_text
 from training.model import IGNORE, Phi3V
 from training.questions import CHAT_ANSWERS, PICTURE_QUESTIONS, Conversation, Turn, ask, chat_turn
-from training.scene import Scene, draw, make_scene
+from training.scene import SCENES, Scene, draw, make_scene
 from training.tokenizer import load_or_train
 from training.train import answer_logits
 
@@ -36,7 +36,7 @@ class Sample:
     conversation: Conversation
 
 
-def samples(kind: str, count: int, seed: int = SEED, held_out: bool = True) -> list[Sample]:
+def samples(kind: str, count: int, seed: int = SEED, held_out: bool = True, scenes: str = "shapes") -> list[Sample]:
     """Single questions of a kind, each about its own picture; of the chat's kinds without one."""
     rng, found, index = random.Random(f"evaluate/{kind}/{seed}"), list[Sample](), 0
     while len(found) < count:
@@ -46,7 +46,7 @@ def samples(kind: str, count: int, seed: int = SEED, held_out: bool = True) -> l
             asked = (turn.question, turn.answer) if turn.kind == kind else None
             scene = None
         else:
-            scene = make_scene("shapes", seed, index)
+            scene = make_scene(scenes, seed, index)
             asked = ask(rng, kind, scene, held_out)
         if asked:
             found.append(Sample(kind, Conversation(None, (Turn(kind, *asked, scene),))))
@@ -82,7 +82,7 @@ def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, 
     patches, grids = torch.empty(0), list[Grid]()
     with torch.autocast("cpu", torch.bfloat16):
         if scenes:
-            batch = make_batch(config.model, config.stages[-1], tokenizer, random.Random(0), scenes, [])
+            batch = make_batch(config.model, config.model.num_crops, tokenizer, scenes, [])
             patches, grids = model.encode(batch.pixels.float()), batch.grids
         text = make_text(config.model, tokenizer, conversations, grids)
         logits, _ = answer_logits(model, patches, grids, text)
@@ -138,22 +138,27 @@ def main() -> None:
     where.add_argument("--run", type=Path, help="configuration file of a run")
     parser.add_argument("--count", type=int, default=200, help="questions of each kind")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--scenes", choices=list(SCENES), default="shapes")
     parser.add_argument("--kinds", nargs="+", default=[*PICTURE_QUESTIONS, *CHAT_ANSWERS])
     parser.add_argument(
         "--trained-phrasings", action="store_true", help="ask in words of the training, not in held-out ones"
     )
+    parser.add_argument("--num-crops", type=int, help="with --run: instead of the configured number")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print for each kind")
     arguments = parser.parse_args()
     asked = [
         sample
         for kind in arguments.kinds
-        for sample in samples(kind, arguments.count, arguments.seed, not arguments.trained_phrasings)
+        for sample in samples(kind, arguments.count, arguments.seed, not arguments.trained_phrasings, arguments.scenes)
     ]
     if arguments.url:
         model = served_model(arguments.url)
         answers = [ask_served(arguments.url, model, sample) for sample in asked]
     else:
-        answers = ask_trained(read_config(arguments.run), asked)
+        config = read_config(arguments.run)
+        if arguments.num_crops:
+            config = replace(config, model=replace(config.model, num_crops=arguments.num_crops))
+        answers = ask_trained(config, asked)
     report(asked, answers, arguments.show)
 
 

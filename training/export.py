@@ -76,13 +76,13 @@ def config_json(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def preprocessor_json(config: ModelConfig, num_crops: int) -> dict[str, Any]:
+def preprocessor_json(config: ModelConfig) -> dict[str, Any]:
     return {
         "image_mean": [round(value, 8) for value in MEAN.tolist()],
         "image_std": [round(value, 8) for value in STD.tolist()],
         "image_processor_type": "Phi3VImageProcessor",
         "processor_class": "Phi3VProcessor",
-        "num_crops": num_crops,
+        "num_crops": config.num_crops,
         "num_img_tokens": (config.patches_per_side // 2) ** 2,
         "crop_size": config.crop_size,
     }
@@ -107,7 +107,7 @@ def generation_json() -> dict[str, Any]:
 
 
 def export(config: TrainingConfig, target: Path) -> None:
-    run, num_crops = Path(config.run.folder), config.stages[-1].num_crops
+    run = Path(config.run.folder)
     target.mkdir(parents=True, exist_ok=True)
     modules = torch.load(run / "checkpoint.pt")["modules"]
     weights = {name[2:]: value.bfloat16().contiguous() for name, value in modules.items() if name.startswith("0.")}
@@ -116,7 +116,7 @@ def export(config: TrainingConfig, target: Path) -> None:
     shutil.copyfile(run / "tokenizer.json", target / "tokenizer.json")
     files = {
         "config": config_json(config.model),
-        "preprocessor_config": preprocessor_json(config.model, num_crops),
+        "preprocessor_config": preprocessor_json(config.model),
         "tokenizer_config": tokenizer_json(),
         "generation_config": generation_json(),
     }

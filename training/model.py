@@ -26,6 +26,7 @@ class ModelConfig:
     heads: int
     mlp: int
     vocab_size: int
+    num_crops: int  # the most that the server cuts a picture into
     patch_size: int = 14
     rope_theta: float = 10000.0
 

@@ -40,6 +40,7 @@ KINDS: dict[str, float] = {
 }  # fmt: skip
 BACKGROUNDS: dict[str, float] = dict.fromkeys(COLOURS, 1.0) | {"white": 9, "grey": 3, "black": 3}
 ASPECTS = (1, 1, 1, 1, 4 / 3, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 9 / 16)
+LARGEST = (1.0, 0.85, 0.5, 0.42, 0.38)  # side of the largest shape, by the number of shapes
 MIN_CONTRAST = 90  # Euclidean distance in RGB, under which a shape could not fairly be told from what lies behind it
 
 
@@ -187,15 +188,23 @@ def _outline(rng: random.Random, kind: str) -> list[Point]:
     return [((x - x0) / side, (y - y0) / side) for x, y in turned]
 
 
-def _tint(rng: random.Random, colour: str) -> Rgb:
+@dataclass(frozen=True)
+class Manner:
+    """The habits of those who draw one kind of scene."""
+
+    backgrounds: dict[str, float]
+    outlined: float = 0.0  # share of shapes
+    gradients: float = 0.0  # share of backgrounds
+    pure: bool = False  # each name stands for one colour only
+
+
+def _tint(rng: random.Random, colour: str, manner: Manner) -> Rgb:
+    if manner.pure:
+        return COLOURS[colour][0]
     anchor = rng.choice(COLOURS[colour])
     spread = rng.choice((0, 0, 12))
     red, green, blue = (min(255, max(0, level + rng.randint(-spread, spread))) for level in anchor)
     return red, green, blue
-
-
-def _contrast(one: Rgb, other: Rgb) -> float:
-    return math.dist(one, other)
 
 
 def _place(rng: random.Random, size: tuple[int, int], kind: str, side: float, taken: list[Shape]) -> list[Point]:
@@ -221,15 +230,21 @@ def _pick(rng: random.Random, weights: dict[str, float]) -> str:
 
 
 def _shape(
-    rng: random.Random, size: tuple[int, int], side: float, background: str, behind: tuple[Rgb, Rgb],
-    taken: list[Shape], outlined: float,
-) -> Shape | None:  # fmt: skip
+    rng: random.Random,
+    size: tuple[int, int],
+    side: float,
+    ground: tuple[str, Rgb, Rgb],
+    taken: list[Shape],
+    manner: Manner,
+) -> Shape | None:
+    """One more shape, told apart from the ground and clear of the taken ones; None when chance was against it."""
+    background, *ends = ground
     kind, colour = _pick(rng, KINDS), rng.choice([name for name in COLOURS if name != background])
-    rgb = _tint(rng, colour)
+    rgb = _tint(rng, colour, manner)
     points = _place(rng, size, kind, side, taken)
-    if not points or min(_contrast(rgb, end) for end in behind) < MIN_CONTRAST:
+    if not points or min(math.dist(rgb, end) for end in ends) < MIN_CONTRAST:
         return None
-    line_width = max(2.0, side * rng.uniform(0.04, 0.1)) if rng.random() < outlined else 0.0
+    line_width = max(2.0, side * rng.uniform(0.04, 0.1)) if rng.random() < manner.outlined else 0.0
     return Shape(kind, colour, rgb, tuple(points), line_width)
 
 
@@ -242,17 +257,18 @@ def _size(rng: random.Random) -> tuple[int, int]:
 
 
 def _shapes(
-    rng: random.Random, size: tuple[int, int], wanted: int, sides: tuple[float, float], outlined: float
+    rng: random.Random, size: tuple[int, int], wanted: int, sides: tuple[float, float], manner: Manner
 ) -> Scene:
-    """A scene without wear: so many shapes, with sides between two lengths in pixels, where there is room for them."""
-    background = _pick(rng, BACKGROUNDS)
-    first = _tint(rng, background)
-    last = _tint(rng, background) if rng.random() < 0.15 else first
+    """A scene without wear: so many shapes, where there is room, of sides between two parts of the picture's."""
+    background = _pick(rng, manner.backgrounds)
+    first = _tint(rng, background, manner)
+    last = _tint(rng, background, manner) if rng.random() < manner.gradients else first
     shapes: list[Shape] = []
     for _ in range(30):
         if len(shapes) == wanted:
             break
-        if shape := _shape(rng, size, rng.uniform(*sides), background, (first, last), shapes, outlined):
+        side = rng.uniform(*sides) * min(size)
+        if shape := _shape(rng, size, side, (background, first, last), shapes, manner):
             shapes.append(shape)
     return Scene(*size, background, (first, last), rng.random() < 0.5, tuple(shapes))
 
@@ -261,15 +277,22 @@ def large_scene(rng: random.Random) -> Scene:
     """One or two filled shapes as large as fit, without wear: what the tower begins with."""
     size = rng.randint(100, 180), rng.randint(100, 180)
     wanted, largest = rng.choice(((1, 0.95), (1, 0.95), (2, 0.6)))
-    return _shapes(rng, size, wanted, (0.4 * min(size), largest * min(size)), outlined=0)
+    return _shapes(rng, size, wanted, (0.4, largest), Manner(BACKGROUNDS, gradients=0.15))
+
+
+def plain_scene(rng: random.Random) -> Scene:
+    """What people draw first to try a model: pure colours on white, grey or black, hard edges."""
+    size = rng.choice((200, 256, 300, 320, 400)), rng.choice((200, 240, 256, 300, 400))
+    wanted = rng.choice((1, 1, 2, 2, 3))
+    backgrounds = {"white": 4.0, "black": 1.0, "grey": 1.0}
+    return _shapes(rng, size, wanted, (0.22, LARGEST[wanted]), Manner(backgrounds, outlined=0.05, pure=True))
 
 
 def shapes_scene(rng: random.Random) -> Scene:
-    """None to four shapes, 20 to 80 % of the picture each, on a plain background or one colour's gradient."""
+    """None to four shapes, 18 to 85 % of the picture each, in all colours and states of wear."""
     size = _size(rng)
     wanted = rng.choices((0, 1, 2, 3, 4), (2, 35, 32, 19, 12))[0]
-    largest = {0: 1.0, 1: 0.85, 2: 0.5, 3: 0.42, 4: 0.38}[wanted]
-    scene = _shapes(rng, size, wanted, (0.18 * min(size), largest * min(size)), outlined=0.12)
+    scene = _shapes(rng, size, wanted, (0.18, LARGEST[wanted]), Manner(BACKGROUNDS, outlined=0.12, gradients=0.15))
     return replace(
         scene,
         supersampling=1 if max(size) > 320 else rng.choice((1, 1, 2, 3)),
@@ -280,7 +303,9 @@ def shapes_scene(rng: random.Random) -> Scene:
     )
 
 
-SCENES: dict[str, Callable[[random.Random], Scene]] = {"large": large_scene, "shapes": shapes_scene}
+SCENES: dict[str, Callable[[random.Random], Scene]] = {
+    "large": large_scene, "plain": plain_scene, "shapes": shapes_scene,
+}  # fmt: skip
 
 
 def make_scene(kind: str, seed: int, index: int) -> Scene:

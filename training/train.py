@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from training.config import Stage, TrainingConfig, read_config
+from training.curve import plot
 from training.data import FIRST_SHAPE, PATCH_COLOURS, PATCH_KINDS, Batch, Batches, Grid, Text
 from training.model import IGNORE, DenseHead, Phi3V, token_loss
 from training.optimiser import optimisers
@@ -144,6 +145,8 @@ class Trainer:
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
         os.replace(part, self.folder / "checkpoint.pt")
+        if (log := self.folder / "log.jsonl").exists():
+            plot(log, self.folder / "curve.png")
 
     def resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -153,6 +156,14 @@ class Trainer:
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
             self.progress = Progress(**state["progress"])
+            self._forget_later_lines()
+
+    def _forget_later_lines(self) -> None:
+        """Steps after the checkpoint will be taken, and logged, again."""
+        log = self.folder / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        kept = [line for line in lines if json.loads(line)["pictures"] <= self.progress.pictures]
+        log.write_text("".join(f"{line}\n" for line in kept))
 
 
 def answer_logits(model: Phi3V, patches: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, Tensor]:

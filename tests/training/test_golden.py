@@ -45,7 +45,7 @@ def golden_model(monkeypatch: pytest.MonkeyPatch) -> Phi3V:
         return angles.cos() * attention_factor, angles.sin() * attention_factor
 
     monkeypatch.setattr(training_model, "rotary", scaled_rotary)
-    model = Phi3V(ModelConfig(336, 32, 2, 2, 64, 64, 3, 4, 96, 160))
+    model = Phi3V(ModelConfig(336, 32, 2, 2, 64, 64, 3, 4, 96, 160, num_crops=4))
     result = model.load_state_dict(load_file(GOLDEN / "model.safetensors"), strict=False)
     assert not result.missing_keys
     assert all("encoder.layers.2." in name for name in result.unexpected_keys)

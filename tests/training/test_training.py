@@ -17,8 +17,8 @@ from training.scene import make_scene
 from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, prompt_tokens, train_tokenizer
 from training.train import Trainer
 
-MODEL = ModelConfig(112, 32, 2, 2, 64, 64, 2, 2, 96, 400)
-STAGE = Stage("crops", 4, ["shapes"], 3, 1, 3e-3, 3e-3, num_crops=4, views=0, answers=True)
+MODEL = ModelConfig(112, 32, 2, 2, 64, 64, 2, 2, 96, 400, num_crops=4)
+STAGE = Stage("crops", 4, ["shapes"], 3, 1, 3e-3, 3e-3, num_crops=[4], answers=True)
 MINI = Path(__file__).parents[2] / "training/mini.toml"
 
 

@@ -1,0 +1,34 @@
+"""The log of a run -> its curves as a PNG."""
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+CURVES = {
+    "loss": ("kind", "colour", "extent", "answer"),
+    "accuracy": ("kind_accuracy", "colour_accuracy", "token_accuracy"),
+}
+
+
+def plot(log: Path, target: Path) -> None:
+    """Losses above, accuracies below, over the pictures seen; a line where a stage begins."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    figure, panels = plt.subplots(2, 1, sharex=True, figsize=(9, 7), layout="constrained")
+    for panel, (title, names) in zip(panels, CURVES.items(), strict=True):
+        for name in names:
+            points = [(line["pictures"], line[name]) for line in lines if name in line]
+            if points:
+                panel.plot(*zip(*points, strict=True), label=name)
+        panel.set_ylabel(title)
+        panel.legend()
+    starts = {line["stage"]: line["pictures"] for line in reversed(lines)}
+    for stage, pictures in starts.items():
+        panels[0].axvline(pictures, color="grey", linewidth=0.5)
+        panels[0].text(pictures, panels[0].get_ylim()[1], f" {stage}", va="top", fontsize=8)
+    panels[-1].set_xlabel("pictures")
+    figure.savefig(target, dpi=110)
+    plt.close(figure)
