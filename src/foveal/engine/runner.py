@@ -50,7 +50,7 @@ class Runner:
         self.device = device
         num_layers, num_kv_heads, head_dim = model.kv_shape
         shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
-        self.kv_cache = torch.zeros(shape, dtype=dtype, device=device)
+        self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # pages come into being when they are written
 
     @torch.inference_mode()
     def encode(self, encodings: dict[ImageKey, Encoding]) -> list[ImageKey]:
