@@ -154,7 +154,7 @@ class EngineProcess:
                 self._quarantine.started(message.request_ids)
             case StepDone():
                 self._take(message)
-            case Progress():
+            case Progress() if not self._streams.done():  # a restart is nobody's progress bar
                 self._on_progress(message.share)
             case Ready():
                 self._become_ready(child, message.info)
