@@ -82,11 +82,12 @@ class PreparedPrompt:
 
 
 def prepared_prompt(
-    processor: Processor, segments: Sequence[Sequence[int]], pictures: Sequence[Image.Image]
+    processor: Processor | None, segments: Sequence[Sequence[int]], pictures: Sequence[Image.Image]
 ) -> PreparedPrompt:
     """Token ids and pictures in turn: segment, picture, segment, ... The images' PixelRefs point nowhere."""
     token_ids, images, pixels = list(segments[0]), [], []
     for picture, segment in zip(pictures, segments[1:], strict=True):
+        assert processor is not None
         layout = processor.layout(Size(*picture.size), "auto")
         placeholder = processor.placeholder(layout)
         pixels.append(processor.prepare(picture, layout))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -115,12 +115,19 @@ def reference(given: Step, scale: float) -> Tensor:
     for i, (keys, values) in enumerate(zip(given.all_keys, given.all_values, strict=True)):
         begin, end = given.batch.query_start_loc[i : i + 2]
         for row in range(begin, end):
-            num_seen = len(keys) - (end - 1 - row)
+            seen = positions_seen(given.batch, i, len(keys) - (end - row))
             for head in range(given.query.shape[1]):
-                key = keys[:num_seen, head // group].double()
+                key = keys[seen, head // group].double()
                 weights = (key @ given.query[row, head].double() * scale).softmax(0)
-                output[row, head] = weights @ values[:num_seen, head // group].double()
+                output[row, head] = weights @ values[seen, head // group].double()
     return output
+
+
+def positions_seen(batch: AttentionBatch, i: int, position: int) -> list[int]:
+    """What the token at `position` of sequence i sees: by causality, its two-way span and the window."""
+    own = [span for span in (batch.two_way_spans[i] if batch.two_way_spans else ()) if span[0] <= position < span[1]]
+    last = max([position, *(end - 1 for _, end in own)])
+    return [key for key in range(last + 1) if batch.window is None or key > position - batch.window]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -132,6 +139,41 @@ def test_attention_is_that_of_the_definition(backend: str, order: str, mix: str)
     output = BACKENDS[backend](given.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
 
     torch.testing.assert_close(output.double(), reference(given, 0.3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("order", TABLE_ORDERS)
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("window", [1, 3, 8, 100])
+def test_a_window_hides_what_lies_further_back(backend: str, order: str, mix: str, window: int) -> None:
+    given = step(MIXES[mix], order)
+    narrowed = replace(given, batch=replace(given.batch, window=window))
+
+    output = BACKENDS[backend](narrowed.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+
+    torch.testing.assert_close(output.double(), reference(narrowed, 0.3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("window", [None, 3, 8])
+@pytest.mark.parametrize(
+    ("rows", "spans"),
+    [
+        (Rows(9, 9), [(2, 7)]),
+        (Rows(12, 30), [(4, 9), (18, 24), (25, 30)]),
+        (Rows(12, 30), [(3, 10)]),
+        (Rows(1, 30), [(3, 10)]),
+    ],
+)
+def test_a_two_way_span_sees_itself_whole(
+    backend: str, window: int | None, rows: Rows, spans: list[tuple[int, int]]
+) -> None:
+    given = step([rows, Rows(3, 20)], "two runs")
+    widened = replace(given, batch=replace(given.batch, window=window, two_way_spans=[spans, []]))
+
+    output = BACKENDS[backend](widened.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+
+    torch.testing.assert_close(output.double(), reference(widened, 0.3), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -178,25 +220,28 @@ def test_written_keys_and_values_lie_in_their_slots_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block_table", "num_tokens", "runs"),
+    ("block_table", "start", "stop", "runs"),
     [
-        ([], 0, []),
-        ([5], 3, [(slice(5, 6), 3)]),
-        ([5, 6, 7], 12, [(slice(5, 8), 12)]),
-        ([5, 6, 9], 9, [(slice(5, 7), 8), (slice(9, 10), 1)]),
-        ([2, 1], 8, [(slice(2, 3), 4), (slice(1, 2), 4)]),
+        ([], 0, 0, []),
+        ([5], 0, 3, [(slice(5, 6), 3)]),
+        ([5, 6, 7], 0, 12, [(slice(5, 8), 12)]),
+        ([5, 6, 9], 0, 9, [(slice(5, 7), 8), (slice(9, 10), 1)]),
+        ([2, 1], 0, 8, [(slice(2, 3), 4), (slice(1, 2), 4)]),
+        ([5, 6, 7], 5, 7, [(slice(6, 7), 2, 1)]),
+        ([5, 6, 9], 6, 9, [(slice(6, 7), 2, 2), (slice(9, 10), 1)]),
+        ([5, 6], 3, 3, []),
     ],
 )
 def test_neighbouring_blocks_are_read_as_one_run(
-    block_table: list[int], num_tokens: int, runs: list[tuple[slice, int]]
+    block_table: list[int], start: int, stop: int, runs: list[tuple[slice, int, int]]
 ) -> None:
-    assert cached_runs(block_table, num_tokens, BLOCK_SIZE) == tuple(CachedTokens(*run) for run in runs)
+    assert cached_runs(block_table, start, stop, BLOCK_SIZE) == tuple(CachedTokens(*run) for run in runs)
 
 
 def test_a_scattered_table_is_gathered_at_once() -> None:
     block_table = list(range(0, 2 * MAX_RUNS + 2, 2))
 
-    [gathered] = cached_runs(block_table, len(block_table) * BLOCK_SIZE, BLOCK_SIZE)
+    [gathered] = cached_runs(block_table, 0, len(block_table) * BLOCK_SIZE, BLOCK_SIZE)
 
     assert isinstance(gathered.blocks, Tensor)
     assert gathered.blocks.tolist() == block_table

@@ -8,8 +8,7 @@ from transformers import Phi3Config
 from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 
 from foveal.layers.attention import AttentionBatch, plan_attention
-from foveal.layers.decoder import DecoderLayer, Heads
-from foveal.layers.rope import frequencies, rotation
+from foveal.layers.decoder import DecoderConfig, DecoderLayer
 
 NUM_ROWS, WIDTH = 10, 32
 
@@ -27,10 +26,9 @@ def test_a_layer_gives_the_reference_hidden_states(num_kv_heads: int) -> None:
     )
     reference = Phi3DecoderLayer(config, layer_idx=0).eval()
     x = torch.randn(NUM_ROWS, WIDTH)
-    turn = rotation(torch.arange(NUM_ROWS)[:, None] * frequencies(8, 10000.0))
-    layer = DecoderLayer.load(
-        {f"0.{n}": t for n, t in reference.state_dict().items()}, "0", Heads(4, num_kv_heads, 8), 1e-5
-    )
+    settings = DecoderConfig.read(config.to_dict())
+    turn = settings.rope(torch.arange(NUM_ROWS)[None])
+    layer = DecoderLayer.load({f"0.{n}": t for n, t in reference.state_dict().items()}, "0", settings)
     batch = AttentionBatch([0, NUM_ROWS], [NUM_ROWS], [[0]], torch.arange(NUM_ROWS), block_size=16)
     attend = plan_attention(batch, torch.device("cpu"))
 

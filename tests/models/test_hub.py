@@ -55,7 +55,7 @@ def test_weights_of_an_unsupported_model_are_not_downloaded(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     hub = Hub(tmp_path)
 
-    with pytest.raises(CheckpointError, match="model_type 'gpt2'; supported: phi3_v"):
+    with pytest.raises(CheckpointError, match=r"model_type 'gpt2'; supported: .*phi3_v"):
         local_folder("owner/name", None, hub.download)
     assert len(hub.asked) == 1
 

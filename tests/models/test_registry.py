@@ -26,6 +26,7 @@ def test_a_checkpoint_gives_its_processor_and_its_model(tmp_path: Path) -> None:
 
     processor, model = load_processor(folder), load_model(folder, CPU, torch.bfloat16, shares.append)
 
+    assert processor is not None
     assert processor.fingerprint == "phi3_v crop_size=28 num_crops=4"
     assert model.vocab_size == 265
     assert model.max_model_len == 1024
@@ -37,7 +38,7 @@ def test_an_unknown_model_type_is_answered_with_the_known_ones(tmp_path: Path) -
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
 
     for load in (load_processor, lambda folder: load_model(folder, CPU, torch.float32)):
-        with pytest.raises(CheckpointError, match="model_type 'gpt2'; supported: phi3_v"):
+        with pytest.raises(CheckpointError, match=r"model_type 'gpt2'; supported: .*phi3_v"):
             load(tmp_path)
 
 

@@ -21,7 +21,10 @@ MAX_RUNS = 8  # a prefix in more runs of neighbouring blocks than this is gather
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 """One layer's attention: (query_THD, key_TKD, value_TKD, kv_layer, scale) -> [T, H, D]. Writes the step's keys and
-values into kv_layer [2, num_blocks, block_size, K, D]; a row sees the rows of its sequence up to and with itself."""
+values into kv_layer [2, num_blocks, block_size, K, D]; a row sees the rows of its sequence up to and with itself, or
+as the batch says otherwise."""
+
+UNSEEN = -1e9  # added to a score: finite, so that a row that sees nothing of some part has no weight there, and no NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class AttentionBatch:
     """Where a step's rows stand in their sequences and in the cache. Letters: T rows in the step, S sequences.
 
     Sequence i has rows query_start_loc[i]:query_start_loc[i + 1]; they are its last tokens, seq_lens[i] with them.
+    What rows see is causal; a model may narrow it by a window and widen it by two-way spans, each of which lies whole
+    among the step's rows or whole before them.
     """
 
     query_start_loc: Sequence[int]  # S + 1
@@ -36,6 +41,8 @@ class AttentionBatch:
     block_tables: Sequence[Sequence[int]]  # S lists of block numbers
     slot_mapping_T: torch.Tensor  # int64: block number * block_size + offset in the block, where each row's KV goes
     block_size: int
+    window: int | None = None  # a row sees so many tokens, itself included (sliding-window attention)
+    two_way_spans: Sequence[Sequence[tuple[int, int]]] = ()  # per sequence: positions [begin, end) see one another
 
 
 def plan_attention(batch: AttentionBatch, device: torch.device) -> Attend:
@@ -52,23 +59,28 @@ class CachedTokens:
 
     blocks: slice | Tensor
     num_tokens: int
+    num_skipped: int = 0  # tokens of the first block that come before the stretch
 
 
 @dataclass(frozen=True, slots=True)
 class SequencePlan:
-    """One sequence of a step: its rows, and what they see in the cache. Several rows see one another besides."""
+    """One sequence of a step: its rows, and what they see in the cache. Several rows see one another besides.
+
+    A mask float32 [rows, tokens] is None where a row sees all of a stretch, or the step's rows as causality says.
+    """
 
     rows: slice
     num_rows: int
-    cached: tuple[CachedTokens, ...]
+    cached: tuple[tuple[CachedTokens, Tensor | None], ...]
+    own_mask: Tensor | None
 
 
 def in_place(batch: AttentionBatch, device: torch.device) -> Attend:
-    """The CPU backend. No mask is ever built: a sequence's attention is cut into parts that are each full or causal.
+    """The CPU backend. A sequence's attention is cut into parts that are each full or causal, and so need no mask.
 
     The parts are the runs of neighbouring blocks (usually one, or two where a prefix is shared) and, in a prefill, the
     step's own rows; each gives an output and a log-sum-exp, and these are merged. A decoding row reads itself from the
-    cache like the rest.
+    cache like the rest. Masks are built only where a window or a two-way span cuts through a part.
     """
     plans = [_plan_sequence(batch, i) for i in range(len(batch.seq_lens))]
 
@@ -77,9 +89,10 @@ def in_place(batch: AttentionBatch, device: torch.device) -> Attend:
         output_THD = torch.empty_like(query_THD)
         for plan in plans:
             query = query_THD[plan.rows]
-            parts = [_attend_part(query, *_read(kv_layer, cached), scale) for cached in plan.cached]
+            parts = [_attend_part(query, *_read(kv_layer, cached), scale, mask) for cached, mask in plan.cached]
             if plan.num_rows > 1:
-                parts.append(_attend_part(query, key_TKD[plan.rows], value_TKD[plan.rows], scale, is_causal=True))
+                own_key, own_value, mask = key_TKD[plan.rows], value_TKD[plan.rows], plan.own_mask
+                parts.append(_attend_part(query, own_key, own_value, scale, mask, is_causal=mask is None))
             output_THD[plan.rows] = _merge(parts)
         return output_THD
 
@@ -88,34 +101,70 @@ def in_place(batch: AttentionBatch, device: torch.device) -> Attend:
 
 def _plan_sequence(batch: AttentionBatch, i: int) -> SequencePlan:
     begin, end = batch.query_start_loc[i], batch.query_start_loc[i + 1]
-    num_cached = batch.seq_lens[i] - (end - begin if end - begin > 1 else 0)
-    num_blocks = -(-num_cached // batch.block_size)
-    cached = cached_runs(batch.block_tables[i][:num_blocks], num_cached, batch.block_size)
-    return SequencePlan(slice(begin, end), end - begin, cached)
+    num_rows, seq_len = end - begin, batch.seq_lens[i]
+    num_cached = seq_len - (num_rows if num_rows > 1 else 0)
+    first = 0 if batch.window is None else max(0, seq_len - num_rows + 1 - batch.window)  # that any row sees
+    seen = visible(batch, i) if _is_cut(batch, i) and num_rows > 1 else None
+    masked, at = [], first
+    for stretch in cached_runs(batch.block_tables[i], min(first, num_cached), num_cached, batch.block_size):
+        masked.append((stretch, None if seen is None else _bias(seen[:, at : at + stretch.num_tokens])))
+        at += stretch.num_tokens
+    own_mask = None if seen is None else _bias(seen[:, num_cached:])
+    return SequencePlan(slice(begin, end), num_rows, tuple(masked), own_mask)
 
 
-def cached_runs(block_table: Sequence[int], num_tokens: int, block_size: int) -> tuple[CachedTokens, ...]:
-    """Cut a block table that holds `num_tokens` into runs of neighbours; into one gathered piece past MAX_RUNS."""
-    starts = [i for i, block in enumerate(block_table) if i == 0 or block != block_table[i - 1] + 1]
+def _is_cut(batch: AttentionBatch, i: int) -> bool:
+    """Whether the rows of sequence i see anything but what causality says."""
+    start = batch.seq_lens[i] - (batch.query_start_loc[i + 1] - batch.query_start_loc[i])
+    has_spans = bool(batch.two_way_spans) and any(end > start for _, end in batch.two_way_spans[i])
+    return has_spans or (batch.window is not None and batch.seq_lens[i] > batch.window)
+
+
+def visible(batch: AttentionBatch, i: int) -> Tensor:
+    """Which of its tokens each row of sequence i sees: bool [rows, seq_lens[i]]."""
+    num_rows = batch.query_start_loc[i + 1] - batch.query_start_loc[i]
+    keys = torch.arange(batch.seq_lens[i])
+    queries = keys[-num_rows:, None]
+    seen = keys <= queries
+    for begin, end in batch.two_way_spans[i] if batch.two_way_spans else ():
+        seen |= (begin <= queries) & (queries < end) & (begin <= keys) & (keys < end)
+    return seen if batch.window is None else seen & (keys > queries - batch.window)
+
+
+def _bias(seen: Tensor) -> Tensor:
+    return torch.zeros(seen.shape).masked_fill_(~seen, UNSEEN)
+
+
+def cached_runs(block_table: Sequence[int], start: int, stop: int, block_size: int) -> tuple[CachedTokens, ...]:
+    """Cut positions [start, stop) into runs of neighbouring blocks; into one gathered piece past MAX_RUNS."""
+    first, last = start // block_size, -(-stop // block_size)
+    table = block_table[first:last] if start < stop else []
+    starts = [i for i, block in enumerate(table) if i == 0 or block != table[i - 1] + 1]
     if len(starts) > MAX_RUNS:
-        return (CachedTokens(torch.tensor(block_table), num_tokens),)
-    return tuple(
-        CachedTokens(
-            slice(block_table[start], block_table[start] + end - start),
-            min(num_tokens, end * block_size) - start * block_size,
-        )
-        for start, end in pairwise([*starts, len(block_table)])
-    )
+        return (CachedTokens(torch.tensor(table), stop - start, start % block_size),)
+    runs = []
+    for begin, end in pairwise([*starts, len(table)]):
+        first_token, last_token = (first + begin) * block_size, min(stop, (first + end) * block_size)
+        num_skipped = max(start - first_token, 0)
+        blocks = slice(table[begin], table[begin] + end - begin)
+        runs.append(CachedTokens(blocks, last_token - first_token - num_skipped, num_skipped))
+    return tuple(runs)
 
 
 def _read(kv_layer: Tensor, cached: CachedTokens) -> tuple[Tensor, Tensor]:
     """Keys and values [L, K, D]: views for a run, copies for a gathered piece."""
-    key, value = kv_layer[:, cached.blocks].flatten(1, 2)[:, : cached.num_tokens].unbind()
+    tokens = kv_layer[:, cached.blocks].flatten(1, 2)
+    key, value = tokens[:, cached.num_skipped : cached.num_skipped + cached.num_tokens].unbind()
     return key, value
 
 
 def _attend_part(
-    query_THD: Tensor, key_LKD: Tensor, value_LKD: Tensor, scale: float, is_causal: bool = False
+    query_THD: Tensor,
+    key_LKD: Tensor,
+    value_LKD: Tensor,
+    scale: float,
+    mask_TL: Tensor | None = None,
+    is_causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Output [T, H, D] and log-sum-exp [T, H] of some rows over some keys, none of which is copied for its G heads."""
     num_rows, num_heads, head_dim = query_THD.shape
@@ -129,7 +178,7 @@ def _attend_part(
     else:
         key, value = (x.expand(-1, query.shape[1], -1, -1) for x in (key, value))
     output, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, is_causal=is_causal, scale=scale
+        query, key, value, is_causal=is_causal, attn_mask=mask_TL, scale=scale
     )
     if num_rows == 1:
         return output.reshape(1, num_heads, head_dim), logsumexp.reshape(1, num_heads)
@@ -153,14 +202,15 @@ def gathering(batch: AttentionBatch, device: torch.device) -> Attend:
     slots = batch.slot_mapping_T.to(device)
     tables = [torch.tensor(table, device=device) for table in batch.block_tables]
     rows = [slice(*pair) for pair in pairwise(batch.query_start_loc)]
+    masks = [visible(batch, i).to(device) if _is_cut(batch, i) else None for i in range(len(tables))]
 
     def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
         write_kv(kv_layer, key_TKD, value_TKD, slots)
         outputs = []
-        for row, table, seq_len in zip(rows, tables, batch.seq_lens, strict=True):
+        for row, table, seq_len, seen in zip(rows, tables, batch.seq_lens, masks, strict=True):
             query = query_THD[row].transpose(0, 1).unsqueeze(0)  # [1, H, T, D]
             key, value = kv_layer[:, table].flatten(1, 2)[:, :seq_len].transpose(1, 2).unsqueeze(1)  # [1, K, L, D] each
-            mask = causal_lower_right(query.shape[2], seq_len)
+            mask = causal_lower_right(query.shape[2], seq_len) if seen is None else seen
             output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=True)
             outputs.append(output.squeeze(0).transpose(0, 1))
         return torch.cat(outputs)

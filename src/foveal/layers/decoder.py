@@ -1,29 +1,33 @@
-"""A pre-norm decoder layer: grouped-query attention with rotary positions, then a gated MLP.
+"""The decoder of Llama and its many relatives: grouped-query attention with rotary positions and a gated MLP.
 
-The layer of Llama and its many relatives; here with the projections fused as Phi-3 stores them. Tensors are read by
-the names of Hugging Face's layouts.
+One class serves them all, since they differ in what a checkpoint holds (projections fused or not, biases, norms of
+queries and keys, norms behind the sublayers) and in a few settings (`DecoderConfig`). Tensors are read by the names of
+Hugging Face's layouts. Knows nothing of images.
 
-Letters: T rows in the step, W hidden width, H query heads, K key-value heads, D head_dim, M MLP width.
+Letters: T rows in the step, W hidden width, H query heads, K key-value heads, D head_dim, M MLP width, R position rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from foveal.layers.linear import Linear
-from foveal.layers.norm import RMSNorm
-from foveal.layers.rope import Rotation, rotate
+from foveal.layers.activation import activation
+from foveal.layers.attention import plan_attention
+from foveal.layers.linear import Joined, Linear
+from foveal.layers.norm import OffsetRMSNorm, RMSNorm
+from foveal.layers.rope import Rope, Rotation, rotate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor
 
-    from foveal.layers.attention import Attend
+    from foveal.layers.activation import Activation
+    from foveal.layers.attention import Attend, AttentionBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,56 +38,212 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SelfAttention:
-    qkv: Linear  # [(H + 2K) D, W]: queries, keys, values
-    out: Linear  # [W, H D]
+class DecoderConfig:
+    """What a decoder takes from its settings; the tensors say the rest."""
+
+    vocab_size: int
+    max_model_len: int
+    num_layers: int
     heads: Heads
+    rms_norm_eps: float
+    activation: Activation
+    query_scale: float
+    window: int | None  # of the sliding layers
+    sliding_layers: tuple[bool, ...]
+    ties_embeddings: bool
+    rope: Rope
+    sliding_rope: Rope  # of the sliding layers: the same, but in Gemma
+    norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
+    embedding_scale: float = 1.0
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, heads: Heads) -> SelfAttention:
-        return cls(Linear.load(tensors, f"{name}.qkv_proj"), Linear.load(tensors, f"{name}.o_proj"), heads)
+    def read(cls, settings: Mapping[str, Any]) -> DecoderConfig:
+        """From a decoder's settings in config.json. Raises CheckpointError for what is missing or unknown."""
+        num_heads, num_layers = settings["num_attention_heads"], settings["num_hidden_layers"]
+        head_dim = settings.get("head_dim") or settings["hidden_size"] // num_heads
+        rope = Rope.read(settings, head_dim)
+        window = settings.get("sliding_window") if settings.get("use_sliding_window", True) else None
+        return cls(
+            vocab_size=settings["vocab_size"],
+            max_model_len=settings["max_position_embeddings"],
+            num_layers=num_layers,
+            heads=Heads(num_heads, settings.get("num_key_value_heads") or num_heads, head_dim),
+            rms_norm_eps=settings["rms_norm_eps"],
+            activation=activation(settings.get("hidden_act", "silu")),
+            query_scale=head_dim**-0.5,
+            window=window,
+            sliding_layers=sliding_layers(settings, num_layers) if window else (False,) * num_layers,
+            ties_embeddings=settings.get("tie_word_embeddings", False),
+            rope=rope,
+            sliding_rope=rope,
+        )
+
+
+def sliding_layers(settings: Mapping[str, Any], num_layers: int) -> tuple[bool, ...]:
+    """Which layers see a window only: those listed, or (Qwen) those from `max_window_layers` on, or all."""
+    listed = settings.get("layer_types") or ()
+    first = settings.get("max_window_layers", 0)
+    return tuple(kind == "sliding_attention" for kind in listed) or tuple(i >= first for i in range(num_layers))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelfAttention:
+    qkv: Joined  # [(H + 2K) D, W]: queries, keys, values
+    out: Linear  # [W, H D]
+    query_norm: RMSNorm | OffsetRMSNorm | None  # over each head, before the rotation
+    key_norm: RMSNorm | OffsetRMSNorm | None
+    heads: Heads
+    scale: float  # of the scores
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str, config: DecoderConfig) -> SelfAttention:
+        separate = (f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")
+        has_norms, eps = f"{name}.q_norm.weight" in tensors, config.rms_norm_eps
+        return cls(
+            Joined.load(tensors, f"{name}.qkv_proj", separate),
+            Linear.load(tensors, f"{name}.o_proj"),
+            config.norm.load(tensors, f"{name}.q_norm", eps) if has_norms else None,
+            config.norm.load(tensors, f"{name}.k_norm", eps) if has_norms else None,
+            config.heads,
+            config.query_scale,
+        )
 
     def __call__(self, x_TW: Tensor, rotation: Rotation, attend: Attend, kv_layer: Tensor) -> Tensor:
         num_heads, num_kv_heads, head_dim = self.heads.num_heads, self.heads.num_kv_heads, self.heads.head_dim
         rows = torch.unflatten(self.qkv(x_TW), -1, (-1, head_dim))
         turned, value_TKD = torch.split(rows, [num_heads + num_kv_heads, num_kv_heads], dim=1)
-        query_THD, key_TKD = torch.split(rotate(turned, rotation), [num_heads, num_kv_heads], dim=1)
-        return self.out(attend(query_THD, key_TKD, value_TKD, kv_layer, head_dim**-0.5).flatten(1))
+        if self.query_norm and self.key_norm:
+            query_THD, key_TKD = torch.split(turned, [num_heads, num_kv_heads], dim=1)
+            query_THD = rotate(self.query_norm(query_THD), rotation)
+            key_TKD = rotate(self.key_norm(key_TKD), rotation)
+        else:
+            query_THD, key_TKD = torch.split(rotate(turned, rotation), [num_heads, num_kv_heads], dim=1)
+        return self.out(attend(query_THD, key_TKD, value_TKD, kv_layer, self.scale).flatten(1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GatedMLP:
-    """down(silu(gate(x)) * up(x)) (Shazeer, 2020)."""
+    """down(act(gate(x)) * up(x)) (Shazeer, 2020)."""
 
-    gate_up: Linear  # [2M, W]
+    gate_up: Joined  # [2M, W]
     down: Linear  # [W, M]
+    activation: Activation
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str) -> GatedMLP:
-        return cls(Linear.load(tensors, f"{name}.gate_up_proj"), Linear.load(tensors, f"{name}.down_proj"))
+    def load(cls, tensors: Mapping[str, Tensor], name: str, activation: Activation = F.silu) -> GatedMLP:
+        gate_up = Joined.load(tensors, f"{name}.gate_up_proj", (f"{name}.gate_proj", f"{name}.up_proj"))
+        return cls(gate_up, Linear.load(tensors, f"{name}.down_proj"), activation)
 
     def __call__(self, x_TW: Tensor) -> Tensor:
         gate_TM, up_TM = self.gate_up(x_TW).chunk(2, dim=-1)
-        return self.down(F.silu(gate_TM) * up_TM)
+        return self.down(self.activation(gate_TM) * up_TM)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderLayer:
-    attention_norm: RMSNorm
+    """Norms stand before the sublayers; in Gemma another one behind each."""
+
+    attention_norm: RMSNorm | OffsetRMSNorm
     attention: SelfAttention
-    mlp_norm: RMSNorm
+    after_attention_norm: RMSNorm | OffsetRMSNorm | None
+    mlp_norm: RMSNorm | OffsetRMSNorm
     mlp: GatedMLP
+    after_mlp_norm: RMSNorm | OffsetRMSNorm | None
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, heads: Heads, eps: float) -> DecoderLayer:
+    def load(cls, tensors: Mapping[str, Tensor], name: str, config: DecoderConfig) -> DecoderLayer:
+        def norm(part: str) -> RMSNorm | OffsetRMSNorm:
+            return config.norm.load(tensors, f"{name}.{part}", config.rms_norm_eps)
+
+        norms_after = f"{name}.pre_feedforward_layernorm.weight" in tensors
         return cls(
-            RMSNorm.load(tensors, f"{name}.input_layernorm", eps),
-            SelfAttention.load(tensors, f"{name}.self_attn", heads),
-            RMSNorm.load(tensors, f"{name}.post_attention_layernorm", eps),
-            GatedMLP.load(tensors, f"{name}.mlp"),
+            norm("input_layernorm"),
+            SelfAttention.load(tensors, f"{name}.self_attn", config),
+            norm("post_attention_layernorm") if norms_after else None,
+            norm("pre_feedforward_layernorm" if norms_after else "post_attention_layernorm"),
+            GatedMLP.load(tensors, f"{name}.mlp", config.activation),
+            norm("post_feedforward_layernorm") if norms_after else None,
         )
 
     def __call__(self, x_TW: Tensor, rotation: Rotation, attend: Attend, kv_layer: Tensor) -> Tensor:
         """[T, W] -> [T, W]; writes the rows' keys and values into kv_layer."""
-        x_TW = x_TW + self.attention(self.attention_norm(x_TW), rotation, attend, kv_layer)
-        return x_TW + self.mlp(self.mlp_norm(x_TW))
+        y_TW = self.attention(self.attention_norm(x_TW), rotation, attend, kv_layer)
+        x_TW = x_TW + (self.after_attention_norm(y_TW) if self.after_attention_norm else y_TW)
+        y_TW = self.mlp(self.mlp_norm(x_TW))
+        return x_TW + (self.after_mlp_norm(y_TW) if self.after_mlp_norm else y_TW)
+
+
+class _Sight(NamedTuple):
+    """What a step's rows see in layers of one kind."""
+
+    rotation: Rotation
+    attend: Attend
+
+
+def unchanged(layer: int, x_TW: Tensor) -> Tensor:
+    return x_TW
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoder:
+    """Token ids -> hidden states -> logits."""
+
+    embedding: Tensor  # [vocab_size, W]
+    layers: tuple[DecoderLayer, ...]
+    norm: RMSNorm | OffsetRMSNorm
+    head: Linear  # [vocab_size, W]
+    rope: Rope
+    sliding_rope: Rope
+    config: DecoderConfig
+
+    @classmethod
+    def load(
+        cls,
+        tensors: Mapping[str, Tensor],
+        name: str,
+        head: str,
+        config: DecoderConfig,
+        layer_numbers: Iterable[int] | None = None,
+    ) -> Decoder:
+        """`name` and `head` are where its tensors lie; layer_numbers: those to load, where not all are of this kind."""
+        numbers = range(config.num_layers) if layer_numbers is None else layer_numbers
+        embedding = tensors[f"{name}.embed_tokens.weight"]
+        has_head = f"{head}.weight" in tensors or not config.ties_embeddings
+        return cls(
+            embedding,
+            tuple(DecoderLayer.load(tensors, f"{name}.layers.{i}", config) for i in numbers),
+            config.norm.load(tensors, f"{name}.norm", config.rms_norm_eps),
+            Linear.load(tensors, head) if has_head else Linear(embedding),
+            config.rope.to(embedding.device),
+            config.sliding_rope.to(embedding.device),
+            config,
+        )
+
+    def embed(self, token_ids_T: Tensor) -> Tensor:
+        """[T, W]; the scale (Gemma's) is rounded to the weights' dtype, as the checkpoint was trained."""
+        x_TW = F.embedding(token_ids_T, self.embedding)
+        scale = self.config.embedding_scale
+        return x_TW if scale == 1.0 else x_TW * x_TW.new_tensor(scale)
+
+    def __call__(
+        self,
+        x_TW: Tensor,
+        positions_RT: Tensor,
+        batch: AttentionBatch,
+        kv_cache: Tensor,
+        after_layer: Callable[[int, Tensor], Tensor] = unchanged,
+    ) -> Tensor:
+        """Embeddings -> normed hidden states [T, W]. after_layer: what else happens behind each layer, by its index."""
+        full = _Sight(self.rope(positions_RT), plan_attention(batch, x_TW.device))
+        sliding = full
+        if any(self.config.sliding_layers):
+            narrowed = replace(batch, window=self.config.window)
+            sliding = _Sight(self.sliding_rope(positions_RT), plan_attention(narrowed, x_TW.device))
+        kinds = self.config.sliding_layers
+        for i, (layer, kv_layer, slides) in enumerate(zip(self.layers, kv_cache, kinds, strict=False)):
+            x_TW = after_layer(i, layer(x_TW, *(sliding if slides else full), kv_layer))
+        return self.norm(x_TW)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[rows, W] -> float32 [rows, vocab_size]."""
+        return self.head(hidden).float()

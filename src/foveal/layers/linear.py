@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
@@ -33,3 +34,24 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]"""
         return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Several products with one input, their results side by side: stored as one matrix or as several.
+
+    Several are not made one at load, since that would copy mapped weights into memory.
+    """
+
+    parts: tuple[Linear, ...]
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], fused: str, separate: tuple[str, ...]) -> Joined:
+        """The matrix called `fused` where the checkpoint has it, otherwise those called `separate`, in order."""
+        names = (fused,) if f"{fused}.weight" in tensors else separate
+        return cls(tuple(Linear.load(tensors, name) for name in names))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., sum of out]"""
+        outputs = [part(x) for part in self.parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)

@@ -1,4 +1,4 @@
-"""The two normalisations of transformers, over the last axis."""
+"""The normalisations of transformers, over the last axis."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ class RMSNorm:
     def __call__(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width]"""
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OffsetRMSNorm:
+    """RMSNorm as Gemma stores it: the weight's distance from one. Computed in float32, where that distance is exact."""
+
+    weight: Tensor  # float32 [width], one added
+    eps: float
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str, eps: float) -> OffsetRMSNorm:
+        return cls(1.0 + tensors[f"{name}.weight"].float(), eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., width] -> [..., width]"""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

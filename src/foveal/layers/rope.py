@@ -2,24 +2,81 @@
 
 Angles are computed from the positions of a step, in float32; no table is kept, since a table for a context of 128k
 would cost more memory and start-up time than it ever saves.
+
+Letters: T rows of a step, R position rows, D head_dim, V variants.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from foveal.errors import CheckpointError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
 
 class Rotation(NamedTuple):
-    """What turns a step's queries and keys: float32 [T, 1, head_dim] each, the same for every head."""
+    """What turns a step's queries and keys: float32 [T, 1, rotary width] each, the same for every head."""
 
     cos: Tensor
     sin: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rope:
+    """A checkpoint's rotary embedding. A sequence of variant v counts its positions from v * context_length on."""
+
+    frequencies_VD: Tensor  # [V, D / 2]
+    axes_D: Tensor  # int64 [D / 2]: the row of positions that turns each pair of channels
+    attention_factor: float  # of cos and sin
+    context_length: int
+    original_context_length: int  # a sequence that may grow beyond it is of variant 1, where there is one
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any], head_dim: int) -> Rope:
+        """From a decoder's settings. Raises CheckpointError for a kind of scaling that is not implemented."""
+        parameters = rope_parameters(settings)
+        context_length = settings["max_position_embeddings"]
+        original = parameters.get("original_max_position_embeddings", context_length)
+        width = int(head_dim * parameters["partial_rotary_factor"])
+        factor = 1.0
+        if _kind(parameters) in ("longrope", "su"):
+            factor = parameters.get("attention_factor") or longrope_attention_factor(context_length, original)
+        return cls(
+            scaled_frequencies(frequencies(width, parameters["rope_theta"]), parameters),
+            section_axes(parameters, width // 2),
+            factor,
+            context_length,
+            original,
+        )
+
+    def to(self, device: torch.device) -> Rope:
+        return replace(self, frequencies_VD=self.frequencies_VD.to(device), axes_D=self.axes_D.to(device))
+
+    def variant(self, max_total_tokens: int) -> int:
+        """Which frequencies a sequence takes that may grow to `max_total_tokens`."""
+        return int(len(self.frequencies_VD) > 1 and max_total_tokens > self.original_context_length)
+
+    def __call__(self, positions_RT: Tensor) -> Rotation:
+        """int64 [R, T] -> the rotation of T rows."""
+        if len(self.frequencies_VD) == 1:
+            return rotation(positions_RT[self.axes_D].T * self.frequencies_VD, self.attention_factor)
+        variants_T, positions_T = positions_RT[0] // self.context_length, positions_RT[0] % self.context_length
+        return rotation(positions_T[:, None] * self.frequencies_VD[variants_T], self.attention_factor)
+
+
+def rope_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """One table out of a decoder's settings: `rope_parameters` (newer), or `rope_scaling` and neighbours (older)."""
+    beside = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+    found = {"rope_theta": 10000.0, "partial_rotary_factor": 1.0} | {k: settings[k] for k in beside if k in settings}
+    return found | dict(settings.get("rope_scaling") or {}) | dict(settings.get("rope_parameters") or {})
 
 
 def frequencies(head_dim: int, theta: float) -> Tensor:
@@ -30,6 +87,39 @@ def frequencies(head_dim: int, theta: float) -> Tensor:
     return 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
 
 
+def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+    """[V, D / 2], scaled as `rope_type` says. Raises CheckpointError for a kind that is not implemented.
+
+    "dynamic" changes nothing within the context length, and a sequence never grows beyond it.
+    """
+    match _kind(parameters):
+        case "default" | "mrope" | "dynamic":
+            return plain_D[None]
+        case "linear":
+            return plain_D[None] / float(parameters["factor"])
+        case "llama3":
+            return _llama3_frequencies(plain_D, parameters)[None]
+        case "longrope" | "su":
+            return plain_D / torch.tensor([parameters["short_factor"], parameters["long_factor"]])
+        case kind:
+            known = "default, linear, dynamic, llama3, mrope, longrope or su"
+            raise CheckpointError(f"the checkpoint's configuration has rope type {kind!r}; only {known} can be served")
+
+
+def section_axes(parameters: Mapping[str, Any], num_pairs: int) -> Tensor:
+    """Which position row turns each pair: row 0, or time, height and width in sections (Qwen2-VL's M-RoPE).
+
+    Interleaved sections (Qwen3-VL) take every third pair for height and width as long as their section lasts.
+    """
+    sections: Sequence[int] = parameters.get("mrope_section", (num_pairs,))
+    if not parameters.get("mrope_interleaved"):
+        return torch.repeat_interleave(torch.arange(len(sections)), torch.tensor(sections))
+    axes_D = torch.zeros(num_pairs, dtype=torch.int64)
+    for axis, length in enumerate(sections[1:], 1):
+        axes_D[axis : 3 * length : 3] = axis
+    return axes_D
+
+
 def longrope_attention_factor(context_length: int, original_context_length: int) -> float:
     """LongRoPE's factor of cos and sin: sqrt(1 + ln(scale) / ln(original)), or 1 where the context was not extended."""
     scale = context_length / original_context_length
@@ -37,12 +127,30 @@ def longrope_attention_factor(context_length: int, original_context_length: int)
 
 
 def rotation(angles: Tensor, attention_factor: float = 1.0) -> Rotation:
-    """Angles float32 [T, head_dim / 2] -> the rotation of T rows."""
+    """Angles float32 [T, rotary width / 2] -> the rotation of T rows."""
     angles = torch.cat([angles, angles], dim=-1).unsqueeze(1)
     return Rotation(angles.cos() * attention_factor, angles.sin() * attention_factor)
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Turn each pair (i, i + head_dim / 2) of channels: [T, heads, head_dim] -> the same, computed in float32."""
+    """Turn each pair (i, i + width / 2) of channels: [T, heads, head_dim] -> the same, computed in float32.
+
+    Channels beyond the rotation's width stay as they are (Phi-4-mini turns three quarters of them).
+    """
+    width = by.cos.shape[-1]
+    if width < x.shape[-1]:
+        return torch.cat([rotate(x[..., :width], by), x[..., width:]], dim=-1)
     left, right = x.chunk(2, dim=-1)
     return (x * by.cos + torch.cat([-right, left], dim=-1) * by.sin).to(x.dtype)
+
+
+def _kind(parameters: Mapping[str, Any]) -> str:
+    return str(parameters.get("rope_type") or parameters.get("type") or "default")
+
+
+def _llama3_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+    """Llama 3.1: waves longer than the original context are stretched, short ones kept, those between blended."""
+    names = ("original_max_position_embeddings", "factor", "low_freq_factor", "high_freq_factor")
+    original, factor, low, high = (float(parameters[name]) for name in names)
+    share_D = ((original * plain_D / (2 * math.pi) - low) / (high - low)).clamp(0, 1)  # of the unstretched frequency
+    return plain_D * (share_D + (1 - share_D) / factor)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from foveal.errors import CheckpointError
+from foveal.layers.activation import activation
 from foveal.layers.linear import Linear
 from foveal.layers.norm import LayerNorm
 
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """CLIP's approximation of GELU."""
-    return x * torch.sigmoid(1.702 * x)
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +40,7 @@ class VisionConfig:
     def read(cls, settings: Mapping[str, Any]) -> VisionConfig:
         """From a vision_config; what is not in it keeps its default. Raises CheckpointError: unknown hidden_act."""
         config = cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
-        if config.hidden_act not in ACTIVATIONS:
-            raise CheckpointError(
-                f"the vision tower's hidden_act {config.hidden_act!r} is none of {', '.join(ACTIVATIONS)}"
-            )
+        activation(config.hidden_act)
         return config
 
 
@@ -97,7 +86,7 @@ class VisionLayer:
             LayerNorm.load(tensors, f"{name}.layer_norm2", config.layer_norm_eps),
             Linear.load(tensors, f"{name}.mlp.fc1"),
             Linear.load(tensors, f"{name}.mlp.fc2"),
-            ACTIVATIONS[config.hidden_act],
+            activation(config.hidden_act),
         )
 
     def __call__(self, x_NPC: Tensor) -> Tensor:

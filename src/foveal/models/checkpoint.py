@@ -1,6 +1,6 @@
 """A checkpoint's JSON files, read once: what the server, the image workers and the engine all need to know of a model.
 
-Imports no torch, reads no weights and knows no family.
+Imports no torch, reads no weights and knows no family (what their files leave out is in defaults.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
+from foveal.models.defaults import DECODER_DEFAULTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +55,9 @@ class Checkpoint:
 
     @property
     def decoder_config(self) -> Settings:
-        """The part of config.json that is about the decoder; older families keep it at the top."""
-        return Settings(self.config.get("text_config", self.config))
+        """The part of config.json that is about the decoder, completed; older families keep it at the top."""
+        settings = self.config.get("text_config", self.config)
+        return Settings(DECODER_DEFAULTS.get(settings.get("model_type"), {}) | settings)
 
     @property
     def context_length(self) -> int:

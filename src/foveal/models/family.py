@@ -19,15 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
+
 from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Prompt, Size
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
 
     from foveal.layers.attention import AttentionBatch
+    from foveal.layers.rope import Rope
 
 
 # --- beside the server ------------------------------------------------------------------------------------------------
@@ -160,3 +162,20 @@ def feature_rows(piece: SequenceSlice) -> list[tuple[int, torch.Tensor]]:
                 found.append((piece.row + begin - piece.start, image.features[first : first + end - begin]))
             source += span.length
     return found
+
+
+def place_features(x_TW: torch.Tensor, slices: Sequence[SequenceSlice]) -> None:
+    """Put the image features that stand in a step's slices over the embeddings x_TW, in place."""
+    for piece in slices:
+        for row, features in feature_rows(piece):
+            x_TW[row : row + len(features)] = features
+
+
+def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
+    """One row, 0 and up; from the context length on for a sequence of the rope's second variant.
+
+    So a position tells its variant, and one step can mix both.
+    """
+    variant = rope.variant(max_total_tokens)
+    start = variant * rope.context_length
+    return Positions(np.arange(start, start + len(prompt.token_ids))[None], delta=start, variant=variant)

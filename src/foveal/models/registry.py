@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from foveal.models.family import Model, Processor
     from foveal.models.weights import OnProgress
 
-FAMILIES = {"phi3_v": "phi3_v"}  # model_type in config.json -> folder beside this file
+FAMILIES = {  # model_type in config.json -> folder beside this file
+    "gemma3_text": "text",
+    "llama": "text",
+    "mistral": "text",
+    "phi3": "text",
+    "phi3_v": "phi3_v",
+    "qwen2": "text",
+    "qwen3": "text",
+}
 
 
-def load_processor(folder: Path | str) -> Processor:
-    """The processor of the checkpoint in `folder`. Raises CheckpointError."""
+def load_processor(folder: Path | str) -> Processor | None:
+    """The processor of the checkpoint in `folder`, or None for a model that takes no images. Raises CheckpointError."""
     checkpoint = Checkpoint.read(Path(folder))
     module = import_module(f"foveal.models.{family_of(checkpoint)}.processor")
-    return cast("Processor", module.load(checkpoint))
+    return cast("Processor | None", module.load(checkpoint))
 
 
 def load_model(

@@ -67,7 +67,7 @@ def test_a_checkpoint_without_rope_scaling_has_one_variant(tmp_path: Path) -> No
     model = loaded(tmp_path, rope_scaling=None)
 
     assert model.positions(Prompt((5, 6, 7)), 1024).variant == 0
-    assert model.attention_factor == 1.0
+    assert model.decoder.rope.attention_factor == 1.0
 
 
 def test_sequences_of_both_variants_run_in_one_step(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_tied_embeddings_need_no_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"rope_scaling": {"type": "yarn"}}, "type 'yarn'; only su or longrope"),
+        ({"rope_scaling": {"type": "yarn"}}, "rope type 'yarn'; only default"),
         ({"embd_layer": {"hd_transform_order": "glb_sub"}}, "hd_transform_order 'glb_sub'; only sub_glb"),
     ],
 )

@@ -1,7 +1,7 @@
 """Phi-3-vision and Phi-3.5-vision, in the engine: CLIP tower, two-layer projector, Phi-3 decoder.
 
 Letters: N crops, X pixels a side of a crop, P patches of a crop, C vision width, S = sqrt(P) / 2 tokens a side of a
-crop, J = 4 C joined width, F tokens of an image, T rows of a step, W decoder width, D head_dim, V rope variants.
+crop, J = 4 C joined width, F tokens of an image, T rows of a step, W decoder width.
 
 Quirks, as published. The last layer of the tower is not used (`layer_idx` -2: the hidden state before it), nor is the
 class token. 2 x 2 neighbouring patches are joined. A learned separator ends each row of tokens, another one stands
@@ -15,26 +15,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from foveal.errors import CheckpointError
-from foveal.layers.attention import plan_attention
-from foveal.layers.decoder import DecoderLayer, Heads
+from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
-from foveal.layers.norm import RMSNorm
-from foveal.layers.rope import Rotation, frequencies, longrope_attention_factor, rotation
 from foveal.layers.vision import ClipTower, VisionConfig
-from foveal.models.family import KVShape, Positions, feature_rows
+from foveal.models.family import KVShape, counted_positions, place_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from foveal.models.checkpoint import Checkpoint, Settings
-    from foveal.models.family import CropRange, InputBatch
+    from foveal.models.checkpoint import Checkpoint
+    from foveal.models.family import CropRange, InputBatch, Positions
     from foveal.types import ImageLayout, Prompt
 
 
@@ -42,34 +38,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RopeConfig:
-    theta: float
-    factors: tuple[
-        tuple[float, ...], ...
-    ]  # V of them, [D / 2] each: short and long sequences' divisors; (): no scaling
-    context_length: int  # max_position_embeddings
-    original_context_length: int  # a sequence that may grow beyond it is long
-
-    @classmethod
-    def read(cls, config: Settings) -> RopeConfig:
-        context_length, scaling = config["max_position_embeddings"], config.get("rope_scaling")
-        if scaling is None:
-            return cls(config["rope_theta"], (), context_length, context_length)
-        _refuse_other(scaling, "type", "su", "longrope")
-        factors = (tuple(scaling["short_factor"]), tuple(scaling["long_factor"]))
-        return cls(config["rope_theta"], factors, context_length, config["original_max_position_embeddings"])
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """What the model takes from config.json and preprocessor_config.json."""
 
-    vocab_size: int
-    num_layers: int
-    heads: Heads
-    rms_norm_eps: float
-    ties_embeddings: bool
-    rope: RopeConfig
+    decoder: DecoderConfig
     vision: VisionConfig
     num_vision_layers: int  # of the tower's layers, how many are run
     image_mean: tuple[float, ...]
@@ -80,28 +52,16 @@ class Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         config, images, tower = checkpoint.config, checkpoint.preprocessor_config, checkpoint.config["img_processor"]
         vision = VisionConfig.read(tower.get("vision_config", {}))
-        _refuse_other(config.get("embd_layer", {}), "hd_transform_order", "sub_glb")
-        num_heads = config["num_attention_heads"]
+        order = config.get("embd_layer", {}).get("hd_transform_order", "sub_glb")
+        if order != "sub_glb":
+            raise CheckpointError(f"the checkpoint has hd_transform_order {order!r}; only sub_glb can be served")
         layer = tower.get("layer_idx", -2)  # which hidden state; state 0 is before the first layer
         return cls(
-            vocab_size=config["vocab_size"],
-            num_layers=config["num_hidden_layers"],
-            heads=Heads(num_heads, config["num_key_value_heads"], config["hidden_size"] // num_heads),
-            rms_norm_eps=config["rms_norm_eps"],
-            ties_embeddings=config.get("tie_word_embeddings", False),
-            rope=RopeConfig.read(config),
+            decoder=DecoderConfig.read(config),
             vision=vision,
             num_vision_layers=layer % (vision.num_hidden_layers + 1),
             image_mean=tuple(images["image_mean"]),
             image_std=tuple(images["image_std"]),
-        )
-
-
-def _refuse_other(settings: Mapping[str, object], key: str, *known: str) -> None:
-    value = settings.get(key, known[0])
-    if value not in known:
-        raise CheckpointError(
-            f"the checkpoint's configuration has {key} {value!r}; only {' or '.join(known)} can be served"
         )
 
 
@@ -149,43 +109,30 @@ class Phi3V:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        vision, heads = "model.vision_embed_tokens", config.heads
+        vision, heads = "model.vision_embed_tokens", config.decoder.heads
         self.config = config
         self.tower = ClipTower.load(
             tensors, f"{vision}.img_processor.vision_model", config.vision, config.num_vision_layers
         )
         self.projector = Projector.load(tensors, vision)
-        self.embedding = tensors["model.embed_tokens.weight"]  # [vocab_size, W]
-        self.layers = [
-            DecoderLayer.load(tensors, f"model.layers.{i}", heads, config.rms_norm_eps)
-            for i in range(config.num_layers)
-        ]
-        self.norm = RMSNorm.load(tensors, "model.norm", config.rms_norm_eps)
-        self.head = Linear(self.embedding) if config.ties_embeddings else Linear.load(tensors, "lm_head")
-        self.frequencies_VD = rope_frequencies(config.rope, heads.head_dim).to(self.embedding.device)
-        self.attention_factor = longrope_attention_factor(
-            config.rope.context_length, config.rope.original_context_length
-        )
-        self.kv_shape = KVShape(config.num_layers, heads.num_kv_heads, heads.head_dim)
-        self.max_model_len = config.rope.context_length
-        self.vocab_size = config.vocab_size
+        self.decoder = Decoder.load(tensors, "model", "lm_head", config.decoder)
+        self.kv_shape = KVShape(config.decoder.num_layers, heads.num_kv_heads, heads.head_dim)
+        self.max_model_len = config.decoder.max_model_len
+        self.vocab_size = config.decoder.vocab_size
 
     def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        """Variant 1 (long factors) counts from max_model_len on, so that a row's position tells its variant."""
-        variant = int(max_total_tokens > self.config.rope.original_context_length)
-        start = variant * self.max_model_len
-        return Positions(np.arange(start, start + len(prompt.token_ids))[None], delta=start, variant=variant)
+        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
 
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, S, S, J] for each entry. Unit 0 is the whole, the crops follow row by row."""
         pixels_N3XX = torch.cat([self.normalised_crops(item) for item in work])
-        states_NPC = self.tower(pixels_N3XX.to(self.embedding.dtype))[:, 1:]
+        states_NPC = self.tower(pixels_N3XX.to(self.decoder.embedding.dtype))[:, 1:]
         return list(torch.split(join_patches(states_NPC), [item.stop - item.start for item in work]))
 
     def normalised_crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, X, X]."""
-        size, device = self.config.vision.image_size, self.embedding.device
+        size, device = self.config.vision.image_size, self.decoder.embedding.device
         pixels = item.pixels.to(device)
         mean, std = (torch.tensor(x, device=device) for x in (self.config.image_mean, self.config.image_std))
 
@@ -207,33 +154,17 @@ class Phi3V:
 
     @torch.inference_mode()
     def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = F.embedding(batch.token_ids_T, self.embedding)
-        for piece in batch.slices:
-            for row, features in feature_rows(piece):
-                x_TW[row : row + len(features)] = features
-        rotation_T = self._rotation(batch.positions_RT[0])
-        attend = plan_attention(batch.attention, x_TW.device)
-        for layer, kv_layer in zip(self.layers, kv_cache, strict=True):
-            x_TW = layer(x_TW, rotation_T, attend, kv_layer)
-        return self.norm(x_TW)
+        x_TW = self.decoder.embed(batch.token_ids_T)
+        place_features(x_TW, batch.slices)
+        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.head(hidden).float()
-
-    def _rotation(self, positions_T: Tensor) -> Rotation:
-        variants_T, positions_T = positions_T // self.max_model_len, positions_T % self.max_model_len
-        return rotation(positions_T[:, None] * self.frequencies_VD[variants_T], self.attention_factor)
+        return self.decoder.logits(hidden)
 
 
 def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Phi3V:
     return Phi3V(Config.read(checkpoint), tensors)
-
-
-def rope_frequencies(config: RopeConfig, head_dim: int) -> Tensor:
-    """[V, D / 2]: divided by each variant's factors, or plain."""
-    plain_1D = frequencies(head_dim, config.theta)[None]
-    return plain_1D / torch.tensor(config.factors) if config.factors else plain_1D
 
 
 def join_patches(states_NPC: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+"""A checkpoint's decoder settings -> `DecoderConfig`: what only the decoder's model_type says.
+
+Nearly every decoder says all in its settings. Gemma 3's type implies the rest: norms stored as their distance from
+one, embeddings times sqrt(width), scores over sqrt(query_pre_attn_scalar), five sliding layers to a full one, and
+rotary frequencies of their own for the sliding layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import CheckpointError
+from foveal.layers.decoder import DecoderConfig
+from foveal.layers.norm import OffsetRMSNorm
+from foveal.layers.rope import Rope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from foveal.models.checkpoint import Checkpoint, Settings
+
+
+def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
+    """Raises CheckpointError for a setting that is missing or not implemented."""
+    settings = checkpoint.decoder_config
+    if settings.get("model_type") == "gemma3_text":
+        return _gemma3(settings)
+    config = DecoderConfig.read(settings)
+    ties_embeddings = config.ties_embeddings or bool(checkpoint.config.get("tie_word_embeddings"))
+    return replace(config, ties_embeddings=ties_embeddings)
+
+
+def _gemma3(settings: Settings) -> DecoderConfig:
+    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+        if settings.get(name):
+            raise CheckpointError(f"the checkpoint's {name} is set, which cannot be served")
+    pattern, num_layers = settings["sliding_window_pattern"], settings["num_hidden_layers"]
+    listed = ["full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(num_layers)]
+    full, sliding = _gemma3_rope(settings)
+    config = DecoderConfig.read({**settings, "layer_types": settings.get("layer_types") or listed, **full})
+    return replace(
+        config,
+        query_scale=settings["query_pre_attn_scalar"] ** -0.5,
+        sliding_rope=Rope.read({**settings, **sliding}, config.heads.head_dim),
+        norm=OffsetRMSNorm,
+        embedding_scale=settings["hidden_size"] ** 0.5,
+    )
+
+
+def _gemma3_rope(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Rope settings of the full and of the sliding layers, from the newer layout or the older."""
+    newer = settings.get("rope_parameters") or {}
+    if "full_attention" in newer:
+        return {"rope_parameters": newer["full_attention"]}, {"rope_parameters": newer["sliding_attention"]}
+    return {}, {"rope_theta": settings["rope_local_base_freq"], "rope_scaling": None}

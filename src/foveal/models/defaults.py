@@ -1,0 +1,50 @@
+"""What published config.json files leave out of a decoder's settings, by model_type.
+
+Many hold only what differs from the defaults of the library that wrote them: those of transformers' configuration
+classes, which are repeated here as far as a published checkpoint needs them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_LLAMA = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-6,
+}
+_QWEN = {"use_sliding_window": False, "max_window_layers": 28, "rms_norm_eps": 1e-6}
+
+DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA
+    | {"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096, "intermediate_size": 14336},
+    "phi3": {"rms_norm_eps": 1e-5},
+    "qwen2": _QWEN,
+    "qwen2_vl": _QWEN,
+    "qwen2_vl_text": _QWEN,
+    "qwen2_5_vl": _QWEN,
+    "qwen2_5_vl_text": _QWEN,
+    "qwen3": _QWEN | {"head_dim": 128},
+    "qwen3_vl_text": {"head_dim": 128, "rope_theta": 500000.0},
+    "mllama_text_model": {"rope_theta": 500000.0},
+    "gemma3_text": {
+        "vocab_size": 262208,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "rope_local_base_freq": 10000.0,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu_pytorch_tanh",
+    },
+}

@@ -1,0 +1,12 @@
+"""Text models have no processor: they take no images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveal.models.checkpoint import Checkpoint
+
+
+def load(checkpoint: Checkpoint) -> None:
+    """Nothing, which the server takes for: no images."""

@@ -1,0 +1,120 @@
+"""Decoders without images give the reference's logits and tokens, from settings in the newer layout and the older."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import transformers
+
+from foveal.models.registry import load_model, load_processor
+from foveal.types import Prompt
+from tests.parity.naive import NaiveRun, naive_greedy
+from tests.parity.references import TEXT, Reference, reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.1, 1.2, 1.3],
+    "long_factor": [1.5, 3.0, 4.5, 6.0],
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
+    "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
+    "llama with biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "mistral with a window": ("Mistral", {"sliding_window": 7}),
+    "qwen2": ("Qwen2", {}),
+    "qwen2 with a window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}),
+    "qwen3": ("Qwen3", {"head_dim": 16}),
+    "phi3": ("Phi3", {"original_max_position_embeddings": 2048}),
+    "phi3 long": ("Phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 256}),
+    "phi4 mini": ("Phi3", {"rope_parameters": {"partial_rotary_factor": 0.5}, "tie_word_embeddings": True}),
+    "gemma3_text": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),
+    "gemma3_text, two kinds": (
+        "Gemma3Text",
+        {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    ),
+}
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    name, settings = KINDS[request.param]
+    config = getattr(transformers, f"{name}Config")(**{**TEXT, **settings})
+    model_class = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")
+    return reference(tmp_path_factory.mktemp(name), model_class, config)
+
+
+def prompt_of(num_tokens: int, seed: int = 0) -> list[int]:
+    return torch.randint(3, 299, (num_tokens,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("chunk_size", [None, 11])
+def test_the_logits_are_the_references(checkpoint: Reference, seed: int, chunk_size: int | None) -> None:
+    token_ids = prompt_of(40, seed)
+    with torch.inference_mode():
+        expected = checkpoint.model(torch.tensor([token_ids])).logits[0]
+
+    hidden = NaiveRun(checkpoint.ours, Prompt(tuple(token_ids)), 60).prefill(chunk_size)
+
+    torch.testing.assert_close(checkpoint.ours.logits(hidden), expected, atol=1e-3, rtol=0)
+
+
+def test_the_greedy_tokens_are_the_references(checkpoint: Reference) -> None:
+    token_ids = prompt_of(20)
+    expected = checkpoint.model.generate(
+        torch.tensor([token_ids]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+
+    assert naive_greedy(checkpoint.ours, Prompt(tuple(token_ids)), 12) == expected[0, 20:].tolist()
+
+
+def test_a_sequence_that_may_grow_long_takes_the_long_factors(tmp_path: Path) -> None:
+    _, settings = KINDS["phi3 long"]
+    phi3 = reference(tmp_path, transformers.Phi3ForCausalLM, transformers.Phi3Config(**{**TEXT, **settings}))
+    token_ids = prompt_of(300)
+    with torch.inference_mode():
+        expected = phi3.model(torch.tensor([token_ids])).logits[0]
+
+    hidden = NaiveRun(phi3.ours, Prompt(tuple(token_ids)), 310).prefill()
+
+    torch.testing.assert_close(phi3.ours.logits(hidden), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "older"),
+    [
+        ("llama", {"rope_theta": 5e4, "rope_scaling": LLAMA3_ROPE}),
+        ("phi3 long", {"rope_theta": 1e4, "rope_scaling": LONG_ROPE | {"type": "longrope"}}),
+        ("gemma3_text", {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": None}),
+    ],
+)
+def test_settings_in_the_older_layout_mean_the_same(tmp_path: Path, name: str, older: dict[str, Any]) -> None:
+    kind, settings = KINDS[name]
+    config = getattr(transformers, f"{kind}Config")(**{**TEXT, **settings})
+    newer = reference(tmp_path, getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM"), config)
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["rope_parameters"]
+    (tmp_path / "config.json").write_text(json.dumps(written | older))
+
+    model = load_model(tmp_path, torch.device("cpu"), torch.float32)
+
+    prompt = Prompt(tuple(prompt_of(30)))
+    assert torch.equal(NaiveRun(model, prompt, 40).prefill(), NaiveRun(newer.ours, prompt, 40).prefill())
+
+
+def test_a_text_model_has_no_processor(checkpoint: Reference) -> None:
+    assert load_processor(checkpoint.folder) is None
