@@ -7,7 +7,8 @@ Imports no torch; the engine's class decides where that happens.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from foveal.arena import PixelArena
@@ -20,7 +21,7 @@ from foveal.images.loader import ImageLoader
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import load_processor
 from foveal.pipeline import ModelCard, Pipeline
-from foveal.types import SamplingParams
+from foveal.types import Image, ImageRef, SamplingParams
 
 StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
 """`LocalEngine.start` or `EngineProcess.start`."""
@@ -39,15 +40,16 @@ class Service:
         self._config = config
         self._folder = folder
         self._arena = PixelArena.create(config.images.arena_bytes)
-        self._images = ImageLoader(config.images, processor, self._arena, folder)
+        self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
         card = ModelCard(
             id=model_id(config),
             created=int(time.time()),
             context_length=config.engine.max_model_len or checkpoint.context_length,
             vocab_size=checkpoint.vocab_size,
-            supports_image_input=True,
+            supports_image_input=processor is not None,
             default_sampling=default_sampling(checkpoint, renderer.stop_token_ids),
             aliases=config.model.aliases,
+            prices=config.prices,
         )
         self.pipeline = Pipeline(card, self._images, renderer, tokenizer)
 
@@ -62,6 +64,18 @@ class Service:
         if self.pipeline.engine is not None:
             await self.pipeline.engine.close()
         await self._images.close()
+
+
+class NoImages:
+    """The image loader of a text model: the renderer has refused every request with images."""
+
+    @asynccontextmanager
+    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+        assert not refs
+        yield ()
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 def model_id(config: Config) -> str:

@@ -109,6 +109,18 @@ def test_special_tokens_of_a_completion_are_special_but_for_those_that_images_br
     assert spelled(prompt) == "<s><|user|>\n<|image|><|end|>"
 
 
+def test_safe_tokenization_leaves_a_completion_its_image_marks_and_no_other_special_token() -> None:
+    request = CompletionRequest("<|user|>\n<image><|end|>", (_REF,), safe_tokenization=True)
+    prompt = _renderer().render(request, images(1))
+    assert _special(prompt.token_ids) == [_id("<s>"), *[_id("<|image|>")] * 6, _id("<s>")]
+    assert spelled(prompt) == "<s><|user|>\nIMG<s><|end|>"
+
+
+def test_an_image_is_counted_with_its_separators() -> None:
+    prompt = _renderer().render(chat(("user", [IMAGE, IMAGE])), images(2))
+    assert prompt.num_text_tokens == len(prompt.token_ids) - 12
+
+
 def test_token_ids_are_the_prompt() -> None:
     assert _renderer().render(CompletionRequest((5, 0, 7))).token_ids == (5, 0, 7)
 
@@ -152,6 +164,15 @@ def test_images_are_refused_by_a_model_that_takes_none(refused: ChatRequest | Co
 def test_an_empty_completion_is_refused_where_no_bos_stands_before_it() -> None:
     with pytest.raises(InvalidRequest, match="empty"):
         _renderer(config=_echo(PromptRules())).check(CompletionRequest(""))
+
+
+def test_of_several_bos_tokens_the_first_that_the_tokenizer_has_is_taken() -> None:
+    rules = PromptRules(bos_token=("<bos>", "<s>", "<|end|>"))
+
+    prompt = _renderer(config=_echo(rules)).render(chat(("user", "Q")))
+
+    assert prompt.token_ids[0] == _id("<s>")
+    assert prompt.token_ids[1] != _id("<|end|>")
 
 
 def test_a_tokenizer_without_the_config_s_bos_is_refused() -> None:

@@ -25,7 +25,7 @@ _CONFIGS = files(__package__) / "configs"
 class PromptRules:
     """What the checkpoints of one family expect of every prompt."""
 
-    bos_token: str = ""  # stands before the prompt; templates do not print it
+    bos_token: str | tuple[str, ...] = ""  # stands before the prompt; of several, the first that the tokenizer has
     split_at_images: bool = False  # the text after an image is a text of its own, with its own bos_token
     before_image: str = ""  # text around each image, which is tokenised together with its neighbours
     after_image: str = ""

@@ -62,7 +62,7 @@ class Renderer:
         if isinstance(request, ChatRequest):
             return self._join(self._template.render(request.messages), images)
         if isinstance(request.prompt, str):
-            return self._join(self._completion(request.prompt), images)
+            return self._join(self._completion(request.prompt, not request.safe_tokenization), images)
         return Prompt(request.prompt)
 
     def stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
@@ -113,8 +113,10 @@ class Renderer:
     def _at_marks(self, prompt: str) -> list[str]:
         return [prompt] if self._processor is None else prompt.split(IMAGE_MARK)
 
-    def _completion(self, prompt: str) -> list[list[Run]]:
-        """The text around the marks. All of it is the client's markup, but for the tokens that only images bring."""
+    def _completion(self, prompt: str, is_markup: bool) -> list[list[Run]]:
+        """The text around the marks. Markup is the client's own, but for the tokens that only images bring."""
+        if not is_markup:
+            return [[Run(text, is_markup=False)] for text in self._at_marks(prompt)]
         return [self._except_image_tokens(text) for text in self._at_marks(prompt)]
 
     def _except_image_tokens(self, text: str) -> list[Run]:
@@ -131,7 +133,7 @@ class Renderer:
             assert self._processor is not None
             placeholder = self._processor.placeholder(image.layout)
             spans = tuple(ImageSpan(len(token_ids) + span.offset, span.length) for span in placeholder.spans)
-            placed.append(PromptImage(image, spans))
+            placed.append(PromptImage(image, spans, len(placeholder.token_ids)))
             token_ids += placeholder.token_ids
             token_ids += self._encode(segments, number)
         return Prompt(tuple(token_ids), tuple(placed))
@@ -148,11 +150,13 @@ class Renderer:
 
 
 def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
-    name = config.rules.bos_token
-    found = _ids((name,), tokenizer)
-    if name and not found:
-        raise CheckpointError(f"tokenizer.json has no token {name}, which the conversation config {config.name} needs.")
-    return found
+    wanted = config.rules.bos_token
+    names = (wanted,) if isinstance(wanted, str) else wanted
+    found = _ids(names, tokenizer)
+    if wanted and not found:
+        needed = f"{' or '.join(names)}, which the conversation config {config.name} needs"
+        raise CheckpointError(f"tokenizer.json has no token {needed}.")
+    return found[:1]
 
 
 def _ids(names: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
