@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from foveal.pipeline import ModelCard
-from foveal.types import ChatRequest, CompletionRequest, Delta, SamplingParams, Usage
+from foveal.pipeline import Measurement, ModelCard
+from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, SamplingParams, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,7 +22,8 @@ CARD = ModelCard(
     default_sampling=SamplingParams(temperature=0.5, top_p=0.9),
     aliases=("accounts/me/models/eyes",),
 )
-USAGE = Usage(prompt_tokens=12, image_tokens=9, cached_tokens=4, completion_tokens=2)
+USAGE = Usage(prompt_tokens=12, image_tokens=9, text_tokens=3, cached_tokens=4, completion_tokens=2)
+MEASUREMENT = Measurement(Prompt((1, 2, 3)), max_tokens=5)
 HELLO = (Delta(0, "Hel"), Delta(0, "lo"), Delta(0, finish_reason="stop"))
 
 
@@ -36,6 +37,7 @@ class FakePipeline:
     card: ModelCard = CARD
     is_ready: bool = True
     requests: list[ChatRequest | CompletionRequest] = field(default_factory=list)
+    measurement: Measurement = MEASUREMENT
     num_running: int = 0
 
     @asynccontextmanager
@@ -49,6 +51,12 @@ class FakePipeline:
         finally:
             await asyncio.sleep(0)  # leaving takes a moment, as it does in the engine
             self.num_running -= 1
+
+    async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
+        self.requests.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        return self.measurement
 
 
 @dataclass

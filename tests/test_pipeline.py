@@ -114,7 +114,8 @@ def test_an_answer_is_the_engines_tokens_as_text_and_ends_once() -> None:
     deltas, usage = asyncio.run(collect(pipeline(engine), chat(("user", ["What colour?", IMAGE]))))
     assert text_of(deltas) == "It is red."
     assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
-    assert usage == Usage(len(engine.prompts[0].token_ids), 6, 7, len("It is red.") + 1)
+    num_tokens = len(engine.prompts[0].token_ids)
+    assert usage == Usage(num_tokens, 6, num_tokens - 6, 7, len("It is red.") + 1)
 
 
 def test_the_images_are_pinned_while_the_answer_runs_and_no_longer() -> None:
@@ -179,6 +180,33 @@ def test_what_cannot_be_answered_is_refused_before_the_engine_is_asked() -> None
         with pytest.raises(InvalidRequest):
             asyncio.run(collect(served, request))
     assert engine.prompts == []
+
+
+def test_a_measurement_is_of_the_prompt_that_an_answer_would_have_and_runs_nothing() -> None:
+    loader, engine = ReadyImages(), ScriptedEngine(lambda seed: says("yes"))
+    served, request = pipeline(engine, loader), chat(("user", [IMAGE, "What?"]))
+
+    measurement = asyncio.run(served.measure(request))
+    assert (loader.pinned, engine.prompts) == (0, [])
+
+    _, usage = asyncio.run(collect(served, request))
+    assert measurement.prompt == engine.prompts[0]
+    assert measurement.max_tokens == CONTEXT_LENGTH - usage.prompt_tokens
+
+
+def test_a_prompt_carries_what_its_request_says_of_caching() -> None:
+    engine = ScriptedEngine(lambda seed: says("yes"))
+    options = GenerationOptions(cache_salt=b"me", max_cached_tokens=32)
+    asyncio.run(collect(pipeline(engine), replace(chat(("user", "hi")), options=options)))
+    assert (engine.prompts[0].cache_salt, engine.prompts[0].max_cached_tokens) == (b"me", 32)
+
+
+def test_who_shares_nothing_gets_a_salt_of_its_own_each_time() -> None:
+    engine = ScriptedEngine(lambda seed: says("yes"))
+    request = replace(chat(("user", "hi")), options=GenerationOptions(max_cached_tokens=0, num_choices=2))
+    for _ in range(2):
+        asyncio.run(collect(pipeline(engine), request))
+    assert [len({prompt.cache_salt for prompt in engine.prompts[i : i + 2]}) for i in (0, 1)] == [1, 2]
 
 
 @pytest.mark.parametrize(

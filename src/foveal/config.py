@@ -80,14 +80,30 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceConfig:
+    """What a million tokens cost. None: nothing is said of costs. An image's tokens cost what text's do."""
+
+    prompt: float | None = None
+    completion: float | None = None
+    currency: str = "USD"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
+    prices: PriceConfig = field(default_factory=PriceConfig)
 
 
-_SECTIONS = {"model": ModelConfig, "engine": EngineConfig, "images": ImageConfig, "http": HttpConfig}
+_SECTIONS = {
+    "model": ModelConfig,
+    "engine": EngineConfig,
+    "images": ImageConfig,
+    "http": HttpConfig,
+    "prices": PriceConfig,
+}
 Layer = Mapping[str, Mapping[str, object]]  # {section: {field: value}}, from one source
 
 

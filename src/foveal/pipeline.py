@@ -7,12 +7,14 @@ pixels or tensors. Leaving its context, however that happens, stops the engine's
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
@@ -43,7 +45,16 @@ class ModelCard:
     supports_image_input: bool
     default_sampling: SamplingParams  # the checkpoint's generation_config.json
     aliases: tuple[str, ...] = ()
+    prices: PriceConfig = field(default_factory=PriceConfig)
     owned_by: str = "foveal"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a request would ask of the engine."""
+
+    prompt: Prompt
+    max_tokens: int  # longest answer of each choice, after the cut to what the context leaves
 
 
 class Images(Protocol):
@@ -80,10 +91,8 @@ class Pipeline:
         started_s = time.monotonic()
         if self.engine is None:
             raise Overloaded("The model is still being loaded. Try again in a moment; /readyz tells when it is ready.")
-        self.renderer.check(request)  # before any image is fetched for nothing
         async with AsyncExitStack() as running:
-            images = await running.enter_async_context(self.images.load(request.image_refs))
-            prompt = await asyncio.to_thread(self.renderer.render, request, images)
+            prompt = await running.enter_async_context(self._rendered(request))
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
             choices = []
             for index in range(request.options.num_choices):
@@ -92,6 +101,22 @@ class Pipeline:
                 tokens = await generation.enter_async_context(self.engine.submit(prompt, params))
                 choices.append(Choice(tokens, self._detokenizer(request, index), generation))
             yield Answer(prompt, choices, started_s)
+
+    async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
+        """What `answer` would do, up to the engine, which is not asked. Raises RequestError."""
+        async with self._rendered(request) as prompt:
+            sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
+            return Measurement(prompt, sampling.max_tokens)
+
+    @asynccontextmanager
+    async def _rendered(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Prompt]:
+        """The request's prompt; its images stay in place while the context is open."""
+        self.renderer.check(request)  # before any image is fetched for nothing
+        async with self.images.load(request.image_refs) as images:
+            prompt = await asyncio.to_thread(self.renderer.render, request, images)
+            yield replace(
+                prompt, cache_salt=cache_salt(request.options), max_cached_tokens=request.options.max_cached_tokens
+            )
 
     def _detokenizer(self, request: ChatRequest | CompletionRequest, index: int) -> Detokenizer:
         continues = isinstance(request, CompletionRequest)
@@ -117,6 +142,7 @@ class Answer:
         return Usage(
             prompt_tokens=len(self._prompt.token_ids),
             image_tokens=self._prompt.num_image_tokens,
+            text_tokens=self._prompt.num_text_tokens,
             cached_tokens=self._choices[0].num_cached_tokens,
             completion_tokens=sum(choice.num_tokens for choice in self._choices),
         )
@@ -161,6 +187,11 @@ def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model
     if room < 1 or (options.when_too_long == "error" and options.max_tokens is not None and wanted > room):
         raise PromptTooLong(num_prompt_tokens, max_model_len)
     return replace(options.sampling, max_tokens=min(wanted, room))
+
+
+def cache_salt(options: GenerationOptions) -> bytes:
+    """The salt of a request's prompt: for one that shares nothing, a salt that no other request can have."""
+    return secrets.token_bytes(32) if options.max_cached_tokens == 0 else options.cache_salt
 
 
 async def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:

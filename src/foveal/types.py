@@ -65,6 +65,8 @@ class GenerationOptions:
     stop: tuple[str, ...] = ()
     num_choices: int = 1
     when_too_long: Literal["truncate", "error"] = "truncate"  # context_length_exceeded_behavior
+    cache_salt: bytes = b""  # of the prompt
+    max_cached_tokens: int | None = None  # of the prompt; 0: nothing is shared with any other request
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class CompletionRequest:
     image_refs: tuple[ImageRef, ...] = ()
     options: GenerationOptions = GenerationOptions()
     echo: bool = False
+    safe_tokenization: bool = False  # what looks like a special token in the prompt is text
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -155,6 +158,7 @@ class PromptImage:
 
     image: Image
     spans: tuple[ImageSpan, ...]  # positions in the prompt, ascending, disjoint
+    num_prompt_tokens: int = 0  # with separators; a family whose decoder sees images from aside has but one
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +168,15 @@ class Prompt:
     token_ids: tuple[int, ...]
     images: tuple[PromptImage, ...] = ()
     cache_salt: bytes = b""  # prompts with different salts share no cached state
+    max_cached_tokens: int | None = None  # of the prompt, that may be found computed; None: all
 
     @property
     def num_image_tokens(self) -> int:
         return sum(image.image.layout.num_tokens for image in self.images)
+
+    @property
+    def num_text_tokens(self) -> int:
+        return len(self.token_ids) - sum(image.num_prompt_tokens for image in self.images)
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------
@@ -215,7 +224,8 @@ class Usage:
     """Token counts of one request, the same numbers streamed or not."""
 
     prompt_tokens: int
-    image_tokens: int
+    image_tokens: int  # what the images are to the model, which may be more than their part of the prompt
+    text_tokens: int
     cached_tokens: int
     completion_tokens: int
 

@@ -16,6 +16,7 @@ from tests.http.client import ASK, COMPLETE, call, error
 def test_every_route_is_under_every_prefix(prefix: str) -> None:
     assert call("POST", f"{prefix}/chat/completions", json=ASK).status_code == 200
     assert call("POST", f"{prefix}/completions", json=COMPLETE).status_code == 200
+    assert call("POST", f"{prefix}/tokenize", json=ASK).status_code == 200
     assert call("GET", f"{prefix}/models").status_code == 200
     assert call("GET", f"{prefix}/accounts/me/models").status_code == 200
 
@@ -64,6 +65,7 @@ def test_the_openapi_document_describes_every_field_and_refers_to_nothing_missin
     assert set(document["paths"]) == {
         "/v1/chat/completions",
         "/v1/completions",
+        "/v1/tokenize",
         "/v1/models",
         "/v1/models/{model}",
         "/v1/accounts/{account}/models",
@@ -73,7 +75,7 @@ def test_the_openapi_document_describes_every_field_and_refers_to_nothing_missin
     }
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/tokenize"])
 def test_the_examples_of_the_document_work(path: str) -> None:
     document = call("GET", "/openapi.json").json()
     example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]

@@ -80,10 +80,24 @@ def test_a_sampling_field_changes_the_sampling(field: str, value: object, expect
         ({"stop": ["a", "b"]}, "stop", ("a", "b")),
         ({"context_length_exceeded_behavior": "error"}, "when_too_long", "error"),
         ({"context_length_exceeded_behavior": "truncate"}, "when_too_long", "truncate"),
+        ({"prompt_cache_max_len": 0}, "max_cached_tokens", 0),
+        ({"prompt_cache_max_len": 64}, "max_cached_tokens", 64),
     ],
 )
 def test_an_option(fields: dict[str, Any], option: str, expected: object) -> None:
     assert getattr(parse_chat(**fields).options, option) == expected
+
+
+def test_an_isolation_key_becomes_a_salt_that_does_not_tell_it() -> None:
+    salts = [parse_chat(prompt_cache_isolation_key=key).options.cache_salt for key in ("me", "me", "you", "")]
+    assert salts[0] == salts[1]
+    assert len({parse_chat().options.cache_salt, *salts}) == 4
+    assert b"me" not in salts[0]
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_safe_tokenization_of_a_completion(safe: bool) -> None:
+    assert parse_completion(safe_tokenization=safe)[0].safe_tokenization is safe
 
 
 @pytest.mark.parametrize(
@@ -187,8 +201,6 @@ def test_images_are_numbered_over_all_prompts() -> None:
         ("echo_last", 3),
         ("raw_output", True),
         ("return_token_ids", True),
-        ("prompt_cache_isolation_key", "me"),
-        ("prompt_cache_max_len", 0),
     ],
 )
 def test_what_has_no_effect_yet_is_refused_by_name(field: str, value: object) -> None:
@@ -262,7 +274,6 @@ def test_fields_that_contradict_each_other_or_the_model_are_named(fields: dict[s
         ({"prompt": ["a"] * 17, "n": 8}, "n"),
         ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),
         ({"prompt": [1], "echo": True}, "echo"),
-        ({"safe_tokenization": True}, "safe_tokenization"),
         ({"service_tier": "priority"}, "service_tier"),
     ],
 )

@@ -31,6 +31,7 @@ class Answers:
         return Usage(
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),
             image_tokens=sum(usage.image_tokens for usage in usages),
+            text_tokens=sum(usage.text_tokens for usage in usages),
             cached_tokens=sum(usage.cached_tokens for usage in usages),
             completion_tokens=sum(usage.completion_tokens for usage in usages),
         )

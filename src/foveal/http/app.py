@@ -21,7 +21,8 @@ from foveal.http.reference import reference_routes
 from foveal.http.refused import refused_routes
 from foveal.http.replies import ChatChunk, ChatCompletion, Completion
 from foveal.http.requestlog import RequestLog
-from foveal.http.schemas import ChatBody, CompletionBody
+from foveal.http.schemas import ChatBody, CompletionBody, TokenizeBody
+from foveal.http.tokenize import Tokenization, tokenize_routes
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
 
 PREFIXES = ("/v1", "/inference/v1", "/inference/v1/v1")  # what the clients' documented base URLs lead to
 # What the routes read and write themselves. FastAPI could do it, at a tenth of a second of every start.
-UNSEEN_SCHEMAS: tuple[Any, ...] = (ChatBody, CompletionBody, ChatCompletion, ChatChunk, Completion, ErrorBody)
+UNSEEN_SCHEMAS: tuple[Any, ...] = (
+    ChatBody,
+    CompletionBody,
+    TokenizeBody,
+    ChatCompletion,
+    ChatChunk,
+    Completion,
+    Tokenization,
+    ErrorBody,
+)
 
 
 def create_app(pipeline: Pipeline, config: HttpConfig) -> ASGIApp:
@@ -56,6 +66,7 @@ def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
     versioned = [
         chat_routes(pipeline, config, bodies),
         completion_routes(pipeline, config, bodies),
+        tokenize_routes(pipeline, config, bodies),
         model_routes(pipeline),
         refused_routes(),
     ]

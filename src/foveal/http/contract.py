@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from foveal.pipeline import ModelCard
+    from foveal.pipeline import Measurement, ModelCard
     from foveal.types import ChatRequest, CompletionRequest, Delta, Usage
 
 
@@ -38,3 +38,6 @@ class Pipeline(Protocol):
 
     def answer(self, request: ChatRequest | CompletionRequest) -> AbstractAsyncContextManager[Answer]:
         """Entering raises RequestError before anything is generated; leaving aborts what still runs."""
+
+    async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
+        """What `answer` would ask of the engine. Raises RequestError."""

@@ -6,6 +6,7 @@ that it is off. The ranges of single fields are in schemas.py.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -30,8 +31,6 @@ OFF_VALUES: Mapping[str, tuple[object, ...]] = {
     "raw_output": (False,),
     "return_token_ids": (False,),
     "prompt_truncate_len": (),
-    "prompt_cache_isolation_key": (),
-    "prompt_cache_max_len": (),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
 }
@@ -69,7 +68,6 @@ def completion_requests(
 ) -> tuple[CompletionRequest, ...]:
     """One request for each prompt. Raises InvalidRequest with a sentence that names the field."""
     _refuse_unsupported(body)
-    _refuse_if(body.safe_tokenization is True, "safe_tokenization", "is for chat; this prompt is taken as it is")
     options = _options(body, card, config, fresh_seed)
     prompts = _prompts(body)
     has_token_ids = not all(isinstance(prompt, str) for prompt in prompts)
@@ -83,6 +81,7 @@ def completion_requests(
             tuple(ImageRef(source, next(positions)) for source in images),
             options,
             echo=body.echo or False,
+            safe_tokenization=body.safe_tokenization or False,
         )
         for prompt, images in zip(prompts, _images_by_prompt(body, len(prompts)), strict=True)
     )
@@ -161,7 +160,14 @@ def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_se
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         num_choices=num_choices,
         when_too_long=body.context_length_exceeded_behavior or "truncate",
+        cache_salt=_cache_salt(body.prompt_cache_isolation_key),
+        max_cached_tokens=body.prompt_cache_max_len,
     )
+
+
+def _cache_salt(isolation_key: str | None) -> bytes:
+    """What stands for the client's key from here on: nothing further in can tell, log or send the key itself."""
+    return b"" if isolation_key is None else hashlib.sha256(b"isolation key\0" + isolation_key.encode()).digest()
 
 
 def _sampling(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> SamplingParams:

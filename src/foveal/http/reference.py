@@ -59,7 +59,7 @@ def _body(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[
     body = operation["requestBody"]["content"]["application/json"]
     schema = schemas[body["schema"]["$ref"].rpartition("/")[2]]
     yield f"<pre>{escape(json.dumps(body['example'], indent=2))}</pre><table>"
-    for name, field in schema["properties"].items():
+    for name, field in schema.get("properties", {}).items():
         yield f"<tr><td><code>{escape(name)}</code><td>{escape(_type(field))}<td>{escape(field.get('description', ''))}"
     yield "</table>"
 

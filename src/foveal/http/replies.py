@@ -148,7 +148,7 @@ def usage_reply(usage: UsageCounts) -> Usage:
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_tokens,
             "image_tokens": usage.image_tokens,
-            "text_tokens": usage.prompt_tokens - usage.image_tokens,
+            "text_tokens": usage.text_tokens,
         },
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 MAX_INT = 2**31 - 1
 MAX_MESSAGES = 1024  # and parts of a message
@@ -180,11 +180,16 @@ class GenerationBody(WireModel):
     return_token_ids: bool | None = Field(None, description="Not supported yet.")
     perf_metrics_in_response: bool | None = Field(None, description="Adds perf_metrics; streams always carry them.")
     safe_tokenization: bool | None = Field(
-        None, description="Chat is always tokenized safely, a completion's prompt never; the other value is refused."
+        None,
+        description="true: what looks like a special token in a completion's prompt is text. Chat is always safe.",
     )
     prompt_cache_key: str | None = Field(None, max_length=1024, description="A routing hint; one engine needs none.")
-    prompt_cache_isolation_key: str | None = Field(None, description="Not supported yet.")
-    prompt_cache_max_len: int | None = Field(None, description="Not supported yet.")
+    prompt_cache_isolation_key: str | None = Field(
+        None, max_length=1024, description="Requests with different keys share no cached state."
+    )
+    prompt_cache_max_len: int | None = Field(
+        None, ge=0, le=MAX_INT, description="Prompt tokens that may be found computed; 0: nothing is shared at all."
+    )
     user: str | None = Field(None, max_length=1024, description="The client's own note; no effect on the answer.")
     metadata: dict[str, str] | None = Field(
         None, max_length=16, description="The client's own notes; no effect on the answer."
@@ -234,3 +239,19 @@ class CompletionBody(GenerationBody):
     images: Images | None = Field(
         None, description="URLs, data URLs or base64, one for each `<image>`; with several prompts a list for each."
     )
+
+
+# --- either -----------------------------------------------------------------------------------------------------------
+
+
+def _endpoint(value: object) -> str:
+    return "<completion>" if isinstance(value, dict) and "prompt" in value else "<chat>"
+
+
+Endpoint = Annotated[
+    Annotated[ChatBody, Tag("<chat>")] | Annotated[CompletionBody, Tag("<completion>")], Discriminator(_endpoint)
+]
+
+
+class TokenizeBody(RootModel[Endpoint]):
+    """POST tokenize: the body of the request that is to be measured."""

@@ -1,0 +1,134 @@
+"""POST tokenize: what a request takes and costs, without running it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+from typing_extensions import TypedDict
+
+from foveal.http.body import BodyReader, body_docs
+from foveal.http.chat import EXAMPLE
+from foveal.http.models import check_can_answer
+from foveal.http.parse import chat_request, completion_requests
+from foveal.http.problems import problem_docs
+from foveal.http.replies import to_json
+from foveal.http.schemas import ChatBody, TokenizeBody
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveal.config import HttpConfig, PriceConfig
+    from foveal.http.contract import Pipeline
+    from foveal.http.schemas import CompletionBody
+    from foveal.pipeline import Measurement
+    from foveal.types import ChatRequest, CompletionRequest, PromptImage
+
+
+class MeasuredImage(TypedDict):
+    position: int  # among the request's images, from 1
+    width: int  # pixels, as people see the picture
+    height: int
+    tokens: int
+    crops: int
+
+
+class Price(TypedDict):
+    currency: str
+    prompt: float
+    completion_at_most: float  # if every choice is as long as it may be
+
+
+class Tokenization(TypedDict):
+    """The counts are those that the answer's usage would have. Several prompts are summed up."""
+
+    model: str
+    prompt_tokens: int
+    image_tokens: int
+    text_tokens: int
+    max_completion_tokens: int  # of all choices
+    images: list[MeasuredImage]
+    price: Price | None
+
+
+def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> APIRouter:
+    router = APIRouter(tags=["generation"])
+    reply = {"schema": {"$ref": f"#/components/schemas/{Tokenization.__name__}"}}
+
+    @router.post(
+        "/tokenize",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Counts, and the price if prices are configured.",
+                "content": {"application/json": reply},
+            },
+            **problem_docs(400, 401, 404, 413, 503),
+        },
+        openapi_extra=body_docs(TokenizeBody, EXAMPLE),
+    )
+    async def tokenize(request: Request) -> Response:
+        """Measure a chat or completion body: images are loaded and the prompt is made, but nothing is generated."""
+        body = (await bodies.read(request, TokenizeBody)).root
+        check_can_answer(pipeline, body.model)
+        requests = _requests(body, pipeline, config)
+        measured = [await pipeline.measure(asked) for asked in requests]
+        reply = _tokenization(body.model, requests, measured, pipeline.card.prices)
+        return Response(to_json(reply), media_type="application/json")
+
+    return router
+
+
+def _requests(
+    body: ChatBody | CompletionBody, pipeline: Pipeline, config: HttpConfig
+) -> Sequence[ChatRequest | CompletionRequest]:
+    seed = secrets.randbits(63)
+    if isinstance(body, ChatBody):
+        return [chat_request(body, pipeline.card, config, seed)]
+    return completion_requests(body, pipeline.card, config, seed)
+
+
+def _tokenization(
+    model: str,
+    requests: Sequence[ChatRequest | CompletionRequest],
+    measured: Sequence[Measurement],
+    prices: PriceConfig,
+) -> Tokenization:
+    prompts = [measurement.prompt for measurement in measured]
+    num_prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+    num_completion_tokens = sum(
+        measurement.max_tokens * request.options.num_choices
+        for request, measurement in zip(requests, measured, strict=True)
+    )
+    images = [image for prompt in prompts for image in prompt.images]
+    return {
+        "model": model,
+        "prompt_tokens": num_prompt_tokens,
+        "image_tokens": sum(prompt.num_image_tokens for prompt in prompts),
+        "text_tokens": sum(prompt.num_text_tokens for prompt in prompts),
+        "max_completion_tokens": num_completion_tokens,
+        "images": [_measured_image(image, position) for position, image in enumerate(images, 1)],
+        "price": _price(num_prompt_tokens, num_completion_tokens, prices),
+    }
+
+
+def _measured_image(image: PromptImage, position: int) -> MeasuredImage:
+    layout = image.image.layout
+    return {
+        "position": position,
+        "width": layout.size.width,
+        "height": layout.size.height,
+        "tokens": layout.num_tokens,
+        "crops": layout.num_crops,
+    }
+
+
+def _price(num_prompt_tokens: int, num_completion_tokens: int, prices: PriceConfig) -> Price | None:
+    if prices.prompt is None or prices.completion is None:
+        return None
+    return {
+        "currency": prices.currency,
+        "prompt": prices.prompt * num_prompt_tokens / 1e6,
+        "completion_at_most": prices.completion * num_completion_tokens / 1e6,
+    }
