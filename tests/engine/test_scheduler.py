@@ -52,7 +52,14 @@ class Steps:
         self.scheduler = Scheduler(replace(LIMITS, **limits), self.pool, self.encoder_cache)  # type: ignore[arg-type]  # numbers and flags
         self.num_requests = 0
 
-    def add(self, num_tokens: int, *pictures: Picture, max_tokens: int = 100, first_token: int = 0) -> Sequence:
+    def add(
+        self,
+        num_tokens: int,
+        *pictures: Picture,
+        max_tokens: int = 100,
+        first_token: int = 0,
+        max_cached_tokens: int | None = None,
+    ) -> Sequence:
         """A sequence of the tokens 0, 1, 2, ... (so that prompts share prefixes) with these pictures."""
         self.num_requests += 1
         images = tuple(
@@ -64,7 +71,8 @@ class Steps:
             )
             for picture in pictures
         )
-        prompt = Prompt(tuple(range(first_token, first_token + num_tokens)), images)
+        token_ids = tuple(range(first_token, first_token + num_tokens))
+        prompt = Prompt(token_ids, images, max_cached_tokens=max_cached_tokens)
         positions = Positions(np.zeros((1, num_tokens), np.int64))
         sequence = Sequence(
             self.num_requests,
@@ -240,6 +248,18 @@ def test_how_much_of_a_known_prompt_is_found(num_tokens: int, num_cached: int) -
     steps.step()
 
     sequence = steps.add(num_tokens)
+    steps.step()
+
+    assert sequence.num_cached_tokens == num_cached
+
+
+@pytest.mark.parametrize(("allowed", "num_cached"), [(0, 0), (3, 0), (4, 4), (7, 4), (8, 8), (100, 8), (None, 8)])
+def test_no_more_of_a_known_prompt_is_found_than_it_allows(allowed: int | None, num_cached: int) -> None:
+    steps = Steps()
+    steps.add(12, max_tokens=1)
+    steps.step()
+
+    sequence = steps.add(12, max_cached_tokens=allowed)
     steps.step()
 
     assert sequence.num_cached_tokens == num_cached
