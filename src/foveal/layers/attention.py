@@ -15,7 +15,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.bias import causal_lower_right
 
 MAX_RUNS = 8  # a prefix in more runs of neighbouring blocks than this is gathered into one
 
@@ -202,15 +201,14 @@ def gathering(batch: AttentionBatch, device: torch.device) -> Attend:
     slots = batch.slot_mapping_T.to(device)
     tables = [torch.tensor(table, device=device) for table in batch.block_tables]
     rows = [slice(*pair) for pair in pairwise(batch.query_start_loc)]
-    masks = [visible(batch, i).to(device) if _is_cut(batch, i) else None for i in range(len(tables))]
+    masks = [visible(batch, i).to(device) for i in range(len(tables))]
 
     def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
         write_kv(kv_layer, key_TKD, value_TKD, slots)
         outputs = []
-        for row, table, seq_len, seen in zip(rows, tables, batch.seq_lens, masks, strict=True):
+        for row, table, seq_len, mask in zip(rows, tables, batch.seq_lens, masks, strict=True):
             query = query_THD[row].transpose(0, 1).unsqueeze(0)  # [1, H, T, D]
             key, value = kv_layer[:, table].flatten(1, 2)[:, :seq_len].transpose(1, 2).unsqueeze(1)  # [1, K, L, D] each
-            mask = causal_lower_right(query.shape[2], seq_len) if seen is None else seen
             output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=True)
             outputs.append(output.squeeze(0).transpose(0, 1))
         return torch.cat(outputs)
