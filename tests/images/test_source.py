@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from foveal.images.refusal import Refused
-from foveal.images.source import Inline, decode_base64, parse_source
+from foveal.images.source import decode_base64, read_source
 
 PICTURE = bytes(range(256)) + b"\xfb\xff"  # base64 with +, / and padding
 STANDARD = base64.b64encode(PICTURE).decode()
@@ -35,10 +35,7 @@ LIMIT = 1000
     ],
 )
 def test_base64_spellings(source: str) -> None:
-    parsed = parse_source(source)
-
-    assert isinstance(parsed, Inline)
-    assert decode_base64(parsed.text, LIMIT) == PICTURE
+    assert read_source(source, LIMIT) == PICTURE
 
 
 @pytest.mark.parametrize(
@@ -52,7 +49,7 @@ def test_base64_spellings(source: str) -> None:
     ],
 )
 def test_urls(source: str, url: str) -> None:
-    assert parse_source(source) == httpx.URL(url)
+    assert read_source(source, LIMIT) == httpx.URL(url)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +73,7 @@ def test_urls(source: str, url: str) -> None:
 )
 def test_refused_sources(source: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
-        parse_source(source)
+        read_source(source, LIMIT)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Image references -> images whose pixels are in place: fetched, decoded and prepared, each once for all who ask.
 
-    ImageRef -> parse_source -> Downloads or base64 -> hash -> PixelCache -> Decoder -> Image
+    ImageRef -> read_source -> Downloads -> hash -> PixelCache -> Decoder -> Image
 
 The request's budgets are kept here: how many images, how many pixels, how much memory and how much time they may take
 together. Knows nothing of prompts and models beyond the `Processor`.
@@ -25,7 +25,7 @@ from foveal.images.fetch import Fetcher
 from foveal.images.pool import Decoder, InProcess, WorkerPool
 from foveal.images.protocol import Job, Measure, Prepare, Refusal
 from foveal.images.refusal import Refused
-from foveal.images.source import Inline, decode_base64, parse_source
+from foveal.images.source import read_source
 from foveal.models.family import InvalidImageSize, Processor
 from foveal.types import Detail, Image, ImageRef, Size
 
@@ -106,13 +106,10 @@ class ImageLoader:
         return EncodedImage(image_hash, encoded, layout)
 
     async def _encoded(self, source: str) -> bytes:
-        match parse_source(source):
-            case Inline(text):
-                return await self._in_thread(decode_base64, text, self._config.max_image_bytes)
-            case url:
-                return await self._downloads.get(url)
+        found = await self._in_thread(read_source, source, self._config.max_image_bytes)
+        return found if isinstance(found, bytes) else await self._downloads.get(found)
 
-    async def _in_thread(self, function: Callable[..., bytes], *arguments: object) -> bytes:
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _prepare(self, image: EncodedImage, place: Image) -> None:
