@@ -1,5 +1,8 @@
 """Settings: defaults, then the file, then the environment, then flags; mistakes are named."""
 
+import json
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_keys_are_not_shown() -> None:
     assert "secret" not in repr(load_config(None, {"FOVEAL_HTTP_API_KEYS": "secret"}, {}))
+
+
+def test_the_documentation_has_every_setting_with_its_default() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text("utf-8")
+    for section in fields(Config):
+        _, _, rest = text.partition(f"\n## `[{section.name}]`")
+        documented = dict(re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? \|", rest.partition("\n## ")[0], re.MULTILINE))
+        defaults = {setting.name: setting.default for setting in fields(type(getattr(Config(), section.name)))}
+        assert documented == {name: shown(default) for name, default in defaults.items()}
+
+
+def shown(default: object) -> str:
+    """A default as TOML writes it; nothing for None."""
+    if default is None:
+        return ""
+    return json.dumps(list(default) if isinstance(default, tuple) else default)

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -164,6 +165,7 @@ async def _serve(config: Config) -> None:
     from foveal.http.server import create_server, listen
 
     started_s = time.monotonic()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave people's pictures on the disk
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel("WARNING")
     stopped = _when_told_to_stop()

@@ -42,8 +42,8 @@ class EngineConfig:
     max_num_batched_tokens: int = 2048  # a step's token budget
     max_num_batched_crops: int = 8  # a step's encoder budget
     block_size: int = 16  # tokens in a KV block
-    kv_cache_bytes: int | None = None
-    encoder_cache_bytes: int = 256 * MIB
+    kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
+    encoder_cache_bytes: int = 256 * MIB  # image features, kept for images that come again
     max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused with 503
     step_timeout_s: float = 120.0  # a step that takes longer is taken for hung, and the engine is restarted
 
@@ -52,30 +52,30 @@ class EngineConfig:
 class ImageConfig:
     """What an image may cost. The defaults are the API's promises."""
 
-    max_num_images: int = 30  # a request
+    max_num_images: int = 30  # in a request
     max_image_bytes: int = 5_000_000  # encoded, each
     max_image_pixels: int = 50_000_000  # decoded, each; read from the header before anything is decoded
     max_request_pixels: int = 200_000_000  # decoded, of all images of a request together
     fetch_timeout_s: float = 1.5  # one download, from resolving the name to the last byte
-    max_redirects: int = 3
-    allowed_ports: tuple[int, ...] = (80, 443)
+    max_redirects: int = 3  # a download; each target is checked like the first
+    allowed_ports: tuple[int, ...] = (80, 443)  # of image URLs
     allowed_hosts: tuple[str, ...] = ()  # host, host:port or CIDR that may be private; for tests and private networks
     url_cache_bytes: int = 64 * MIB  # fetched bytes by URL, as Cache-Control allows
     arena_bytes: int = 512 * MIB  # prepared pixels, shared with the engine
     num_workers: int = 2  # decoding processes; 0: decode in this process (foveal ask)
-    decode_timeout_s: float = 5.0
+    decode_timeout_s: float = 5.0  # one image in a worker; then the worker is replaced
     load_timeout_s: float = 30.0  # all images of a request, from the first download to the last decoded
     decode_memory_bytes: int = 1 * GIB  # address space a worker may add
 
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    host: str = "127.0.0.1"
-    port: int = 8000
+    host: str = "127.0.0.1"  # an address to listen on
+    port: int = 8000  # 0: any free one
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # with none, the server listens on loopback only
-    max_body_bytes: int = 10_000_000
-    max_num_choices: int = 8  # n
-    default_max_tokens: int = 2048
+    max_body_bytes: int = 10_000_000  # of a request; more is refused with 413
+    max_num_choices: int = 8  # the largest n of a request
+    default_max_tokens: int = 2048  # an answer's, where the request names none and the context allows it
     unknown_fields: Literal["error", "warn"] = "error"  # of a request: refuse it, or say so in the log
 
 
@@ -83,9 +83,9 @@ class HttpConfig:
 class PriceConfig:
     """What a million tokens cost. None: nothing is said of costs. An image's tokens cost what text's do."""
 
-    prompt: float | None = None
-    completion: float | None = None
-    currency: str = "USD"
+    prompt: float | None = None  # images included; such as 0.2
+    completion: float | None = None  # generated tokens
+    currency: str = "USD"  # as it is shown
 
 
 @dataclass(frozen=True, slots=True)
