@@ -11,7 +11,7 @@ from foveal.pipeline import Measurement, ModelCard
 from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, SamplingParams, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 CARD = ModelCard(
     id="foveal-mini",
@@ -38,6 +38,7 @@ class FakePipeline:
     is_ready: bool = True
     requests: list[ChatRequest | CompletionRequest] = field(default_factory=list)
     measurement: Measurement = MEASUREMENT
+    warnings: tuple[str, ...] = ()
     num_running: int = 0
 
     @asynccontextmanager
@@ -47,7 +48,7 @@ class FakePipeline:
             raise self.refusal
         self.num_running += 1
         try:
-            yield FakeAnswer(self.script, self.usage)
+            yield FakeAnswer(self.script, self.usage, warnings=self.warnings)
         finally:
             await asyncio.sleep(0)  # leaving takes a moment, as it does in the engine
             self.num_running -= 1
@@ -65,6 +66,14 @@ class FakeAnswer:
     usage: Usage
     first_token_s: float | None = None
     total_s: float = 0.25
+    warnings: tuple[str, ...] = ()
+    prompt_token_ids: tuple[int, ...] = (1, 2, 3)
+
+    def prompt_fragments(self) -> list[str | int]:
+        return [1, "Hi"]
+
+    def spell(self, token_ids: Iterable[int]) -> str:
+        return "".join(f"<{token_id}>" for token_id in token_ids)
 
     async def deltas(self) -> AsyncIterator[Delta]:
         for step in self.script:

@@ -156,6 +156,48 @@ def test_choices_are_told_apart_and_drawn_with_seeds_of_their_own() -> None:
     assert usage.completion_tokens == 3 * (len("answer 5") + 1)
 
 
+@pytest.mark.parametrize(
+    ("request_", "options", "expected"),
+    [
+        (CompletionRequest("a <image>", (ImageRef("x", 1),)), {"echo": True}, "a <image>"),
+        (CompletionRequest((5, 6, 7)), {"echo": True}, tokenizer().decode((5, 6, 7))),
+        (CompletionRequest("the shape"), {"echo_last": 1}, " shape"),
+        (CompletionRequest("the shape"), {"echo": True, "echo_last": 99}, "the shape"),
+        (chat(("user", ["a ", IMAGE])), {"echo": True}, "<|user|>\na <image>\n<|end|>\n<|assistant|>\n"),
+    ],
+)
+def test_an_echo_stands_once_before_each_choice(
+    request_: ChatRequest | CompletionRequest, options: dict[str, int], expected: str
+) -> None:
+    engine = ScriptedEngine(lambda seed: says("yes"))
+    request = replace(request_, options=GenerationOptions(num_choices=2, **options))  # type: ignore[arg-type]  # a table of fields
+    deltas, _ = asyncio.run(collect(pipeline(engine), request))
+    assert [text_of(deltas, index) for index in (0, 1)] == [expected + "yes"] * 2
+
+
+def test_every_token_is_told_by_its_id_shown_or_not() -> None:
+    tokens = says("red, or so")
+    engine = ScriptedEngine(lambda seed: tokens)
+    request = replace(chat(("user", "colour?")), options=GenerationOptions(stop=(", or",)))
+    deltas, _ = asyncio.run(collect(pipeline(engine), request))
+    told = [token_id for delta in deltas for token_id in delta.token_ids]
+    assert told == [token.token_id for token in tokens[: len("red, or")]]
+
+
+def test_turns_that_are_left_out_are_neither_in_the_prompt_nor_in_its_fragments() -> None:
+    engine = ScriptedEngine(lambda seed: says("yes"))
+    long = chat(("user", [IMAGE, "first"]), ("assistant", "A"), ("user", "second"))
+
+    async def fragments() -> list[str | int]:
+        request = replace(long, options=GenerationOptions(max_prompt_tokens=25))
+        async with pipeline(engine).answer(request) as answer:
+            return answer.prompt_fragments()
+
+    assert "first" not in asyncio.run(fragments())
+    assert len(engine.prompts[0].token_ids) <= 25
+    assert engine.prompts[0].images == ()
+
+
 def test_a_failure_of_the_engine_reaches_the_reader_and_frees_everything() -> None:
     loader, engine = ReadyImages(), ScriptedEngine(lambda seed: says("never said in full"), fails_after=3)
     with pytest.raises(GenerationFailed):

@@ -130,7 +130,37 @@ def test_tokenize_counts_what_usage_will_say(folder: Path, path: str, fields: Re
     assert measured["price"]["prompt"] == pytest.approx(usage["prompt_tokens"] * 2e-6)
 
 
+def test_a_chat_is_cut_to_its_last_turns(folder: Path) -> None:
+    messages = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": png(28, 28)}]},
+        {"role": "assistant", "content": "A"},
+        {"role": "user", "content": "Q"},
+    ]
+    asked = {"messages": messages, "max_tokens": 2, "prompt_truncate_len": 20, "echo": True}
+    measured, answered, refused = post_all(
+        folder, ("tokenize", asked), ("chat/completions", asked), ("tokenize", asked | {"prompt_truncate_len": 9})
+    )
+    assert (measured["images"], measured["prompt_tokens"]) == ([], answered["usage"]["prompt_tokens"])
+    prompt = "<|system|>\nS<|end|>\n<|user|>\nQ<|end|>\n<|assistant|>\n"
+    assert answered["choices"][0]["message"]["content"].startswith(prompt)
+    assert refused["error"]["param"] == "prompt_truncate_len"
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_a_prompt_of_the_returned_token_ids_goes_on_with_the_returned_token_ids(folder: Path, path: str) -> None:
+    fields: Reply = {"max_tokens": 5, "temperature": 0, "return_token_ids": True, "raw_output": True}
+    asked = chat(**fields)[1] if path == "chat/completions" else {"prompt": "What is it?"} | fields
+    told = post(folder, path, **asked)
+    choice = told["choices"][0]
+    prompt_token_ids = choice["raw_output"]["prompt_token_ids"]
+    assert prompt_token_ids == (told if path == "chat/completions" else choice)["prompt_token_ids"]
+    again = post(folder, "completions", prompt=prompt_token_ids, **fields)
+    assert again["choices"][0]["token_ids"] == choice["token_ids"] == choice["raw_output"]["completion_token_ids"]
+    assert again["usage"]["completion_tokens"] == len(choice["token_ids"])
+
+
 def test_safe_tokenization_makes_special_tokens_text(folder: Path) -> None:
-    prompt = {"prompt": "<|end|>"}
+    prompt = {"prompt": "<|end|>", "return_token_ids": True}
     special, text = post_all(folder, ("tokenize", prompt), ("tokenize", prompt | {"safe_tokenization": True}))
     assert (special["prompt_tokens"], text["prompt_tokens"]) == (2, 8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -18,6 +18,7 @@ from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
+from foveal.conversation.truncate import without_oldest_turns
 from foveal.engine.client import EngineClient
 from foveal.errors import Overloaded, PromptTooLong
 from foveal.types import (
@@ -32,6 +33,8 @@ from foveal.types import (
     Token,
     Usage,
 )
+
+Rendered = tuple[ChatRequest | CompletionRequest, Prompt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +95,52 @@ class Pipeline:
         if self.engine is None:
             raise Overloaded("The model is still being loaded. Try again in a moment; /readyz tells when it is ready.")
         async with AsyncExitStack() as running:
-            prompt = await running.enter_async_context(self._rendered(request))
+            request, prompt = await running.enter_async_context(self._rendered(request))
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
             choices = []
             for index in range(request.options.num_choices):
                 generation = await running.enter_async_context(AsyncExitStack())
                 params = replace(sampling, seed=sampling.seed + index)
                 tokens = await generation.enter_async_context(self.engine.submit(prompt, params))
-                choices.append(Choice(tokens, self._detokenizer(request, index), generation))
-            yield Answer(prompt, choices, started_s)
+                choices.append(
+                    Choice(tokens, self._detokenizer(request, index), generation, self._echo(request, prompt))
+                )
+            yield Answer(request, prompt, choices, self.renderer, self.tokenizer, started_s)
 
     async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
         """What `answer` would do, up to the engine, which is not asked. Raises RequestError."""
-        async with self._rendered(request) as prompt:
+        async with self._rendered(request) as (_, prompt):
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
             return Measurement(prompt, sampling.max_tokens)
 
     @asynccontextmanager
-    async def _rendered(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Prompt]:
-        """The request's prompt; its images stay in place while the context is open."""
-        self.renderer.check(request)  # before any image is fetched for nothing
-        async with self.images.load(request.image_refs) as images:
-            prompt = await asyncio.to_thread(self.renderer.render, request, images)
-            yield replace(
-                prompt, cache_salt=cache_salt(request.options), max_cached_tokens=request.options.max_cached_tokens
+    async def _rendered(self, asked: ChatRequest | CompletionRequest) -> AsyncIterator[Rendered]:
+        """The request without the turns that it leaves out, and its prompt; images stay while the context is open."""
+        self.renderer.check(asked)  # before any image is fetched for nothing
+        async with self.images.load(asked.image_refs) as images:
+            request, prompt = await asyncio.to_thread(self._render, asked, images)
+            options = request.options
+            yield (
+                request,
+                replace(prompt, cache_salt=cache_salt(options), max_cached_tokens=options.max_cached_tokens),
             )
+
+    def _render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Rendered:
+        if isinstance(request, ChatRequest):
+            request, images = without_oldest_turns(request, images, self.renderer.render)
+        return request, self.renderer.render(request, images)
+
+    def _echo(self, request: ChatRequest | CompletionRequest, prompt: Prompt) -> str:
+        """What each answer begins with."""
+        options, num_tokens = request.options, len(prompt.token_ids)
+        if options.echo_last:
+            shown = prompt.token_ids[-options.echo_last :]
+            return self.tokenizer.decode(shown, continues=len(shown) < num_tokens)
+        if not options.echo:
+            return ""
+        if isinstance(request, ChatRequest):
+            return "".join(part for part in self.renderer.fragments(request) if isinstance(part, str))
+        return request.prompt if isinstance(request.prompt, str) else self.tokenizer.decode(request.prompt)
 
     def _detokenizer(self, request: ChatRequest | CompletionRequest, index: int) -> Detokenizer:
         continues = isinstance(request, CompletionRequest)
@@ -127,11 +151,35 @@ class Pipeline:
 class Answer:
     """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
 
-    def __init__(self, prompt: Prompt, choices: Sequence[Choice], started_s: float) -> None:
+    def __init__(
+        self,
+        request: ChatRequest | CompletionRequest,
+        prompt: Prompt,
+        choices: Sequence[Choice],
+        renderer: Renderer,
+        tokenizer: Tokenizer,
+        started_s: float,
+    ) -> None:
+        self._request = request  # without the turns that were left out
         self._prompt = prompt
         self._choices = choices
+        self._renderer = renderer
+        self._tokenizer = tokenizer
         self._started_s = started_s
         self.first_token_s: float | None = None  # from acceptance to the first delta
+        self.warnings = renderer.warnings(request)
+
+    @property
+    def prompt_token_ids(self) -> tuple[int, ...]:
+        return self._prompt.token_ids
+
+    def prompt_fragments(self) -> list[str | int]:
+        """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""
+        return self._renderer.fragments(self._request)
+
+    def spell(self, token_ids: Iterable[int]) -> str:
+        """The text of generated tokens as the model gave it, special tokens by name."""
+        return self._tokenizer.spell(token_ids)
 
     @property
     def total_s(self) -> float:
@@ -158,18 +206,21 @@ class Answer:
 class Choice:
     """One continuation of the prompt: tokens in, text out."""
 
-    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack) -> None:
+    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack, echo: str) -> None:
         self.num_tokens = 0
         self.num_cached_tokens = 0
         self._tokens = tokens
         self._text = text
         self._generation = generation  # closing it stops the engine's work on this choice
+        self._echo = echo  # stands before the text
 
     async def deltas(self) -> AsyncIterator[Delta]:
         async for token in self._tokens:
             self.num_tokens += 1
             self.num_cached_tokens = token.num_cached_tokens
             delta = self._text.push(token)
+            delta = replace(delta, text=self._echo + delta.text, token_ids=(token.token_id,))
+            self._echo = ""
             if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
                 await self._generation.aclose()
             yield delta

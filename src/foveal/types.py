@@ -65,6 +65,9 @@ class GenerationOptions:
     stop: tuple[str, ...] = ()
     num_choices: int = 1
     when_too_long: Literal["truncate", "error"] = "truncate"  # context_length_exceeded_behavior
+    echo: bool = False  # each answer begins with the prompt
+    echo_last: int = 0  # or with the last so many tokens of it
+    max_prompt_tokens: int | None = None  # a chat's oldest turns are left out until it fits
     cache_salt: bytes = b""  # of the prompt
     max_cached_tokens: int | None = None  # of the prompt; 0: nothing is shared with any other request
 
@@ -88,7 +91,6 @@ class CompletionRequest:
     prompt: str | tuple[int, ...]
     image_refs: tuple[ImageRef, ...] = ()
     options: GenerationOptions = GenerationOptions()
-    echo: bool = False
     safe_tokenization: bool = False  # what looks like a special token in the prompt is text
 
 
@@ -211,12 +213,16 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of one choice: text that is final, the logprobs of the tokens behind it, and perhaps the end."""
+    """A piece of one choice: text that is final, the logprobs of the tokens behind it, and perhaps the end.
+
+    Its token ids are those generated since the last piece, whether their text is in it, held back or never shown.
+    """
 
     index: int
     text: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

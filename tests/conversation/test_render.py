@@ -121,6 +121,32 @@ def test_an_image_is_counted_with_its_separators() -> None:
     assert prompt.num_text_tokens == len(prompt.token_ids) - 12
 
 
+def test_fragments_are_the_prompt_as_it_is_written() -> None:
+    bos, request = _id("<s>"), chat(("user", ["see ", IMAGE, "Q"]))
+    assert _renderer().fragments(request) == [
+        *[bos, "<|user|>\n", "see ", "<image>"],
+        *[bos, "\n", "Q", "<|end|>\n<|assistant|>\n"],
+    ]
+    assert _renderer().fragments(CompletionRequest((5, 6))) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("content", "is_warned"),
+    [(["Q", IMAGE], True), ([IMAGE, "Q", IMAGE], True), ([IMAGE, IMAGE, "Q"], False), (["", IMAGE], False)],
+)
+def test_text_before_an_image_is_warned_of_where_the_model_wants_images_first(
+    content: list[object], is_warned: bool
+) -> None:
+    config = replace(_echo(PromptRules()), images_first=True)
+    asked = chat(("user", content))
+    assert bool(_renderer(config=config).warnings(asked)) is is_warned
+    assert _renderer(config=_echo(PromptRules())).warnings(asked) == ()
+
+
+def test_llama_3_2_vision_wants_images_first() -> None:
+    assert load_conversation("mllama").images_first
+
+
 def test_token_ids_are_the_prompt() -> None:
     assert _renderer().render(CompletionRequest((5, 0, 7))).token_ids == (5, 0, 7)
 

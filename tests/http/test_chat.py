@@ -118,6 +118,44 @@ def test_logprobs_of_a_stream_count_their_offsets_on() -> None:
     assert [found and found["text_offset"] for found in logprobs] == [None, [0], [3], None]
 
 
+def test_token_ids_of_the_prompt_and_of_the_answer_with_those_that_are_not_shown() -> None:
+    script = (Delta(0, "A", token_ids=(5, 6)), Delta(0, finish_reason="stop", token_ids=(2,)))
+    body = chat(FakePipeline(script), return_token_ids=True).json()
+    assert (body["prompt_token_ids"], body["choices"][0]["token_ids"]) == ([1, 2, 3], [5, 6, 2])
+
+
+def test_token_ids_of_a_stream_begin_with_the_prompts() -> None:
+    script = (Delta(0, "A", token_ids=(5, 6)), Delta(0, finish_reason="stop", token_ids=(2,)))
+    *chunks, _ = events(chat(FakePipeline(script), stream=True, return_token_ids=True))
+    assert [chunk.get("prompt_token_ids") for chunk in chunks] == [[1, 2, 3], None, None, None]
+    assert [chunk["choices"][0].get("token_ids") for chunk in chunks] == [None, [5, 6], [2], None]
+
+
+def test_raw_output_is_what_the_model_saw_and_said() -> None:
+    script = (Delta(0, "Yes", (YES,), token_ids=(7,)), Delta(0, finish_reason="stop", token_ids=(2,)))
+    raw = {
+        "prompt_fragments": [1, "Hi"],
+        "prompt_token_ids": [1, 2, 3],
+        "completion": "<7><2>",
+        "completion_token_ids": [7, 2],
+    }
+    whole = chat(FakePipeline(script), raw_output=True, logprobs=1).json()["choices"][0]["raw_output"]
+    *chunks, _ = events(chat(FakePipeline(script), raw_output=True, stream=True))
+    streamed = [chunk["choices"][0].get("raw_output") for chunk in chunks]
+    assert [entry["token_id"] for entry in whole.pop("completion_logprobs")["content"]] == [7]
+    assert whole == raw
+    assert streamed[:-1] == [None, None]
+    assert streamed[-1].pop("completion_logprobs")["content"]
+    assert streamed[-1] == raw
+
+
+def test_warnings_are_a_header() -> None:
+    for stream in (False, True):
+        headers = chat(FakePipeline(warnings=("Images first.",)), stream=stream).headers
+        assert headers["x-foveal-warning"] == "Images first."
+    assert "x-foveal-warning" not in chat().headers
+
+
 def test_a_refusal_before_the_first_byte_is_an_ordinary_error() -> None:
     for stream in (False, True):
         response = chat(FakePipeline(refusal=ImageError(2, "it is no picture")), stream=stream)

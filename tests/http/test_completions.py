@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foveal.types import CompletionRequest, Delta, ImageRef, TokenLogprob
 from tests.fakes import FakePipeline
-from tests.http.client import complete, error, events
+from tests.http.client import complete, events
 
 
 def test_a_whole_answer() -> None:
@@ -54,14 +54,19 @@ def test_token_ids_are_a_prompt() -> None:
     assert pipeline.requests[0].prompt == (1, 2, 3)
 
 
-def test_echo_puts_the_prompt_before_each_choice() -> None:
-    script = (Delta(0, "A"), Delta(1, "B", finish_reason="stop"), Delta(0, "a", finish_reason="stop"))
-    body = complete(FakePipeline(script), prompt="Hi ", echo=True, n=2).json()
-    assert [choice["text"] for choice in body["choices"]] == ["Hi Aa", "Hi B"]
+def test_token_ids_of_each_choice_and_its_prompt() -> None:
+    script = (Delta(0, "A", token_ids=(5, 6)), Delta(0, finish_reason="stop", token_ids=(2,)))
+    body = complete(FakePipeline(script), prompt=["x", "y"], return_token_ids=True).json()
+    found = [(choice["prompt_token_ids"], choice["token_ids"]) for choice in body["choices"]]
+    assert found == [([1, 2, 3], [5, 6, 2])] * 2
 
 
-def test_echo_of_token_ids_is_refused() -> None:
-    assert error(complete(prompt=[1], echo=True))["param"] == "echo"
+def test_token_ids_of_a_stream_come_with_their_pieces_and_the_prompts_with_the_first() -> None:
+    script = (Delta(0, "", token_ids=(5,)), Delta(0, "A", finish_reason="stop", token_ids=(2,)))
+    *chunks, _ = events(complete(FakePipeline(script), stream=True, return_token_ids=True))
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert [choice.get("token_ids") for choice in choices] == [[5], [2], None]
+    assert [choice.get("prompt_token_ids") for choice in choices] == [[1, 2, 3], None, None]
 
 
 def test_logprobs_in_the_older_format() -> None:

@@ -80,6 +80,9 @@ def test_a_sampling_field_changes_the_sampling(field: str, value: object, expect
         ({"stop": ["a", "b"]}, "stop", ("a", "b")),
         ({"context_length_exceeded_behavior": "error"}, "when_too_long", "error"),
         ({"context_length_exceeded_behavior": "truncate"}, "when_too_long", "truncate"),
+        ({"echo": True}, "echo", True),
+        ({"echo_last": 3}, "echo_last", 3),
+        ({"prompt_truncate_len": 100}, "max_prompt_tokens", 100),
         ({"prompt_cache_max_len": 0}, "max_cached_tokens", 0),
         ({"prompt_cache_max_len": 64}, "max_cached_tokens", 64),
     ],
@@ -198,9 +201,6 @@ def test_images_are_numbered_over_all_prompts() -> None:
         ("response_format", {"type": "json_object"}),
         ("response_format", {"type": "json_schema", "json_schema": {"schema": {}}}),
         ("response_format", {"type": "grammar", "grammar": "root ::= 'a'"}),
-        ("echo_last", 3),
-        ("raw_output", True),
-        ("return_token_ids", True),
     ],
 )
 def test_what_has_no_effect_yet_is_refused_by_name(field: str, value: object) -> None:
@@ -216,8 +216,6 @@ def test_what_has_no_effect_yet_is_refused_by_name(field: str, value: object) ->
         ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
         ("tool_choice", {"type": "function"}),
-        ("prompt_truncate_len", 100),
-        ("echo", True),
         ("safe_tokenization", False),
     ],
 )
@@ -273,7 +271,7 @@ def test_fields_that_contradict_each_other_or_the_model_are_named(fields: dict[s
         ({"prompt": ["a", "b"], "images": [["u"] * 16, ["u"] * 15]}, "images"),
         ({"prompt": ["a"] * 17, "n": 8}, "n"),
         ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),
-        ({"prompt": [1], "echo": True}, "echo"),
+        ({"prompt": "a", "echo_last": 1, "logprobs": True}, "logprobs"),
         ({"service_tier": "priority"}, "service_tier"),
     ],
 )

@@ -55,9 +55,10 @@ def test_tokens_images_and_the_longest_answer_are_counted_and_nothing_runs() -> 
 
 def test_several_prompts_are_summed_up_and_their_images_numbered_on() -> None:
     pipeline = FakePipeline(measurement=Measurement(prompt_with_an_image(), max_tokens=5))
-    found = tokenize(pipeline, model="foveal-mini", prompt=["a", "b"]).json()
+    found = tokenize(pipeline, model="foveal-mini", prompt=["a", "b"], return_token_ids=True).json()
     assert (found["prompt_tokens"], found["max_completion_tokens"]) == (20, 10)
     assert [image["position"] for image in found["images"]] == [1, 2]
+    assert found["token_ids"] == [list(range(10))] * 2
 
 
 def test_the_price_is_by_the_million() -> None:

@@ -42,6 +42,7 @@ class ConversationConfig:
     model_types: tuple[str, ...] = ()  # checkpoints that were trained on it; none: a style for any model
     image_mark: str = "<image>"  # what the template prints for an image; {n} is the image's number, from 1
     image_roles: tuple[Role, ...] = ("user",)  # whose messages have a place for images
+    images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
     trim: bool = False  # white space around each text is dropped
     stop: tuple[str, ...] = ()  # strings that end an answer
     rules: PromptRules = PromptRules()

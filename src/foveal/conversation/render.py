@@ -14,9 +14,13 @@ from foveal.conversation.template import Template
 from foveal.conversation.tokenizer import Run, Tokenizer
 from foveal.errors import CheckpointError, InvalidRequest
 from foveal.models.family import Processor
-from foveal.types import ChatRequest, CompletionRequest, Image, ImageSpan, Prompt, PromptImage
+from foveal.types import ChatRequest, CompletionRequest, Image, ImageRef, ImageSpan, Prompt, PromptImage
 
 IMAGE_MARK = "<image>"  # where an image belongs in a completion's prompt, for every model
+TEXT_BEFORE_IMAGE = (
+    "Text stands before an image. This model was trained on images that come first and may refuse otherwise: put each "
+    "message's images before its text."
+)
 
 
 class Renderer:
@@ -59,11 +63,28 @@ class Renderer:
         """
         self.check(request)
         assert len(images) == len(request.image_refs)
-        if isinstance(request, ChatRequest):
-            return self._join(self._template.render(request.messages), images)
-        if isinstance(request.prompt, str):
-            return self._join(self._completion(request.prompt, not request.safe_tokenization), images)
-        return Prompt(request.prompt)
+        if isinstance(request, CompletionRequest) and not isinstance(request.prompt, str):
+            return Prompt(request.prompt)
+        return self._join(self._segments(request), images)
+
+    def fragments(self, request: ChatRequest | CompletionRequest) -> list[str | int]:
+        """The prompt as it is written before it is tokenised: text, image marks, and the ids of tokens given by id."""
+        if isinstance(request, CompletionRequest) and not isinstance(request.prompt, str):
+            return [*request.prompt]
+        parts: list[str | int] = []
+        segments = self._segments(request)
+        for number in range(len(segments)):
+            parts += [IMAGE_MARK] * (number > 0) + [*self._bos_of(number)]
+            parts += [run.text for run in self._runs(segments, number) if run.text]
+        return parts
+
+    def warnings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
+        """What the client should know of a request that is answered all the same."""
+        if self._config.images_first and isinstance(request, ChatRequest):
+            for message in request.messages:
+                if _has_text_before_image(message.content):
+                    return (TEXT_BEFORE_IMAGE,)
+        return ()
 
     def stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
         """What ends the answer: the request's own, and in a chat those of the conversation's style."""
@@ -110,6 +131,13 @@ class Renderer:
             if token_id in self._image_ids:
                 raise InvalidRequest(f"Token id {token_id} stands for an image and cannot be given by id.", "prompt")
 
+    def _segments(self, request: ChatRequest | CompletionRequest) -> list[list[Run]]:
+        """The text before, between and after the images."""
+        if isinstance(request, ChatRequest):
+            return self._template.render(request.messages)
+        assert isinstance(request.prompt, str)
+        return self._completion(request.prompt, not request.safe_tokenization)
+
     def _at_marks(self, prompt: str) -> list[str]:
         return [prompt] if self._processor is None else prompt.split(IMAGE_MARK)
 
@@ -140,13 +168,21 @@ class Renderer:
 
     def _encode(self, segments: list[list[Run]], number: int) -> list[int]:
         """Token ids of the text after image `number`, 0 for the text before the first."""
+        at_start = number == 0 or self._config.rules.split_at_images
+        return [*self._bos_of(number), *self._tokenizer.encode(self._runs(segments, number), at_start=at_start)]
+
+    def _bos_of(self, number: int) -> tuple[int, ...]:
+        """The BOS where the text after image `number` is a text of its own."""
+        return self._bos if number == 0 or self._config.rules.split_at_images else ()
+
+    def _runs(self, segments: list[list[Run]], number: int) -> list[Run]:
+        """The text after image `number` with what the family writes around each image."""
         rules, runs = self._config.rules, segments[number]
         if number > 0:
             runs = [Run(rules.after_image, is_markup=True), *runs]
         if number < len(segments) - 1:
             runs = [*runs, Run(rules.before_image, is_markup=True)]
-        at_start = number == 0 or rules.split_at_images
-        return [*(self._bos if at_start else ()), *self._tokenizer.encode(runs, at_start=at_start)]
+        return runs
 
 
 def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -162,6 +198,11 @@ def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
 def _ids(names: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
     """Ids of those of the tokens that this tokenizer has."""
     return tuple(token_id for name in names if (token_id := tokenizer.token_id(name)) is not None)
+
+
+def _has_text_before_image(content: Sequence[str | ImageRef]) -> bool:
+    is_text = [isinstance(part, str) for part in content if part]
+    return is_text != sorted(is_text)
 
 
 def _require_unicode(texts: Iterable[str], param: str) -> None:

@@ -76,6 +76,10 @@ class Tokenizer:
             shown = shown.removeprefix(b" ")
         return shown.decode("utf-8", "replace")
 
+    def spell(self, token_ids: Iterable[int]) -> str:
+        """The tokens as they are, one behind the other, special ones by their names."""
+        return b"".join(map(self.token_bytes, token_ids)).decode("utf-8", "replace")
+
     def encode(self, runs: Iterable[Run], *, at_start: bool = True) -> list[int]:
         """Token ids of the runs put together; no BOS is added.
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from foveal.errors import GenerationFailed
 from foveal.http.replies import perf_metrics_reply
-from foveal.types import CompletionRequest, Delta, Usage
+from foveal.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from foveal.http.contract import Answer
     from foveal.http.replies import PerfMetrics
-    from foveal.types import ChatRequest
+    from foveal.types import ChatRequest, CompletionRequest, Delta
 
 
 class Answers:
@@ -23,7 +23,16 @@ class Answers:
     def __init__(self, requests: Sequence[ChatRequest | CompletionRequest], answers: Sequence[Answer]) -> None:
         self._requests = requests
         self._answers = answers
-        self.num_choices = sum(request.options.num_choices for request in requests)
+        self._of_choice = [
+            answer
+            for request, answer in zip(requests, answers, strict=True)
+            for _ in range(request.options.num_choices)
+        ]
+        self.num_choices = len(self._of_choice)
+
+    def of(self, index: int) -> Answer:
+        """The answer that choice `index` is part of."""
+        return self._of_choice[index]
 
     @property
     def usage(self) -> Usage:
@@ -42,29 +51,24 @@ class Answers:
         return perf_metrics_reply(self.usage, self._answers[0].first_token_s, total_s)
 
     @property
+    def warnings(self) -> list[str]:
+        """Each of them once."""
+        return list(dict.fromkeys(warning for answer in self._answers for warning in answer.warnings))
+
+    @property
     def headers(self) -> dict[str, str]:
-        """The metrics, as far as they are known by now."""
-        return {f"fireworks-{name}": str(value) for name, value in self.perf_metrics.items()}
+        """The metrics, as far as they are known by now, and the warnings."""
+        headers = {f"fireworks-{name}": str(value) for name, value in self.perf_metrics.items()}
+        return headers | ({"x-foveal-warning": " ".join(self.warnings)} if self.warnings else {})
 
     async def deltas(self) -> AsyncIterator[Delta]:
         """All pieces; each choice ends with a finish_reason. Raises RequestError."""
         first_index = 0
         for request, answer in zip(self._requests, self._answers, strict=True):
             num_finished = 0
-            async for delta in _echoing(request, answer):
+            async for delta in answer.deltas():
                 num_finished += delta.finish_reason is not None
                 yield replace(delta, index=first_index + delta.index)
             if num_finished < request.options.num_choices:
                 raise GenerationFailed("The answer broke off; ask again.")
             first_index += request.options.num_choices
-
-
-async def _echoing(request: ChatRequest | CompletionRequest, answer: Answer) -> AsyncIterator[Delta]:
-    """The answer's pieces, with the prompt before each choice's first one where the request asks for it."""
-    prompt = ""
-    if isinstance(request, CompletionRequest) and request.echo and isinstance(request.prompt, str):
-        prompt = request.prompt
-    begun = set()
-    async for delta in answer.deltas():
-        yield delta if delta.index in begun or not prompt else replace(delta, text=prompt + delta.text)
-        begun.add(delta.index)

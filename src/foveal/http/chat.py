@@ -19,7 +19,7 @@ from foveal.http.sse import stream_docs
 if TYPE_CHECKING:
     from foveal.config import HttpConfig
     from foveal.http.contract import Pipeline
-    from foveal.http.replies import ChatChoice, ChatChunkChoice
+    from foveal.http.replies import AnswerMessage, ChatChoice, ChatChunkChoice, ChatDelta
 
 EXAMPLE = {
     "model": "foveal-mini",
@@ -56,29 +56,17 @@ def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> A
 
 
 def _whole(choice: Choice) -> ChatChoice:
-    reply: ChatChoice = {
-        "index": choice.index,
-        "message": {"role": "assistant", "content": choice.text},
-        "finish_reason": choice.finish_reason,
-    }
-    if choice.logprobs is not None:
-        reply["logprobs"] = choice.logprobs
-    return reply
+    message: AnswerMessage = {"role": "assistant", "content": choice.text}
+    return {"index": choice.index, "message": message, "finish_reason": choice.finish_reason, **choice.details}
 
 
 def _piece(choice: Choice) -> ChatChunkChoice:
-    reply: ChatChunkChoice = {
-        "index": choice.index,
-        "delta": {"content": choice.text} if choice.text else {},
-        "finish_reason": choice.finish_reason,
-    }
-    if choice.logprobs is not None:
-        reply["logprobs"] = choice.logprobs
-    return reply
+    delta: ChatDelta = {"content": choice.text} if choice.text else {}
+    return {"index": choice.index, "delta": delta, "finish_reason": choice.finish_reason, **choice.details}
 
 
 def _opening(choice: Choice) -> ChatChunkChoice:
     return {"index": choice.index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
 
 
-CHAT = Format("chatcmpl-", "chat.completion", "chat.completion.chunk", _whole, _piece, _opening)
+CHAT = Format("chatcmpl-", "chat.completion", "chat.completion.chunk", True, _whole, _piece, _opening)

@@ -49,10 +49,7 @@ def completion_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader
 
 
 def _choice(choice: Choice) -> CompletionChoice:
-    reply: CompletionChoice = {"index": choice.index, "text": choice.text, "finish_reason": choice.finish_reason}
-    if choice.logprobs is not None:
-        reply["logprobs"] = choice.logprobs
-    return reply
+    return {"index": choice.index, "text": choice.text, "finish_reason": choice.finish_reason, **choice.details}
 
 
-COMPLETION = Format("cmpl-", "text_completion", "text_completion", _choice, _choice)
+COMPLETION = Format("cmpl-", "text_completion", "text_completion", False, _choice, _choice)

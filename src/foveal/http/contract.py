@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from foveal.pipeline import Measurement, ModelCard
@@ -17,6 +17,19 @@ class Answer(Protocol):
 
     @property
     def usage(self) -> Usage: ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the client should know of its request, in sentences."""
+
+    @property
+    def prompt_token_ids(self) -> Sequence[int]: ...
+
+    def prompt_fragments(self) -> list[str | int]:
+        """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""
+
+    def spell(self, token_ids: Iterable[int]) -> str:
+        """The text of generated tokens as the model gave it, special tokens by name."""
 
     @property
     def first_token_s(self) -> float | None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import Response
@@ -21,17 +21,17 @@ from foveal.http.answers import Answers
 from foveal.http.disconnect import unless_client_leaves
 from foveal.http.logprobs import TextPosition, content_logprobs, legacy_logprobs
 from foveal.http.problems import as_request_error, problem_body
-from foveal.http.replies import to_json, usage_reply
+from foveal.http.replies import ChoiceDetails, to_json, usage_reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
-    from foveal.http.contract import Pipeline
-    from foveal.http.replies import Logprobs
+    from foveal.http.contract import Answer, Pipeline
+    from foveal.http.replies import RawOutput
     from foveal.http.schemas import GenerationBody
-    from foveal.types import ChatRequest, CompletionRequest, Delta, FinishReason, TokenLogprob
+    from foveal.types import ChatRequest, CompletionRequest, Delta, FinishReason
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Choice:
     index: int
     text: str = ""
     finish_reason: FinishReason | None = None
-    logprobs: Logprobs | None = None
+    details: ChoiceDetails = field(default_factory=ChoiceDetails)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Format:
     id_prefix: str
     kind: str  # the reply's `object`
     chunk_kind: str
+    prompt_ids_in_reply: bool  # beside the choices, of which each has them otherwise
     whole: Callable[[Choice], Mapping[str, object]]
     piece: Callable[[Choice], Mapping[str, object]]
     opening: Callable[[Choice], Mapping[str, object]] | None = None  # a choice's first event, before it says anything
@@ -73,6 +74,8 @@ class Job:
     include_usage: bool
     perf_metrics: bool
     logprobs: Literal["content", "legacy"] | None
+    token_ids: bool
+    raw_output: bool
 
 
 def job_for(
@@ -90,6 +93,8 @@ def job_for(
         include_usage=body.stream_options is not None and (body.stream_options.include_usage or False),
         perf_metrics=body.perf_metrics_in_response or False,
         logprobs="legacy" if asks_legacy else "content" if body.logprobs else None,
+        token_ids=body.return_token_ids or False,
+        raw_output=body.raw_output or False,
     )
 
 
@@ -107,11 +112,14 @@ class Generation(Response):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         requests = self.job.requests
         async with AsyncExitStack() as running:
-            answers = [await running.enter_async_context(self.pipeline.answer(request)) for request in requests]
+            opened = [await running.enter_async_context(self.pipeline.answer(request)) for request in requests]
+            answers = Answers(requests, opened)
+            for warning in answers.warnings:
+                logger.warning("%s: %s", self.job.id, warning)
             if self.job.stream:
-                await _stream(Answers(requests, answers), self.job, send)
+                await _stream(answers, self.job, send)
             else:
-                response = await _respond(Answers(requests, answers), self.job)
+                response = await _respond(answers, self.job)
                 await response(scope, receive, send)
 
 
@@ -119,17 +127,25 @@ async def _respond(answers: Answers, job: Job) -> Response:
     said: defaultdict[int, list[Delta]] = defaultdict(list)
     async for delta in answers.deltas():
         said[delta.index].append(delta)
-    choices = [job.format.whole(_join(index, said[index], job)) for index in range(answers.num_choices)]
+    choices = [job.format.whole(_join(said[index], answers.of(index), job)) for index in range(answers.num_choices)]
     reply = _envelope(job, job.format.kind, choices) | {"usage": usage_reply(answers.usage)}
     if job.perf_metrics:
         reply["perf_metrics"] = answers.perf_metrics
+    if job.token_ids and job.format.prompt_ids_in_reply:
+        reply["prompt_token_ids"] = answers.of(0).prompt_token_ids
     return Response(to_json(reply), headers=answers.headers, media_type="application/json")
 
 
-def _join(index: int, deltas: Sequence[Delta], job: Job) -> Choice:
-    tokens = [token for delta in deltas for token in delta.logprobs]
+def _join(deltas: Sequence[Delta], answer: Answer, job: Job) -> Choice:
+    """All of one choice."""
     text = "".join(delta.text for delta in deltas)
-    return Choice(index, text, deltas[-1].finish_reason, _logprobs(tokens, TextPosition(), job))
+    logprobs = tuple(token for delta in deltas for token in delta.logprobs)
+    token_ids = tuple(token_id for delta in deltas for token_id in delta.token_ids)
+    whole = replace(deltas[-1], text=text, logprobs=logprobs, token_ids=token_ids)
+    details = _prompt_details(answer, job) | _details(whole, TextPosition(), job)
+    if job.raw_output:
+        details["raw_output"] = _raw_output(deltas, answer)
+    return Choice(whole.index, text, whole.finish_reason, details)
 
 
 async def _stream(answers: Answers, job: Job, send: Send) -> None:
@@ -153,22 +169,15 @@ async def _events(first: Reply, rest: AsyncIterator[Reply], job: Job) -> AsyncIt
 
 async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
     """One choice a chunk. The chunk that ends the last choice carries usage and metrics, so it waits for their end."""
-    positions: dict[int, TextPosition] = {}
+    choices = [_StreamedChoice(answers.of(index), job) for index in range(answers.num_choices)]
     num_unfinished = answers.num_choices
     ending: Reply = {}
     async for delta in answers.deltas():
-        if delta.index not in positions:
-            positions[delta.index] = TextPosition()
-            if job.format.opening is not None:
-                yield _envelope(job, job.format.chunk_kind, [job.format.opening(Choice(delta.index))])
-        if delta.text or delta.logprobs:
-            logprobs = _logprobs(delta.logprobs, positions[delta.index], job)
-            piece = Choice(delta.index, delta.text, logprobs=logprobs)
-            yield _envelope(job, job.format.chunk_kind, [job.format.piece(piece)])
+        for chunk in choices[delta.index].pieces(delta):
+            yield chunk
         if delta.finish_reason is not None:
             num_unfinished -= 1
-            end = Choice(delta.index, finish_reason=delta.finish_reason)
-            ending = _envelope(job, job.format.chunk_kind, [job.format.piece(end)])
+            ending = choices[delta.index].end(delta)
             if num_unfinished:
                 yield ending
     usage = usage_reply(answers.usage)
@@ -177,12 +186,74 @@ async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
         yield _envelope(job, job.format.chunk_kind, []) | {"usage": usage}
 
 
+class _StreamedChoice:
+    """What one choice's next chunks depend on."""
+
+    def __init__(self, answer: Answer, job: Job) -> None:
+        self._answer = answer
+        self._job = job
+        self._position = TextPosition()
+        self._said: list[Delta] = []  # kept where the end has to tell all of it
+        self._is_open = False
+
+    def pieces(self, delta: Delta) -> Iterator[Reply]:
+        """The opening, if this is the first delta, and what the delta says, if it says anything."""
+        job, prompt_details = self._job, ChoiceDetails()
+        if not self._is_open:
+            self._is_open = True
+            prompt_details = _prompt_details(self._answer, job)
+            if job.format.opening is not None:
+                yield self._opening(delta.index, job.format.opening)
+        if job.raw_output:
+            self._said.append(delta)
+        if delta.text or delta.logprobs or job.token_ids:
+            details = prompt_details | _details(delta, self._position, job)
+            yield self._chunk(Choice(delta.index, delta.text, None, details))
+
+    def end(self, delta: Delta) -> Reply:
+        details = ChoiceDetails()
+        if self._job.raw_output:
+            details["raw_output"] = _raw_output(self._said, self._answer)
+        return self._chunk(Choice(delta.index, finish_reason=delta.finish_reason, details=details))
+
+    def _opening(self, index: int, opening: Callable[[Choice], Mapping[str, object]]) -> Reply:
+        reply = _envelope(self._job, self._job.format.chunk_kind, [opening(Choice(index))])
+        if self._job.token_ids and self._job.format.prompt_ids_in_reply:
+            reply["prompt_token_ids"] = self._answer.prompt_token_ids
+        return reply
+
+    def _chunk(self, choice: Choice) -> Reply:
+        return _envelope(self._job, self._job.format.chunk_kind, [self._job.format.piece(choice)])
+
+
 def _envelope(job: Job, kind: str, choices: Sequence[Mapping[str, object]]) -> Reply:
     return {"id": job.id, "object": kind, "created": job.created, "model": job.model, "choices": choices}
 
 
-def _logprobs(tokens: Sequence[TokenLogprob], position: TextPosition, job: Job) -> Logprobs | None:
-    if job.logprobs is None or not tokens:
-        return None
-    write = content_logprobs if job.logprobs == "content" else legacy_logprobs
-    return write(tokens, position)
+def _details(said: Delta, position: TextPosition, job: Job) -> ChoiceDetails:
+    details = ChoiceDetails()
+    if job.logprobs is not None and said.logprobs:
+        write = content_logprobs if job.logprobs == "content" else legacy_logprobs
+        details["logprobs"] = write(said.logprobs, position)
+    if job.token_ids:
+        details["token_ids"] = list(said.token_ids)
+    return details
+
+
+def _prompt_details(answer: Answer, job: Job) -> ChoiceDetails:
+    if job.token_ids and not job.format.prompt_ids_in_reply:
+        return {"prompt_token_ids": list(answer.prompt_token_ids)}
+    return {}
+
+
+def _raw_output(deltas: Sequence[Delta], answer: Answer) -> RawOutput:
+    token_ids = [token_id for delta in deltas for token_id in delta.token_ids]
+    raw: RawOutput = {
+        "prompt_fragments": answer.prompt_fragments(),
+        "prompt_token_ids": list(answer.prompt_token_ids),
+        "completion": answer.spell(token_ids),
+        "completion_token_ids": token_ids,
+    }
+    if logprobs := [token for delta in deltas for token in delta.logprobs]:
+        raw["completion_logprobs"] = content_logprobs(logprobs, TextPosition())
+    return raw

@@ -27,10 +27,6 @@ OFF_VALUES: Mapping[str, tuple[object, ...]] = {
     "typical_p": (1.0,),
     "mirostat_target": (0.0,),
     "response_format": (ResponseFormat.model_validate({"type": "text"}),),
-    "echo_last": (0,),
-    "raw_output": (False,),
-    "return_token_ids": (False,),
-    "prompt_truncate_len": (),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
 }
@@ -56,11 +52,11 @@ def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed
     Raises InvalidRequest with a sentence that names the field.
     """
     _refuse_unsupported(body)
-    _refuse_if(body.echo is True, "echo", "is for completions")
     _refuse_if(body.safe_tokenization is False, "safe_tokenization", "is always on in chat")
     positions = count(1)
     messages = tuple(_message(message, index, positions) for index, message in enumerate(body.messages))
-    return ChatRequest(messages, _options(body, card, config, fresh_seed))
+    options = replace(_options(body, card, config, fresh_seed), max_prompt_tokens=body.prompt_truncate_len)
+    return ChatRequest(messages, options)
 
 
 def completion_requests(
@@ -70,8 +66,6 @@ def completion_requests(
     _refuse_unsupported(body)
     options = _options(body, card, config, fresh_seed)
     prompts = _prompts(body)
-    has_token_ids = not all(isinstance(prompt, str) for prompt in prompts)
-    _refuse_if(body.echo is True and has_token_ids, "echo", "needs a text prompt")
     if len(prompts) * options.num_choices > MAX_CHOICES:
         raise InvalidRequest(f"prompts times n must be at most {MAX_CHOICES}, field: 'n'", param="n")
     positions = count(1)
@@ -80,7 +74,6 @@ def completion_requests(
             prompt if isinstance(prompt, str) else tuple(prompt),
             tuple(ImageRef(source, next(positions)) for source in images),
             options,
-            echo=body.echo or False,
             safe_tokenization=body.safe_tokenization or False,
         )
         for prompt, images in zip(prompts, _images_by_prompt(body, len(prompts)), strict=True)
@@ -160,6 +153,8 @@ def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_se
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         num_choices=num_choices,
         when_too_long=body.context_length_exceeded_behavior or "truncate",
+        echo=body.echo or False,
+        echo_last=body.echo_last or 0,
         cache_salt=_cache_salt(body.prompt_cache_isolation_key),
         max_cached_tokens=body.prompt_cache_max_len,
     )
@@ -215,9 +210,11 @@ def _refuse_unsupported(body: GenerationBody) -> None:
     for field, off in OFF_VALUES.items():
         value = getattr(body, field, None)
         _refuse_if(value is not None and value not in off, field, "is not supported yet")
-    _refuse_if(
-        body.echo is True and body.logprobs not in (None, False), "logprobs", "has no effect on an echoed prompt yet"
-    )
+    if (body.echo or body.echo_last) and body.logprobs not in (None, False):
+        raise InvalidRequest(
+            "The tokens of an echoed prompt have no logprobs here: leave out echo or logprobs, field: 'logprobs'",
+            param="logprobs",
+        )
 
 
 def _refuse_if(is_asked: bool, field: str, why: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NotRequired
+from typing import TYPE_CHECKING, Literal, NotRequired, Required
 
 import msgspec
 from typing_extensions import TypedDict
@@ -68,6 +68,25 @@ class LegacyLogprobs(TypedDict):
 Logprobs = ContentLogprobs | LegacyLogprobs
 
 
+class RawOutput(TypedDict):
+    """What went into the model and what came out of it."""
+
+    prompt_fragments: list[str | int]  # the prompt before it was tokenised, with the tokens that its format dictates
+    prompt_token_ids: list[int]
+    completion: str  # special tokens by name
+    completion_token_ids: list[int]
+    completion_logprobs: NotRequired[ContentLogprobs]
+
+
+class ChoiceDetails(TypedDict, total=False):
+    """What a choice has when the request asks for it."""
+
+    logprobs: Logprobs
+    token_ids: list[int]
+    prompt_token_ids: list[int]  # of completions, in a stream with the first chunk; a chat's are beside the choices
+    raw_output: RawOutput  # in a stream with the last chunk
+
+
 # --- chat completions -------------------------------------------------------------------------------------------------
 
 
@@ -76,11 +95,10 @@ class AnswerMessage(TypedDict):
     content: str
 
 
-class ChatChoice(TypedDict):
-    index: int
-    message: AnswerMessage
-    finish_reason: FinishReason | None
-    logprobs: NotRequired[Logprobs]
+class ChatChoice(ChoiceDetails):
+    index: Required[int]
+    message: Required[AnswerMessage]
+    finish_reason: Required[FinishReason | None]
 
 
 class ChatCompletion(TypedDict):
@@ -91,6 +109,7 @@ class ChatCompletion(TypedDict):
     choices: list[ChatChoice]
     usage: Usage
     perf_metrics: NotRequired[PerfMetrics]
+    prompt_token_ids: NotRequired[list[int]]
 
 
 class ChatDelta(TypedDict, total=False):
@@ -98,11 +117,10 @@ class ChatDelta(TypedDict, total=False):
     content: str
 
 
-class ChatChunkChoice(TypedDict):
-    index: int
-    delta: ChatDelta
-    finish_reason: FinishReason | None
-    logprobs: NotRequired[Logprobs]
+class ChatChunkChoice(ChoiceDetails):
+    index: Required[int]
+    delta: Required[ChatDelta]
+    finish_reason: Required[FinishReason | None]
 
 
 class ChatChunk(TypedDict):
@@ -113,16 +131,16 @@ class ChatChunk(TypedDict):
     choices: list[ChatChunkChoice]
     usage: NotRequired[Usage]
     perf_metrics: NotRequired[PerfMetrics]
+    prompt_token_ids: NotRequired[list[int]]  # in the first chunk
 
 
 # --- completions ------------------------------------------------------------------------------------------------------
 
 
-class CompletionChoice(TypedDict):
-    index: int
-    text: str
-    finish_reason: FinishReason | None
-    logprobs: NotRequired[Logprobs]
+class CompletionChoice(ChoiceDetails):
+    index: Required[int]
+    text: Required[str]
+    finish_reason: Required[FinishReason | None]
 
 
 class Completion(TypedDict):

@@ -174,10 +174,12 @@ class GenerationBody(WireModel):
         None, description="Where max_tokens does not fit: truncate it (default), or answer with an error."
     )
     response_format: ResponseFormat | None = Field(None, description='Not supported yet, except {"type": "text"}.')
-    echo: bool | None = Field(None, description="Completions with a text prompt: the answer begins with the prompt.")
-    echo_last: int | None = Field(None, ge=0, le=MAX_INT, description="Not supported yet, except 0, which is off.")
-    raw_output: bool | None = Field(None, description="Not supported yet.")
-    return_token_ids: bool | None = Field(None, description="Not supported yet.")
+    echo: bool | None = Field(
+        None, description="The answer begins with the prompt: as it was given, or in chat as it was written."
+    )
+    echo_last: int | None = Field(None, ge=0, le=MAX_INT, description="Echo the prompt's last so many tokens only.")
+    raw_output: bool | None = Field(None, description="Adds to each choice what the model saw and said.")
+    return_token_ids: bool | None = Field(None, description="Adds the ids of the prompt's and the answer's tokens.")
     perf_metrics_in_response: bool | None = Field(None, description="Adds perf_metrics; streams always carry them.")
     safe_tokenization: bool | None = Field(
         None,
@@ -204,7 +206,9 @@ class ChatBody(GenerationBody):
     """POST chat/completions: the server formats the prompt."""
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
-    prompt_truncate_len: int | None = Field(None, description="Not supported yet.")
+    prompt_truncate_len: int | None = Field(
+        None, ge=1, le=MAX_INT, description="Leave out the oldest turns until the prompt has no more tokens than this."
+    )
     tools: list[dict[str, object]] | None = Field(None, description="Not supported yet, except [].")
     tool_choice: str | dict[str, object] | None = Field(None, description="Not supported yet, except none and auto.")
     parallel_tool_calls: bool | None = Field(None, description="Without tools there is nothing to call.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired
 
 from fastapi import APIRouter, Request, Response
 from typing_extensions import TypedDict
@@ -50,6 +50,7 @@ class Tokenization(TypedDict):
     max_completion_tokens: int  # of all choices
     images: list[MeasuredImage]
     price: Price | None
+    token_ids: NotRequired[list[list[int]]]  # of each prompt
 
 
 def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> APIRouter:
@@ -69,12 +70,17 @@ def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) 
         openapi_extra=body_docs(TokenizeBody, EXAMPLE),
     )
     async def tokenize(request: Request) -> Response:
-        """Measure a chat or completion body: images are loaded and the prompt is made, but nothing is generated."""
+        """Measure a chat or completion body: images are loaded and the prompt is made, but nothing is generated.
+
+        `return_token_ids` adds the prompts' token ids.
+        """
         body = (await bodies.read(request, TokenizeBody)).root
         check_can_answer(pipeline, body.model)
         requests = _requests(body, pipeline, config)
         measured = [await pipeline.measure(asked) for asked in requests]
         reply = _tokenization(body.model, requests, measured, pipeline.card.prices)
+        if body.return_token_ids:
+            reply["token_ids"] = [list(measurement.prompt.token_ids) for measurement in measured]
         return Response(to_json(reply), media_type="application/json")
 
     return router

@@ -1,0 +1,63 @@
+"""A chat that is to fit a number of tokens: its oldest turns are left out, its system message stays.
+
+A turn begins with a message of the user. How many tokens a chat has is for the renderer to say.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import replace
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from foveal.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from foveal.types import ChatRequest, Image, Prompt
+
+    Rendering = Callable[[ChatRequest, Sequence[Image]], Prompt]
+    Illustrated = tuple[ChatRequest, Sequence[Image]]
+
+
+def without_oldest_turns(request: ChatRequest, images: Sequence[Image], render: Rendering) -> Illustrated:
+    """The chat, and those of its images that are left, without as few turns as `max_prompt_tokens` asks for.
+
+    `render` is asked once for each halving of the number of turns. Raises InvalidRequest if the last turn alone is
+    too long.
+    """
+    allowed = request.options.max_prompt_tokens
+    if allowed is None:
+        return request, images
+    starts = _turn_starts(request)
+
+    def fits(start: int) -> bool:
+        return len(render(*_from(request, images, start)).token_ids) <= allowed
+
+    first = bisect_left(starts, True, key=fits)
+    if first == len(starts):
+        raise InvalidRequest(
+            f"The last turn alone takes more than {allowed} tokens: raise prompt_truncate_len, or shorten the message.",
+            param="prompt_truncate_len",
+        )
+    return _from(request, images, starts[first])
+
+
+def _num_lasting(request: ChatRequest) -> int:
+    """The system messages at the head, which always stay."""
+    return sum(1 for _ in takewhile(lambda message: message.role == "system", request.messages))
+
+
+def _turn_starts(request: ChatRequest) -> list[int]:
+    """Where the kept messages may begin, from all of them to the last turn."""
+    head = _num_lasting(request)
+    later = range(head + 1, len(request.messages))
+    return [head, *(index for index in later if request.messages[index].role == "user")]
+
+
+def _from(request: ChatRequest, images: Sequence[Image], start: int) -> Illustrated:
+    kept = replace(request, messages=request.messages[: _num_lasting(request)] + request.messages[start:])
+    positions = {ref.position for ref in kept.image_refs}
+    pairs = zip(request.image_refs, images, strict=True)
+    return kept, [image for ref, image in pairs if ref.position in positions]

@@ -1,0 +1,61 @@
+"""Chats that are cut to a number of tokens: which messages and images are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from foveal.conversation.truncate import without_oldest_turns
+from foveal.errors import InvalidRequest
+from foveal.types import ChatRequest, GenerationOptions, Image, Message, Prompt
+from tests.conversation.builders import IMAGE, chat, images
+
+TALK = chat(
+    ("system", "S"),
+    ("user", ["one", IMAGE]),
+    ("assistant", "1"),
+    ("assistant", "still 1"),
+    ("user", ["two", IMAGE, IMAGE]),
+    ("user", [IMAGE]),
+    ("assistant", "3"),
+    ("user", "four"),
+)
+
+
+def ten_tokens_a_message(request: ChatRequest, _: Sequence[Image]) -> Prompt:
+    return Prompt((0,) * 10 * len(request.messages))
+
+
+def cut(request: ChatRequest, max_prompt_tokens: int | None) -> tuple[tuple[Message, ...], list[int]]:
+    """The messages that are left, and the numbers of the images that are left."""
+    request = replace(request, options=GenerationOptions(max_prompt_tokens=max_prompt_tokens))
+    pictures = images(len(request.image_refs))
+    kept, shown = without_oldest_turns(request, pictures, ten_tokens_a_message)
+    return kept.messages, [pictures.index(image) for image in shown]
+
+
+@pytest.mark.parametrize(
+    ("max_prompt_tokens", "kept", "pictures"),
+    [
+        (None, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3]),
+        (80, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3]),
+        (79, [0, 4, 5, 6, 7], [1, 2, 3]),
+        (50, [0, 4, 5, 6, 7], [1, 2, 3]),
+        (49, [0, 5, 6, 7], [3]),
+        (39, [0, 7], []),
+        (20, [0, 7], []),
+    ],
+)
+def test_the_oldest_turns_go_with_their_images_and_the_system_message_stays(
+    max_prompt_tokens: int | None, kept: list[int], pictures: list[int]
+) -> None:
+    assert cut(TALK, max_prompt_tokens) == (tuple(TALK.messages[index] for index in kept), pictures)
+
+
+@pytest.mark.parametrize("request_", [TALK, chat(("assistant", "a"), ("system", "b"))])
+def test_a_last_turn_that_is_too_long_alone_is_refused(request_: ChatRequest) -> None:
+    with pytest.raises(InvalidRequest, match="prompt_truncate_len") as caught:
+        cut(request_, 19)
+    assert caught.value.param == "prompt_truncate_len"
