@@ -124,6 +124,12 @@ def test_repetition_counts_the_prompt_and_frequency_does_not() -> None:
     assert token_ids(LOGITS.expand(2, -1), rows) == [1, 0]
 
 
+def test_a_prompt_may_hold_tokens_that_have_no_logit() -> None:
+    penalised = row(SamplingParams(temperature=0.0, repetition_penalty=2.5), prompt=(0, 99))
+
+    assert token_ids(LOGITS.unsqueeze(0), [penalised]) == [1]
+
+
 def test_one_rows_penalties_leave_the_others_and_the_logits_alone() -> None:
     logits = LOGITS.repeat(2, 1)
     rows = [row(SamplingParams(temperature=0.0, logit_bias=((0, -100.0),))), row(GREEDY)]

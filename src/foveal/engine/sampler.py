@@ -88,7 +88,8 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
     """Apply penalties, bias and min_tokens to one row, in place."""
     params, device = row.params, logits_V.device
     if params.repetition_penalty != 1:
-        seen = torch.tensor(row.token_ids, device=device)
+        known = [token_id for token_id in row.token_ids if token_id < len(logits_V)]  # some only stand in prompts
+        seen = torch.tensor(known, dtype=torch.long, device=device)
         values = logits_V[seen]
         factor = params.repetition_penalty
         logits_V[seen] = torch.where(values > 0, values / factor, values * factor)
