@@ -5,7 +5,7 @@ What they answer is what ours must answer: float32, eager attention, on CPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,10 @@ class Reference:
     folder: Path
     model: PreTrainedModel
     ours: Model
+    processor: Any = None
+
+    def with_processor(self, processor: Any) -> Reference:
+        return replace(self, processor=processor)
 
 
 def reference(folder: Path, model_class: type[PreTrainedModel], config: Any, seed: int = 0) -> Reference:

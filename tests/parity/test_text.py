@@ -7,54 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-import transformers
 
 from foveal.models.registry import load_model, load_processor
 from foveal.types import Prompt
 from tests.parity.naive import NaiveRun, naive_greedy
-from tests.parity.references import TEXT, Reference, reference
+from tests.parity.text import KINDS, LLAMA3_ROPE, LONG_ROPE, text_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-LONG_ROPE = {
-    "rope_type": "longrope",
-    "short_factor": [1.0, 1.1, 1.2, 1.3],
-    "long_factor": [1.5, 3.0, 4.5, 6.0],
-}
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
-    "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
-    "llama with biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
-    "mistral": ("Mistral", {"sliding_window": None}),
-    "mistral with a window": ("Mistral", {"sliding_window": 7}),
-    "qwen2": ("Qwen2", {}),
-    "qwen2 with a window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}),
-    "qwen3": ("Qwen3", {"head_dim": 16}),
-    "phi3": ("Phi3", {"original_max_position_embeddings": 2048}),
-    "phi3 long": ("Phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 256}),
-    "phi4 mini": ("Phi3", {"rope_parameters": {"partial_rotary_factor": 0.5}, "tie_word_embeddings": True}),
-    "gemma3_text": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),
-    "gemma3_text, two kinds": (
-        "Gemma3Text",
-        {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
-    ),
-}
+    from tests.parity.references import Reference
 
 
 @pytest.fixture(scope="session", params=KINDS)
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    name, settings = KINDS[request.param]
-    config = getattr(transformers, f"{name}Config")(**{**TEXT, **settings})
-    model_class = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")
-    return reference(tmp_path_factory.mktemp(name), model_class, config)
+    return text_checkpoint(request.param, tmp_path_factory.mktemp("text"))
 
 
 def prompt_of(num_tokens: int, seed: int = 0) -> list[int]:
@@ -83,8 +50,7 @@ def test_the_greedy_tokens_are_the_references(checkpoint: Reference) -> None:
 
 
 def test_a_sequence_that_may_grow_long_takes_the_long_factors(tmp_path: Path) -> None:
-    _, settings = KINDS["phi3 long"]
-    phi3 = reference(tmp_path, transformers.Phi3ForCausalLM, transformers.Phi3Config(**{**TEXT, **settings}))
+    phi3 = text_checkpoint("phi3 long", tmp_path)
     token_ids = prompt_of(300)
     with torch.inference_mode():
         expected = phi3.model(torch.tensor([token_ids])).logits[0]
@@ -103,9 +69,7 @@ def test_a_sequence_that_may_grow_long_takes_the_long_factors(tmp_path: Path) ->
     ],
 )
 def test_settings_in_the_older_layout_mean_the_same(tmp_path: Path, name: str, older: dict[str, Any]) -> None:
-    kind, settings = KINDS[name]
-    config = getattr(transformers, f"{kind}Config")(**{**TEXT, **settings})
-    newer = reference(tmp_path, getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM"), config)
+    newer = text_checkpoint(name, tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     del written["rope_parameters"]
     (tmp_path / "config.json").write_text(json.dumps(written | older))

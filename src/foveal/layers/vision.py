@@ -1,8 +1,9 @@
-"""A vision transformer as CLIP builds it: patches of a crop -> one hidden state a patch.
+"""Vision transformers: patches of a crop -> one hidden state a patch. CLIP, SigLIP and what is built of their layers.
 
+A family with another tower puts it together from `VisionLayer`, whose attention asks what sees what of a function.
 Knows nothing of crops' order, image grids or projectors. Tensors are read by the names of Hugging Face's layouts.
 
-Letters: N crops, S pixels a side of a crop, P patches of a crop, C vision width, M MLP width.
+Letters: N crops, S pixels a side of a crop, P patches, C vision width, M MLP width, H heads, D head_dim.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import torch
 from torch.nn import functional as F
 
 from foveal.layers.activation import activation
-from foveal.layers.linear import Linear
-from foveal.layers.norm import LayerNorm
+from foveal.layers.linear import Joined, Linear
+from foveal.layers.norm import LayerNorm, RMSNorm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
+
+    from foveal.layers.activation import Activation
+
+    Mixing = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values [..., H, P, D] -> [..., H, P, D]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,93 +44,144 @@ class VisionConfig:
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> VisionConfig:
         """From a vision_config; what is not in it keeps its default. Raises CheckpointError: unknown hidden_act."""
+        is_siglip = str(settings.get("model_type", "")).startswith(("siglip", "idefics3", "smolvlm"))
+        settings = (SIGLIP_DEFAULTS if is_siglip else {}) | dict(settings)
         config = cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
         activation(config.hidden_act)
         return config
 
 
+SIGLIP_DEFAULTS: dict[str, Any] = {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNames:
+    """What a layout calls the parts of a vision layer; the defaults are CLIP's."""
+
+    attention_norm: str = "layer_norm1"
+    attention: str = "self_attn"
+    out: str = "out_proj"
+    mlp_norm: str = "layer_norm2"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionAttention:
-    """Every patch sees every patch of its crop."""
+    """Every patch sees every patch of its crop, unless the caller mixes otherwise."""
 
-    query: Linear
-    key: Linear
-    value: Linear
+    qkv: Joined  # [3 C, C]
     out: Linear
     num_heads: int
+    query_norm: RMSNorm | None = None  # over the whole width
+    key_norm: RMSNorm | None = None
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, num_heads: int) -> VisionAttention:
-        query, key, value, out = (
-            Linear.load(tensors, f"{name}.{part}") for part in ("q_proj", "k_proj", "v_proj", "out_proj")
+    def load(cls, tensors: Mapping[str, Tensor], name: str, num_heads: int, out: str, eps: float) -> VisionAttention:
+        has_norms = f"{name}.q_norm.weight" in tensors
+        return cls(
+            Joined.load(tensors, f"{name}.qkv", (f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")),
+            Linear.load(tensors, f"{name}.{out}"),
+            num_heads,
+            RMSNorm.load(tensors, f"{name}.q_norm", eps) if has_norms else None,
+            RMSNorm.load(tensors, f"{name}.k_norm", eps) if has_norms else None,
         )
-        return cls(query, key, value, out, num_heads)
 
-    def __call__(self, x_NPC: Tensor) -> Tensor:
-        query, key, value = (
-            torch.unflatten(project(x_NPC), -1, (self.num_heads, -1)).transpose(1, 2)
-            for project in (self.query, self.key, self.value)
-        )
-        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+    def __call__(self, x_PC: Tensor, mix: Mixing = F.scaled_dot_product_attention) -> Tensor:
+        """[..., P, C] -> [..., P, C]"""
+        query, key, value = self.qkv(x_PC).chunk(3, dim=-1)
+        if self.query_norm and self.key_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        heads = (torch.unflatten(part, -1, (self.num_heads, -1)).transpose(-3, -2) for part in (query, key, value))
+        return self.out(mix(*heads).transpose(-3, -2).flatten(-2))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MLP:
+    """fc2(act(fc1(x)))"""
+
+    fc1: Linear  # [M, C]
+    fc2: Linear  # [C, M]
+    activation: Activation
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], fc1: str, fc2: str, activation: Activation) -> MLP:
+        return cls(Linear.load(tensors, fc1), Linear.load(tensors, fc2), activation)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionLayer:
-    norm1: LayerNorm
+    """Norms before the sublayers; what a sublayer adds may be scaled by a gate or by a weight for each channel."""
+
+    attention_norm: LayerNorm | RMSNorm
     attention: VisionAttention
-    norm2: LayerNorm
-    fc1: Linear  # [M, C]
-    fc2: Linear  # [C, M]
-    activation: Callable[[Tensor], Tensor]
+    mlp_norm: LayerNorm | RMSNorm
+    mlp: Callable[[Tensor], Tensor]
+    attention_scale: Tensor | None = None
+    mlp_scale: Tensor | None = None
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: VisionConfig) -> VisionLayer:
+    def load(
+        cls, tensors: Mapping[str, Tensor], name: str, config: VisionConfig, names: LayerNames = LayerNames()
+    ) -> VisionLayer:
+        eps = config.layer_norm_eps
         return cls(
-            LayerNorm.load(tensors, f"{name}.layer_norm1", config.layer_norm_eps),
-            VisionAttention.load(tensors, f"{name}.self_attn", config.num_attention_heads),
-            LayerNorm.load(tensors, f"{name}.layer_norm2", config.layer_norm_eps),
-            Linear.load(tensors, f"{name}.mlp.fc1"),
-            Linear.load(tensors, f"{name}.mlp.fc2"),
-            activation(config.hidden_act),
+            LayerNorm.load(tensors, f"{name}.{names.attention_norm}", eps),
+            VisionAttention.load(tensors, f"{name}.{names.attention}", config.num_attention_heads, names.out, eps),
+            LayerNorm.load(tensors, f"{name}.{names.mlp_norm}", eps),
+            MLP.load(tensors, f"{name}.mlp.fc1", f"{name}.mlp.fc2", activation(config.hidden_act)),
         )
 
-    def __call__(self, x_NPC: Tensor) -> Tensor:
-        x_NPC = x_NPC + self.attention(self.norm1(x_NPC))
-        return x_NPC + self.fc2(self.activation(self.fc1(self.norm2(x_NPC))))
+    def __call__(self, x_PC: Tensor, mix: Mixing = F.scaled_dot_product_attention) -> Tensor:
+        """[..., P, C] -> [..., P, C]"""
+        y_PC = self.attention(self.attention_norm(x_PC), mix)
+        x_PC = x_PC + (y_PC if self.attention_scale is None else self.attention_scale * y_PC)
+        y_PC = self.mlp(self.mlp_norm(x_PC))
+        return x_PC + (y_PC if self.mlp_scale is None else self.mlp_scale * y_PC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipTower:
-    """CLIP's tower up to some layer. The class token is the first state, the patches follow row by row."""
+    """CLIP's or SigLIP's tower up to some layer: patches row by row, in CLIP behind a class token."""
 
     patches: Linear  # [C, 3 patch patch]: the patch convolution, whose windows do not overlap, as a product
-    class_token_C: Tensor
-    position_PC: Tensor  # [1 + P, C]
-    pre_norm: LayerNorm
+    class_token_C: Tensor | None
+    position_PC: Tensor  # [P, C], with the class token's before
+    pre_norm: LayerNorm | None  # CLIP's
     layers: tuple[VisionLayer, ...]
     patch_size: int
 
     @classmethod
     def load(cls, tensors: Mapping[str, Tensor], name: str, config: VisionConfig, num_layers: int) -> ClipTower:
         """The first `num_layers` layers; the rest and the final norm are not loaded."""
-        embeddings = f"{name}.embeddings"
+        embeddings, pre_norm = f"{name}.embeddings", f"{name}.pre_layrnorm"  # sic: the published name
+        has_class_token = f"{embeddings}.class_embedding" in tensors
         return cls(
-            Linear(tensors[f"{embeddings}.patch_embedding.weight"].flatten(1)),
-            tensors[f"{embeddings}.class_embedding"],
+            patch_product(tensors, f"{embeddings}.patch_embedding"),
+            tensors[f"{embeddings}.class_embedding"] if has_class_token else None,
             tensors[f"{embeddings}.position_embedding.weight"],
-            LayerNorm.load(tensors, f"{name}.pre_layrnorm", config.layer_norm_eps),  # sic: the published name
+            LayerNorm.load(tensors, pre_norm, config.layer_norm_eps) if f"{pre_norm}.weight" in tensors else None,
             tuple(VisionLayer.load(tensors, f"{name}.encoder.layers.{i}", config) for i in range(num_layers)),
             config.patch_size,
         )
 
     def __call__(self, pixels_N3SS: Tensor) -> Tensor:
-        """Normalised pixels [N, 3, S, S] in the weights' dtype -> the last loaded layer's output [N, 1 + P, C]."""
-        patches_NPC = self.patches(patch_rows(pixels_N3SS, self.patch_size))
-        class_token = self.class_token_C.expand(len(patches_NPC), 1, -1)
-        x_NPC = self.pre_norm(torch.cat([class_token, patches_NPC], dim=1) + self.position_PC)
+        """Normalised pixels [N, 3, S, S] in the weights' dtype -> the last loaded layer's output [N, P, C]."""
+        x_NPC = self.patches(patch_rows(pixels_N3SS, self.patch_size))
+        if self.class_token_C is not None:
+            x_NPC = torch.cat([self.class_token_C.expand(len(x_NPC), 1, -1), x_NPC], dim=1)
+        x_NPC = x_NPC + self.position_PC
+        x_NPC = self.pre_norm(x_NPC) if self.pre_norm else x_NPC
         for layer in self.layers:
             x_NPC = layer(x_NPC)
         return x_NPC
+
+
+def patch_product(tensors: Mapping[str, Tensor], name: str) -> Linear:
+    """A convolution whose windows do not overlap, as a product with rows of pixels."""
+    convolution = Linear.load(tensors, name)
+    return Linear(convolution.weight.flatten(1), convolution.bias)
 
 
 def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
@@ -133,3 +189,9 @@ def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
     side = pixels_N3SS.shape[2] // patch_size
     windows = pixels_N3SS.reshape(-1, 3, side, patch_size, side, patch_size)
     return windows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 [..., height, width, 3] -> float32 [..., 3, height, width]."""
+    mean_3, std_3 = (torch.tensor(values, device=pixels.device) for values in (mean, std))
+    return ((pixels / 255 - mean_3) / std_3).movedim(-1, -3)

@@ -22,6 +22,7 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3_text": "text",
     "llama": "text",
     "mistral": "text",
+    "mllama": "mllama",
     "phi3": "text",
     "phi3_v": "phi3_v",
     "qwen2": "text",

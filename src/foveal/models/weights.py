@@ -85,6 +85,14 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def prefix(tensors: Mapping[str, Tensor], *known: str) -> str:
+    """The first of `known` that names of tensors begin with: libraries have written the same part in several places.
+
+    The first where none does, so that the error names it.
+    """
+    return next((name for name in known if any(key.startswith(f"{name}.") for key in tensors)), known[0])
+
+
 def _open(file: Path) -> Any:
     try:
         return safe_open(file, framework="pt", device="cpu")

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
-from foveal.layers.vision import ClipTower, VisionConfig
+from foveal.layers.vision import ClipTower, VisionConfig, normalised
 from foveal.models.family import KVShape, counted_positions, place_features
 
 if TYPE_CHECKING:
@@ -132,20 +132,15 @@ class Phi3V:
 
     def normalised_crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, X, X]."""
-        size, device = self.config.vision.image_size, self.decoder.embedding.device
-        pixels = item.pixels.to(device)
-        mean, std = (torch.tensor(x, device=device) for x in (self.config.image_mean, self.config.image_std))
-
-        def normalised(part: Tensor) -> Tensor:  # [height, width, 3] -> [1, 3, height, width]
-            return ((part / 255 - mean) / std).permute(2, 0, 1).unsqueeze(0)
-
+        size, mean, std = self.config.vision.image_size, self.config.image_mean, self.config.image_std
+        pixels_3HW = normalised(item.pixels.to(self.decoder.embedding.device), mean, std)
         crops = []
         for unit in range(item.start, item.stop):
             if unit == 0:
-                crops.append(F.interpolate(normalised(pixels), (size, size), mode="bicubic", align_corners=False))
+                crops.append(F.interpolate(pixels_3HW[None], (size, size), mode="bicubic", align_corners=False))
             else:
                 row, column = divmod(unit - 1, item.layout.grid[1])
-                crops.append(normalised(pixels[row * size :, column * size :][:size, :size]))
+                crops.append(pixels_3HW[None, :, row * size :, column * size :][..., :size, :size])
         return torch.cat(crops)
 
     @torch.inference_mode()

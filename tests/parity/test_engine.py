@@ -20,14 +20,16 @@ from foveal.engine.protocol import Submit
 from foveal.models.registry import load_model, load_processor
 from foveal.types import PixelRef, Prompt, SamplingParams
 from tests.builders import PreparedPrompt, prepared_prompt, tiny_phi3_v
+from tests.parity.families import FAMILIES
 from tests.parity.golden import golden_cases
 from tests.parity.naive import naive_greedy
+from tests.parity.text import text_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from foveal.models.family import CropRange, Model
-    from foveal.types import Token
+    from foveal.types import ImageSpan, Token
 
 ARENA_BYTES = 64 << 20
 
@@ -40,13 +42,18 @@ class Question:
     greedy: list[int]
 
     @property
-    def num_tokens_to_find(self) -> int:
-        """How much of the prompt a second run finds in blocks of 16: never the last token."""
-        return (len(self.prepared.prompt.token_ids) - 1) // 16 * 16
+    def spans(self) -> list[ImageSpan]:
+        return [span for image in self.prepared.prompt.images for span in image.spans]
 
     @property
     def images_end(self) -> int:
-        return max((span.end for image in self.prepared.prompt.images for span in image.spans), default=0)
+        return max((span.end for span in self.spans), default=0)
+
+    def num_tokens_to_find(self, whole_spans: bool) -> int:
+        """How much of the prompt a second run finds in blocks of 16: never the last token, nor a part of a span."""
+        stop = (len(self.prepared.prompt.token_ids) - 1) // 16 * 16
+        cut = [span.offset for span in self.spans if span.offset < stop < span.end and whole_spans]
+        return cut[0] // 16 * 16 if cut else stop
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,17 @@ def golden_subject(folder: Path) -> Subject:
     return Subject(cases[0].model(), {case.name: Question(case.prepared(), case.facts["greedy"]) for case in cases})
 
 
-def tiny_subject(seed: int) -> Subject:
+def random_subject(make: Callable[[Path, int], object], seed: int) -> Subject:
     """A checkpoint of its own for the seed, asked about random pictures of several shapes."""
     with TemporaryDirectory() as name:
-        folder = tiny_phi3_v(Path(name), seed, num_crops=6)
+        folder = Path(name)
+        make(folder, seed)
         model, processor = load_model(folder, torch.device("cpu"), torch.float32), load_processor(folder)
     random = np.random.default_rng(seed)
     sizes = {"none": [], "wide": [(90, 40)], "tall": [(30, 100)], "two": [(50, 50), (20, 60)], "long": [(64, 64)]}
     questions = {}
     for name, shapes in sizes.items():
-        pictures = [Image.fromarray(random.integers(0, 256, (h, w, 3), np.uint8)) for w, h in shapes]
+        pictures = [Image.fromarray(random.integers(0, 256, (h, w, 3), np.uint8)) for w, h in shapes if processor]
         segments = [random.integers(3, 259, 300 if name == "long" else 9).tolist() for _ in range(len(pictures) + 1)]
         prepared = prepared_prompt(processor, segments, pictures)
         questions[name] = Question(prepared, naive_greedy(model, prepared.prompt, 12, prepared.pixels))
@@ -84,11 +92,25 @@ def tiny_subject(seed: int) -> Subject:
 
 @functools.cache
 def subject_named(name: str) -> Subject:
-    return tiny_subject(int(name.removeprefix("tiny-"))) if name.startswith("tiny-") else golden_subject(Path(name))
+    if name in IMAGE_MAKERS or name in TEXT_MAKERS:
+        return random_subject((IMAGE_MAKERS | TEXT_MAKERS)[name], seed=1)
+    return golden_subject(Path(name))
 
 
-SUBJECTS = ["tiny-1", "tiny-2", *sorted({str(case.folder) for case in golden_cases("phi3_v")})]
-every_subject = pytest.mark.parametrize("subject", SUBJECTS, indirect=True, ids=lambda name: Path(name).name)
+IMAGE_MAKERS: dict[str, Callable[[Path, int], object]] = {
+    "phi3_v": functools.partial(tiny_phi3_v, num_crops=6),
+    **{name: family.make for name, family in FAMILIES.items()},
+}
+TEXT_MAKERS = {kind: functools.partial(text_checkpoint, kind) for kind in ("llama", "mistral with a window")}
+WITH_IMAGES = [*IMAGE_MAKERS, *sorted({str(case.folder) for case in golden_cases("phi3_v")})]
+
+
+def subjects(names: Sequence[str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("subject", names, indirect=True, ids=lambda name: Path(name).name)
+
+
+every_subject = subjects([*TEXT_MAKERS, *WITH_IMAGES])
+every_subject_with_images = subjects(WITH_IMAGES)
 
 
 @pytest.fixture
@@ -193,20 +215,26 @@ def test_a_preempted_sequence_goes_on_with_the_same_tokens(subject: Subject, mon
 def test_a_repeated_prompt_is_found_and_its_images_are_not_encoded(
     subject: Subject, encoder_cache_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Asked(subject.model, monkeypatch, encoder_cache_bytes=encoder_cache_bytes)
-    questions = [q for q in subject.questions.values() if encoder_cache_bytes or q.images_end <= q.num_tokens_to_find]
-    asked.tokens(*questions)
+    model = subject.model
+    asked = Asked(model, monkeypatch, encoder_cache_bytes=encoder_cache_bytes)
+    found = {name: q.num_tokens_to_find(model.whole_spans) for name, q in subject.questions.items()}
+    questions = {
+        name: question
+        for name, question in subject.questions.items()
+        if encoder_cache_bytes or (question.images_end <= found[name] and not (model.rereads_images and question.spans))
+    }
+    asked.tokens(*questions.values())
     num_encoded_crops = asked.num_encoded_crops
 
-    answers = asked.tokens(*questions)
+    answers = asked.tokens(*questions.values())
 
-    for answer, question in zip(answers, questions, strict=True):
+    for answer, (name, question) in zip(answers, questions.items(), strict=True):
         assert [token.token_id for token in answer] == question.greedy
-        assert answer[0].num_cached_tokens == question.num_tokens_to_find
+        assert answer[0].num_cached_tokens == found[name]
     assert asked.num_encoded_crops == num_encoded_crops
 
 
-@every_subject
+@every_subject_with_images
 def test_an_image_behind_another_text_is_not_encoded_again(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     question = subject.with_image
     prompt = question.prepared.prompt

@@ -1,0 +1,99 @@
+"""Llama 3.2 Vision, beside the server: meta-llama/Llama-3.2-11B-Vision-Instruct, Llama-3.2-90B-Vision-Instruct.
+
+    picture 1000 x 600                scaled into a canvas of tiles            units of encoder work
+    +------------+                    +-----+-----+                            0, 1, 2, 3  the tiles, row by row;
+    |            |  at most 4 tiles   |  0  |  1  |                                        all of them together
+    |            |  --------------->  +-----+-----+
+    +------------+                    |  2  |  3  |  black below and right     tokens
+                                      +-----+-----+                            1, whatever the size
+
+The canvas is the one that the picture fills best: the smallest that need not shrink it, or else the one that shrinks
+it least. A picture smaller than a tile grows until a side fills it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from foveal.models.family import InvalidImageSize
+from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
+
+    from foveal.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class MllamaProcessor:
+    tile_size: int  # pixels a side
+    max_num_tiles: int
+    image_token_id: int
+
+    @property
+    def fingerprint(self) -> str:
+        return f"mllama tile_size={self.tile_size} max_num_tiles={self.max_num_tiles}"
+
+    def layout(self, size: Size, detail: Detail) -> ImageLayout:
+        """`detail` low means one tile."""
+        if min(size) < 1:
+            raise InvalidImageSize("it has no pixels")
+        rows, columns = self._canvas(size, 1 if detail == "low" else self.max_num_tiles)
+        return ImageLayout(
+            size=size,
+            pixel_shape=(rows * self.tile_size, columns * self.tile_size, 3),
+            grid=(rows, columns),
+            num_crops=rows * columns,
+            num_tokens=1,
+        )
+
+    def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
+        """The picture, bilinearly resized, in the upper left of its canvas."""
+        canvas = np.zeros(layout.pixel_shape, dtype=np.uint8)
+        width, height = self._fitted(layout.size, Size(canvas.shape[1], canvas.shape[0]))
+        canvas[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        return canvas
+
+    def placeholder(self, layout: ImageLayout) -> Placeholder:
+        """One token, from which on the text sees the image."""
+        return Placeholder((self.image_token_id,), (ImageSpan(0, 1),))
+
+    def _canvas(self, size: Size, max_num_tiles: int) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        scales = {
+            (rows, columns): min(rows * self.tile_size / size.height, columns * self.tile_size / size.width)
+            for rows, columns in tile_grids(max_num_tiles)
+        }
+        enlarging = [scale for scale in scales.values() if scale >= 1]
+        scale = min(enlarging) if enlarging else max(scales.values())
+        return min((grid for grid in scales if scales[grid] == scale), key=math.prod)
+
+    def _fitted(self, size: Size, canvas: Size) -> Size:
+        """The picture's size in its canvas: as large as it is, at least a tile and at most the canvas on a side."""
+        target = Size(*(min(max(side, self.tile_size), limit) for side, limit in zip(size, canvas, strict=True)))
+        scale_x, scale_y = target.width / size.width, target.height / size.height
+        if scale_x < scale_y:
+            return Size(target.width, min(math.floor(size.height * scale_x) or 1, target.height))
+        return Size(min(math.floor(size.width * scale_y) or 1, target.width), target.height)
+
+
+def load(checkpoint: Checkpoint) -> MllamaProcessor:
+    """From preprocessor_config.json and config.json."""
+    settings = checkpoint.preprocessor_config
+    return MllamaProcessor(
+        tile_size=settings["size"]["height"],
+        max_num_tiles=settings["max_image_tiles"],
+        image_token_id=checkpoint.config["image_token_index"],
+    )
+
+
+def tile_grids(max_num_tiles: int) -> list[tuple[int, int]]:
+    """All (rows, columns) of at most `max_num_tiles` tiles; an image's aspect ratio id is its place here, from 1."""
+    sides = range(1, max_num_tiles + 1)
+    return [(rows, columns) for rows in sides for columns in sides if rows * columns <= max_num_tiles]

@@ -1,0 +1,51 @@
+"""Decoders without images, as tiny random checkpoints made by the reference library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import transformers
+
+from tests.parity.references import TEXT, Reference, reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.1, 1.2, 1.3],
+    "long_factor": [1.5, 3.0, 4.5, 6.0],
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
+    "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
+    "llama with biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "mistral with a window": ("Mistral", {"sliding_window": 7}),
+    "qwen2": ("Qwen2", {}),
+    "qwen2 with a window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}),
+    "qwen3": ("Qwen3", {"head_dim": 16}),
+    "phi3": ("Phi3", {"original_max_position_embeddings": 2048}),
+    "phi3 long": ("Phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 256}),
+    "phi4 mini": ("Phi3", {"rope_parameters": {"partial_rotary_factor": 0.5}, "tie_word_embeddings": True}),
+    "gemma3_text": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),
+    "gemma3_text, two kinds": (
+        "Gemma3Text",
+        {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    ),
+}
+
+
+def text_checkpoint(kind: str, folder: Path, seed: int = 0) -> Reference:
+    """A checkpoint of one of KINDS."""
+    name, settings = KINDS[kind]
+    config = getattr(transformers, f"{name}Config")(**{**TEXT, **settings})
+    model_class = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")
+    return reference(folder, model_class, config, seed)
