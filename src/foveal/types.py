@@ -46,6 +46,9 @@ class SamplingParams:
     top_k: int = 0  # 0: off
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    mirostat_target: float | None = None  # surprise per token, bits; None: off
+    mirostat_lr: float = 0.1
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
@@ -198,6 +201,7 @@ class Token:
     logprob: float | None = None
     top_logprobs: tuple[TopLogprob, ...] = ()
     num_cached_tokens: int = 0  # prompt tokens that were found computed, the same in every token of a sequence
+    mirostat_mu: float | None = None  # what the sampler has to know for the next token, wherever it is drawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ def softmax(temperature: float, kept: int = 6) -> list[float]:
         pytest.param({"top_k": 3, "top_p": 0.7}, softmax(1, kept=2), id="top_p of what top_k left"),
         pytest.param({"min_p": 0.2}, softmax(1, kept=3), id="min_p"),
         pytest.param({"temperature": 0.5, "min_p": 0.1}, softmax(0.5, kept=2), id="min_p after temperature"),
+        pytest.param({"typical_p": 0.75}, softmax(1, kept=2), id="typical_p"),
+        pytest.param({"top_k": 2, "typical_p": 0.99}, softmax(1, kept=2), id="typical_p of what top_k left"),
+        pytest.param({"top_p": 0.75, "typical_p": 1e-9}, softmax(1, kept=1), id="typical_p of what top_p left"),
+        pytest.param({"mirostat_target": 20.0}, softmax(1), id="Mirostat with a bound out of reach"),
+        pytest.param({"mirostat_target": 1.2}, softmax(1, kept=2), id="Mirostat's first bound"),
     ],
 )
 def test_draws_follow_the_distribution(params: dict[str, float], expected: list[float]) -> None:
@@ -62,7 +67,8 @@ def test_draws_follow_the_distribution(params: dict[str, float], expected: list[
 def test_a_request_draws_the_same_tokens_in_any_batch() -> None:
     logits = torch.randn(40, 1000, generator=torch.Generator().manual_seed(1))
     kinds = [{}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.01}, {"temperature": 0.0}, {"top_k": 9, "top_p": 0.5}]
-    rows = [row(SamplingParams(seed=i, **kinds[i % 6]), output=(1,) * (i % 7)) for i in range(40)]  # type: ignore[arg-type]  # fields
+    kinds += [{"typical_p": 0.8}, {"mirostat_target": 4.0}, {"top_p": 0.9, "typical_p": 0.5, "mirostat_target": 2.0}]
+    rows = [row(SamplingParams(seed=i, **kinds[i % 9]), output=(1,) * (i % 7)) for i in range(40)]  # type: ignore[arg-type]  # fields
 
     together = token_ids(logits, rows)
     alone = [token_ids(logits[i : i + 1], rows[i : i + 1])[0] for i in range(40)]
@@ -80,6 +86,22 @@ def test_a_nucleus_of_many_tokens_is_drawn_from_whole() -> None:
 
     assert len({*drawn[:299]}) > 240  # of a thousand equal tokens
     assert drawn[299] == 5
+
+
+@pytest.mark.parametrize("target", [4.0, 5.0, 6.0])
+def test_mirostat_holds_the_surprise_at_its_target(target: float) -> None:
+    logits = 2 * torch.randn(300, 1000, generator=torch.Generator().manual_seed(1))
+    surprise = -logits.double().log_softmax(dim=-1) / math.log(2)
+    params = SamplingParams(mirostat_target=target, seed=7)
+    drawn, mu = [], None
+
+    for position in range(300):
+        [draw] = sample(logits[position : position + 1], [Row(params, (0,) * position, 0, mu)])
+        assert draw is not None
+        drawn.append(surprise[position, draw.token_id].item())
+        mu = draw.mirostat_mu
+
+    assert sum(drawn[50:]) / 250 == pytest.approx(target, abs=0.15)
 
 
 def test_uniform_is_a_function_of_seed_and_position() -> None:

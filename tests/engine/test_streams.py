@@ -47,6 +47,14 @@ async def test_tokens_come_as_they_are_delivered_up_to_the_last() -> None:
     assert told.streams.in_flight == {}
 
 
+async def test_a_request_is_submitted_again_with_all_that_its_next_token_depends_on() -> None:
+    told = Told()
+    async with told.streams.open(PROMPT, SAMPLING):
+        told.streams.deliver(StepDone(tokens=((1, Token(5, num_cached_tokens=2, mirostat_mu=3.5)),)))
+
+        assert told.streams.in_flight[1].submission() == Submit(1, PROMPT, SAMPLING, (5,), 2, 3.5)
+
+
 async def test_leaving_early_aborts() -> None:
     told = Told()
     async with told.streams.open(PROMPT, SAMPLING):

@@ -102,6 +102,7 @@ def test_streams_go_on_token_for_token_after_kill_9(running: Running) -> None:
         (prompt_of(3, picture(SHARED_ARENA, 1, 6, 10), text(4)), greedy),
         (prompt_of(text(30, 2)), SEEDED),
         (prompt_of(text(5, 1)), SEEDED),
+        (prompt_of(text(7, 3)), replace(SEEDED, mirostat_target=3.0, mirostat_lr=0.9)),
     ]
 
     async def scenario() -> list[list[int]]:

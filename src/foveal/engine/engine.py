@@ -65,6 +65,7 @@ class Engine:
                 max_total_tokens=max_total_tokens,
                 token_ids=[*prompt.token_ids, *request.output_token_ids],
                 num_cached_tokens=request.num_cached_tokens,
+                mirostat_mu=request.mirostat_mu,
             )
         )
 
@@ -121,9 +122,11 @@ class Engine:
 
     def _take(self, sequence: Sequence, draw: Draw) -> Token:
         finish_reason = sequence.append(draw.token_id)
+        sequence.mirostat_mu = draw.mirostat_mu
         if finish_reason:
             self.scheduler.finish(sequence)
-        return Token(draw.token_id, finish_reason, draw.logprob, draw.top_logprobs, sequence.num_cached_tokens or 0)
+        num_cached_tokens = sequence.num_cached_tokens or 0
+        return Token(draw.token_id, finish_reason, draw.logprob, draw.top_logprobs, num_cached_tokens, draw.mirostat_mu)
 
     def _fail(self, sequence: Sequence, why: str) -> None:
         self.scheduler.finish(sequence)

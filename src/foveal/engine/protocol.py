@@ -39,6 +39,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     sampling: SamplingParams
     output_token_ids: tuple[int, ...] = ()  # of a request that is resumed: the tokens it has already given
     num_cached_tokens: int | None = None  # of a request that is resumed: what its first token said
+    mirostat_mu: float | None = None  # of a request that is resumed: what its last token said
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):

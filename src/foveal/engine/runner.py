@@ -112,4 +112,4 @@ def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[I
 
 def _row(chunk: Chunk) -> Row:
     sequence = chunk.sequence
-    return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens)
+    return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens, sequence.mirostat_mu)

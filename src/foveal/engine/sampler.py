@@ -1,10 +1,12 @@
 """Which token comes next: a pure function of logits, parameters and the place in the output.
 
-A draw uses one number, made from (seed, number of output tokens before it) alone. So a request draws the same tokens
-whoever shares its batch, and goes on with the same ones when it is resumed.
+A draw uses one number, made from (seed, number of output tokens before it) alone, and Mirostat's bound, which each
+draw hands to the next. So a request draws the same tokens whoever shares its batch, and goes on with the same ones when
+it is resumed.
 
-The order is the reference's (transformers): penalties, bias, temperature, top_k, top_p, min_p. Logprobs are those of
-the model's own distribution, before any of it, as OpenAI gives them. Letters: N rows, V vocabulary, C candidates.
+The order is the reference's (transformers): penalties, bias, temperature, top_k, top_p, min_p, typical_p; Mirostat is
+for what they leave. Logprobs are those of the model's own distribution, before any of it, as OpenAI gives them.
+Letters: N rows, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from foveal.engine.surprise import mirostat_bound, next_bound, typical, weighs_surprise, within
 from foveal.types import SamplingParams, TopLogprob
 
 NUM_LIKELIEST = 256  # tokens that top_p looks at first
@@ -30,6 +33,7 @@ class Row(NamedTuple):
     params: SamplingParams
     token_ids: Sequence[int]  # prompt, then output
     num_prompt_tokens: int
+    mirostat_mu: float | None = None  # of the draw before this one
 
     @property
     def num_output_tokens(self) -> int:
@@ -40,6 +44,7 @@ class Draw(NamedTuple):
     token_id: int
     logprob: float | None = None
     top_logprobs: tuple[TopLogprob, ...] = ()
+    mirostat_mu: float | None = None  # for the next draw
 
 
 def sample(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
@@ -51,14 +56,15 @@ def sample(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
         for row, logits_V in zip(rows, adjusted_NV, strict=True):
             _adjust(logits_V, row)
     best = adjusted_NV.max(dim=-1)
-    token_ids: list[int] = best.indices.tolist()
     is_sound: list[bool] = best.values.isfinite().tolist()  # NaN and inf are maxima; -inf is one if it is all there is
+    likeliest = zip(best.indices.tolist(), is_sound, strict=True)
+    draws = [Draw(token_id) if sound else None for token_id, sound in likeliest]
     drawing = [i for i, row in enumerate(rows) if is_sound[i] and row.params.temperature > 0]
     for members in _by_cut(drawing, rows):
-        drawn = _draw(adjusted_NV[members], [rows[i] for i in members])
-        for i, token_id in zip(members, drawn, strict=True):
-            token_ids[i] = token_id
-    draws: list[Draw | None] = [Draw(token_ids[i]) if is_sound[i] else None for i in range(len(rows))]
+        draw_all = _draw_by_surprise if weighs_surprise(rows[members[0]].params) else _draw
+        drawn = draw_all(adjusted_NV[members], [rows[i] for i in members])
+        for i, draw in zip(members, drawn, strict=True):
+            draws[i] = draw
     return _with_logprobs(draws, logits_NV, rows)
 
 
@@ -110,23 +116,51 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
 
 
 def _by_cut(members: Sequence[int], rows: Sequence[Row]) -> list[list[int]]:
-    """The rows that draw, in groups of one top_k and of one mind on top_p: their arithmetic is done together.
+    """The rows that draw, in groups of one top_k and of one mind on what else cuts: their arithmetic is done together.
 
     A row's group is its own affair, so that its numbers never depend on who shares its batch.
     """
-    groups: dict[tuple[int, bool], list[int]] = {}
+    groups: dict[tuple[int, bool, bool], list[int]] = {}
     for i in members:
-        groups.setdefault((rows[i].params.top_k, rows[i].params.top_p < 1), []).append(i)
+        params = rows[i].params
+        groups.setdefault((params.top_k, params.top_p < 1, weighs_surprise(params)), []).append(i)
     return list(groups.values())
 
 
-def _draw(logits_NV: Tensor, rows: Sequence[Row], num_likeliest: int = NUM_LIKELIEST) -> list[int]:
-    """Draw from the rows of a group by the inverse of their cumulative distributions.
+def _draw(logits_NV: Tensor, rows: Sequence[Row], num_likeliest: int = NUM_LIKELIEST) -> list[Draw]:
+    """Draw for the rows of a group.
 
     top_p looks at `num_likeliest` tokens, since sorting all of them costs more than the rest of a small model's step;
     rows so flat that these hold less than top_p are drawn again from all.
     """
-    params = [row.params for row in rows]
+    params, vocab_size = [row.params for row in rows], logits_NV.shape[1]
+    probs_NC, kept_NC, ids_NC = _cut(logits_NV, params, num_likeliest)
+    draws = [Draw(token_id) for token_id in _ids_of(_pick(kept_NC, rows), ids_NC)]
+    if params[0].top_p < 1 and not params[0].top_k and num_likeliest < vocab_size:
+        masses = probs_NC.sum(dim=-1).tolist()
+        flat = [i for i, mass in enumerate(masses) if mass < params[i].top_p]
+        drawn = _draw(logits_NV[flat], [rows[i] for i in flat], vocab_size) if flat else []
+        for i, draw in zip(flat, drawn, strict=True):
+            draws[i] = draw
+    return draws
+
+
+def _draw_by_surprise(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw]:
+    """Draw for a group's rows that ask for typical_p or Mirostat: from all tokens, and row by row, for few ask."""
+    _, kept_NC, ids_NC = _cut(logits_NV, [row.params for row in rows], logits_NV.shape[1])
+    typical_NC = torch.stack([typical(kept_C, row.params.typical_p) for kept_C, row in zip(kept_NC, rows, strict=True)])
+    bounds = [mirostat_bound(row.params, row.mirostat_mu) for row in rows]
+    chosen_N1 = _pick(torch.stack([within(*pair) for pair in zip(typical_NC, bounds, strict=True)]), rows)
+    probs = typical_NC.gather(1, chosen_N1).flatten().tolist()
+    drawn = zip(_ids_of(chosen_N1, ids_NC), rows, bounds, probs, strict=True)
+    return [Draw(token_id, mirostat_mu=next_bound(row.params, mu, prob)) for token_id, row, mu, prob in drawn]
+
+
+def _cut(
+    logits_NV: Tensor, params: Sequence[SamplingParams], num_likeliest: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What temperature, top_k, top_p and min_p make of a group's rows: probabilities [N, C] before and after top_p and
+    min_p, which leave zeros, and the candidates' ids (None: all, in order)."""
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=logits_NV.device).unsqueeze(1)
@@ -138,16 +172,19 @@ def _draw(logits_NV: Tensor, rows: Sequence[Row], num_likeliest: int = NUM_LIKEL
     if params[0].top_p < 1:
         before_NC = probs_NC.cumsum(dim=-1) - probs_NC
         kept_NC.masked_fill_(before_NC >= column([max(p.top_p, TINY) for p in params]), 0)
+    return probs_NC, kept_NC, ids_NC
+
+
+def _pick(kept_NC: Tensor, rows: Sequence[Row]) -> Tensor:
+    """One candidate of each row [N, 1], by the inverse of its cumulative distribution. Weights need no sum of one."""
     cumulative_NC = kept_NC.cumsum(dim=-1)
-    points = column([uniform(row.params.seed, row.num_output_tokens) for row in rows]) * cumulative_NC[:, -1:]
-    chosen = torch.searchsorted(cumulative_NC, points, right=True)
-    token_ids: list[int] = (chosen if ids_NC is None else ids_NC.gather(1, chosen)).flatten().tolist()
-    if params[0].top_p < 1 and not params[0].top_k and num_likeliest < logits_NV.shape[1]:
-        masses = probs_NC.sum(dim=-1).tolist()
-        flat = [i for i, mass in enumerate(masses) if mass < params[i].top_p]
-        drawn = _draw(logits_NV[flat], [rows[i] for i in flat], logits_NV.shape[1]) if flat else []
-        for i, token_id in zip(flat, drawn, strict=True):
-            token_ids[i] = token_id
+    numbers = [[uniform(row.params.seed, row.num_output_tokens)] for row in rows]
+    points_N1 = torch.tensor(numbers, dtype=torch.float64, device=kept_NC.device) * cumulative_NC[:, -1:]
+    return torch.searchsorted(cumulative_NC, points_N1, right=True)
+
+
+def _ids_of(chosen_N1: Tensor, ids_NC: Tensor | None) -> list[int]:
+    token_ids: list[int] = (chosen_N1 if ids_NC is None else ids_NC.gather(1, chosen_N1)).flatten().tolist()
     return token_ids
 
 
@@ -181,7 +218,7 @@ def _with_logprobs(draws: list[Draw | None], logits_NV: Tensor, rows: Sequence[R
     lists = zip(asking, num_tops, drawn, best.indices.tolist(), best.values.tolist(), strict=True)
     for (i, draw), num_top, logprob, top_ids, top_logprobs in lists:
         top = map(TopLogprob, top_ids[:num_top], top_logprobs[:num_top])
-        draws[i] = Draw(draw.token_id, logprob, tuple(top))
+        draws[i] = draw._replace(logprob=logprob, top_logprobs=tuple(top))
     return draws
 
 

@@ -35,6 +35,7 @@ class Sequence:
     status: Literal["waiting", "running", "done"] = "waiting"
     num_computed_tokens: int = 0  # whose keys and values are in the blocks
     num_cached_tokens: int | None = None  # of the prompt, found computed when it first ran
+    mirostat_mu: float | None = None  # what the last draw handed to the next
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)  # of the full blocks of token_ids, as far as asked for
     span_sources: list[SpanSource] = field(init=False)  # of all images, ascending

@@ -29,16 +29,18 @@ class Stream:
     sampling: SamplingParams
     output_token_ids: list[int] = field(default_factory=list)
     num_cached_tokens: int | None = None
+    mirostat_mu: float | None = None
     events: asyncio.Queue[Token | GenerationFailed] = field(default_factory=asyncio.Queue)
 
     def submission(self) -> Submit:
         """What an engine that knows nothing of the request is told."""
         output = tuple(self.output_token_ids)
-        return Submit(self.request_id, self.prompt, self.sampling, output, self.num_cached_tokens)
+        return Submit(self.request_id, self.prompt, self.sampling, output, self.num_cached_tokens, self.mirostat_mu)
 
     def push(self, token: Token) -> None:
         self.output_token_ids.append(token.token_id)
         self.num_cached_tokens = token.num_cached_tokens
+        self.mirostat_mu = token.mirostat_mu
         self.events.put_nowait(token)
 
     async def tokens(self) -> AsyncIterator[Token]:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # Fields without an effect yet, and the values that ask for none.
 OFF_VALUES: Mapping[str, tuple[object, ...]] = {
-    "typical_p": (1.0,),
-    "mirostat_target": (0.0,),
     "response_format": (ResponseFormat.model_validate({"type": "text"}),),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -36,6 +34,8 @@ SAMPLING_FIELDS = (
     "top_k",
     "top_p",
     "min_p",
+    "typical_p",
+    "mirostat_lr",
     "frequency_penalty",
     "presence_penalty",
     "repetition_penalty",
@@ -176,6 +176,7 @@ def _sampling(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_s
         max_tokens=max_tokens,
         seed=fresh_seed if body.seed is None else body.seed % 2**63,
         logit_bias=tuple(_logit_bias(body.logit_bias or {}, card.vocab_size)),
+        mirostat_target=body.mirostat_target or None,
         num_logprobs=_num_logprobs(body),
         **named,
     )

@@ -151,12 +151,14 @@ class GenerationBody(WireModel):
     top_p: UnitFloat | None = Field(None, description="Default: the checkpoint's.")
     top_k: int | None = Field(None, ge=0, le=100, description="0: off. Default: the checkpoint's.")
     min_p: UnitFloat | None = Field(None, description="Default: the checkpoint's.")
-    typical_p: UnitFloat | None = Field(None, description="Not supported yet, except 1, which is off.")
+    typical_p: UnitFloat | None = Field(None, description="Locally typical sampling. 1: off.")
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     repetition_penalty: float | None = Field(None, gt=0, le=2, description="1: off.")
-    mirostat_target: float | None = Field(None, ge=0, description="Not supported yet, except 0, which is off.")
-    mirostat_lr: float | None = Field(None, ge=0, description="Without mirostat_target there is nothing to learn.")
+    mirostat_target: float | None = Field(
+        None, ge=0, le=100, description="Mirostat 2.0: the surprise per token to hold, in bits. 0: off."
+    )
+    mirostat_lr: float | None = Field(None, ge=0, le=10, description="How fast Mirostat corrects itself. Default: 0.1.")
     n: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Choices; the server caps it (default cap: 8).")
     stop: StopField | None = Field(None, description="Up to 4 texts that end the answer; they are not part of it.")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The same request and seed: the same answer.")
