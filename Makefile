@@ -1,12 +1,15 @@
 # make serve   a vision-language model server on http://127.0.0.1:8000, nothing to download but Python packages
 # make test    the tests            make check   style, types, architecture
+# make contract   the clients that people use, each in an environment of its own under .clients/, against the server
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP_INSTALL := --disable-pip-version-check install --quiet
+PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check evaluate train clean
+.PHONY: help install serve test contract check evaluate train clean
+CLIENTS := .clients/node/installed $(patsubst tests/contract/%.txt,.%/installed,$(wildcard tests/contract/clients/*.txt))
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -18,6 +21,9 @@ serve: .venv/installed
 
 test: .venv/tested-with
 	$(BIN)/python -m pytest
+
+contract: .venv/tested-with $(CLIENTS)
+	$(BIN)/python -m pytest tests/contract -m clients
 
 check: .venv/tested-with
 	$(BIN)/ruff check .
@@ -32,7 +38,7 @@ train: .venv/tested-with
 	$(BIN)/python -m training.train training/mini.toml
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .clients
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or later: make PYTHON=python3.12 ...")'
@@ -44,3 +50,10 @@ clean:
 .venv/tested-with: .venv/installed
 	$(PIP) --editable '.[test,check]'
 	@touch $@
+
+# An environment that cannot be installed is left without its mark, and the tests that need it say so.
+.clients/%/installed: tests/contract/clients/%.txt
+	-$(PYTHON) -m venv --clear $(@D) && $(@D)/bin/python -m pip $(PIP_INSTALL) --no-compile --requirement $< && touch $@
+
+.clients/node/installed: tests/contract/clients/package.json
+	-mkdir -p $(@D) && cp $< $(@D) && npm install --prefix $(@D) --silent --no-audit --no-fund && touch $@

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from foveal.types import Delta
+from tests.fakes import FakePipeline
+from tests.http.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANSWERS = (
+    Delta(0, "A red"),
+    Delta(0, " square."),
+    Delta(0, finish_reason="stop"),
+)
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 QUESTION = [
     {
@@ -18,6 +30,12 @@ QUESTION = [
         ],
     }
 ]
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    with serving(FakePipeline(ANSWERS)) as served:
+        yield served.url
 
 
 @pytest.mark.parametrize(
