@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
+from foveal.layers.grid_vision import block_rows
 from tests.parity.references import TEXT, Reference, reference, save_tokenizer
 
 if TYPE_CHECKING:
@@ -72,7 +74,85 @@ def _mask_rows_that_see_nothing(layer: torch.nn.Module) -> None:
     attention.register_forward_hook(mask)
 
 
+QWEN_TOKENS = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
+QWEN_TEXT = {**TEXT, "vocab_size": 270, "tie_word_embeddings": False}
+GRID = {"depth": 3, "num_heads": 2, "patch_size": 4, "in_channels": 3, "spatial_merge_size": 2}
+
+
+def qwen(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, seed: int) -> Reference:
+    """kind: Qwen2VL, Qwen2_5_VL or Qwen3VL."""
+    tokenizer = save_tokenizer(folder, QWEN_TOKENS)
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(token)
+        for name, token in zip(
+            ("vision_start_token_id", "image_token_id", "vision_end_token_id", "video_token_id"),
+            QWEN_TOKENS,
+            strict=True,
+        )
+    }
+    config = getattr(transformers, f"{kind}Config")(
+        text_config={**QWEN_TEXT, **text}, vision_config={**GRID, **vision}, **ids
+    )
+    images = transformers.Qwen2VLImageProcessorPil(
+        patch_size=4, merge_size=2, size={"shortest_edge": 256, "longest_edge": 6400}
+    )
+    images.save_pretrained(folder)
+    made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
+    return made.with_processor(without_video(getattr(transformers, f"{kind}Processor"))(images, tokenizer))
+
+
+def without_video(processor_class: type) -> type:
+    """The processor as it is, but for the check of its video part, which needs torchvision."""
+    return type("Processor", (processor_class,), {"check_argument_for_proper_class": lambda *_: None})
+
+
+def qwen_pixels(model: Any, item: CropRange) -> torch.Tensor:
+    return block_rows(model.pixels(item), 4, 2)
+
+
+def qwen_reference_pixels(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    frames = inputs["pixel_values"].reshape(-1, 3, 2, 4, 4)
+    assert torch.equal(frames[:, :, 0], frames[:, :, 1])
+    return frames[:, :, 0].flatten(1)
+
+
+def qwen_family(kind: str, vision: dict[str, Any], **text: Any) -> Family:
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    return Family(functools.partial(qwen, kind, vision, text), image, qwen_pixels, qwen_reference_pixels)
+
+
+SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+
 FAMILIES = {
+    "qwen2_vl": qwen_family("Qwen2VL", {"embed_dim": 32, "hidden_size": 32}, rope_parameters=SECTIONS),
+    "qwen2_5_vl": qwen_family(
+        "Qwen2_5_VL",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": 32,
+            "window_size": 24,
+            "fullatt_block_indexes": [1],
+        },
+        rope_parameters=SECTIONS,
+    ),
+    "qwen3_vl": qwen_family(
+        "Qwen3VL",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 36,
+            "deepstack_visual_indexes": [0, 2],
+        },
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [4, 2, 2],
+            "mrope_interleaved": True,
+        },
+        head_dim=16,
+    ),
     "mllama": Family(
         mllama,
         "<|image|>",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from foveal.conversation.config import load_conversation
 from foveal.models.family import CropRange
 from foveal.models.registry import load_processor
 from foveal.types import Size
@@ -58,9 +59,13 @@ class Subject:
         )
 
     def asked_of_ours(self, texts: list[str], pictures: list[Image]) -> PreparedPrompt:
+        """The prompt as the renderer makes it: what the family's rules put around images, placeholders between."""
         encode = self.reference.processor.tokenizer.encode
+        rules = load_conversation(self.reference.model.config.model_type).rules
+        ends = [rules.before_image] * len(pictures) + [""]
+        begins = ["<s>"] + [rules.after_image] * len(pictures)
+        texts = [begin + text + end for begin, text, end in zip(begins, texts, ends, strict=True)]
         segments = [encode(text, add_special_tokens=False) for text in texts]
-        segments[0].insert(0, 1)
         return prepared_prompt(load_processor(self.reference.folder), segments, pictures)
 
 

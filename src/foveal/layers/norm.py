@@ -60,3 +60,8 @@ class LayerNorm:
     def __call__(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width]"""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+def load_norm(tensors: Mapping[str, Tensor], name: str, eps: float) -> LayerNorm | RMSNorm:
+    """A LayerNorm where the checkpoint has a bias, otherwise an RMSNorm."""
+    return (LayerNorm if f"{name}.bias" in tensors else RMSNorm).load(tensors, name, eps)

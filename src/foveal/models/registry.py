@@ -26,7 +26,10 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "phi3": "text",
     "phi3_v": "phi3_v",
     "qwen2": "text",
+    "qwen2_5_vl": "qwen2_vl",
+    "qwen2_vl": "qwen2_vl",
     "qwen3": "text",
+    "qwen3_vl": "qwen2_vl",
 }
 
 

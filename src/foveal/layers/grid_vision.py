@@ -1,0 +1,184 @@
+"""A vision transformer over patches of a picture of any size: rotary positions in two axes, patches merged at the end.
+
+The tower of the Qwen-VL line. Its generations differ in what the checkpoint holds: norms with or without bias, a gated
+MLP or a plain one, a table of learned positions, windows in most layers, mergers behind some layers. Knows nothing of
+prompts. Tensors are read by the names of the published layouts.
+
+Letters: P patches of a picture, B blocks of m x m patches that become one token, C vision width, D head_dim, W decoder
+width. Patches are ordered by blocks, in a block row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from foveal.layers.activation import activation
+from foveal.layers.decoder import GatedMLP
+from foveal.layers.linear import Linear
+from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
+from foveal.layers.rope import frequencies, rotate, rotation
+from foveal.layers.vision import MLP, VisionAttention, VisionLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from foveal.layers.rope import Rotation
+
+EPS = 1e-6
+ROPE_THETA = 10000.0
+
+
+@dataclass(frozen=True, slots=True)
+class GridConfig:
+    num_layers: int
+    num_heads: int
+    patch_size: int  # pixels a side
+    merge_size: int  # m
+    hidden_act: str
+    window_size: int | None = None  # pixels a side; None: every patch sees every patch
+    full_layers: tuple[int, ...] = ()  # layers without windows
+    merged_layers: tuple[int, ...] = ()  # layers behind which the states are merged, too
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Merger:
+    """m x m neighbouring patches -> one token of the decoder's width."""
+
+    norm: LayerNorm | RMSNorm  # over a patch, or over all that are merged
+    mlp: MLP
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str) -> Merger:
+        if f"{name}.ln_q.weight" in tensors:
+            mlp = MLP.load(tensors, f"{name}.mlp.0", f"{name}.mlp.2", F.gelu)
+            return cls(load_norm(tensors, f"{name}.ln_q", EPS), mlp)
+        mlp = MLP.load(tensors, f"{name}.linear_fc1", f"{name}.linear_fc2", F.gelu)
+        return cls(load_norm(tensors, f"{name}.norm", EPS), mlp)
+
+    def __call__(self, x_PC: Tensor, num_merged: int) -> Tensor:
+        """[P, C] -> [B, W]"""
+        if self.norm.weight.shape[0] == x_PC.shape[1]:
+            return self.mlp(torch.unflatten(self.norm(x_PC), 0, (-1, num_merged)).flatten(1))
+        return self.mlp(self.norm(torch.unflatten(x_PC, 0, (-1, num_merged)).flatten(1)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridTower:
+    patches: Linear  # [C, 3 patch patch]
+    position_SSC: Tensor | None  # a table of S x S learned positions
+    layers: tuple[VisionLayer, ...]
+    merger: Merger
+    more_mergers: tuple[Merger, ...]  # of config.merged_layers
+    config: GridConfig
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str, config: GridConfig) -> GridTower:
+        table = f"{name}.pos_embed.weight"
+        return cls(
+            _patch_product(tensors, f"{name}.patch_embed.proj"),
+            _square(tensors[table]) if table in tensors else None,
+            tuple(_load_layer(tensors, f"{name}.blocks.{i}", config) for i in range(config.num_layers)),
+            Merger.load(tensors, f"{name}.merger"),
+            tuple(Merger.load(tensors, f"{name}.deepstack_merger_list.{i}") for i in range(len(config.merged_layers))),
+            config,
+        )
+
+    def __call__(self, pixels_3HW: Tensor) -> Tensor:
+        """A normalised picture whose sides are whole blocks -> [B, W (1 + mergers behind layers)], row by row."""
+        merge = self.config.merge_size
+        rows, columns = (side // self.config.patch_size for side in pixels_3HW.shape[1:])
+        x_PC = self.patches(block_rows(pixels_3HW, self.config.patch_size, merge).to(self.patches.weight.dtype))
+        if self.position_SSC is not None:
+            x_PC = x_PC + by_blocks(_resampled(self.position_SSC, rows, columns), merge).to(x_PC.dtype)
+        windows = self._windows(rows // merge, columns // merge)
+        order_B = torch.cat(windows).to(x_PC.device)
+        at_P2 = by_blocks(torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(rows, columns, 2), merge)
+        turn = _turn(_reorder(at_P2.to(x_PC.device), order_B), self.layers[0].attention)
+        full, windowed = _mixing(turn, [len(x_PC)]), _mixing(turn, [len(window) * merge**2 for window in windows])
+        x_PC = _reorder(x_PC, order_B)
+        merged: list[Tensor] = []
+        for i, layer in enumerate(self.layers):
+            x_PC = layer(x_PC, full if i in self.config.full_layers else windowed)
+            if i in self.config.merged_layers:
+                merged.append(self.more_mergers[len(merged)](x_PC, merge**2))
+        tokens = torch.cat([self.merger(x_PC, merge**2), *merged], dim=-1)
+        return tokens[order_B.argsort()]
+
+    def _windows(self, rows: int, columns: int) -> list[Tensor]:
+        """The blocks of each window; without windows all of them in one."""
+        blocks = torch.arange(rows * columns).view(rows, columns)
+        if self.config.window_size is None:
+            return [blocks.flatten()]
+        side = self.config.window_size // self.config.patch_size // self.config.merge_size
+        return [window.flatten() for band in torch.split(blocks, side) for window in torch.split(band, side, dim=1)]
+
+
+def by_blocks(grid: Tensor, merge: int) -> Tensor:
+    """[rows, columns, ...] -> [P, ...], by blocks of merge x merge."""
+    rows, columns = grid.shape[:2]
+    blocks = grid.reshape(rows // merge, merge, columns // merge, merge, *grid.shape[2:])
+    return blocks.transpose(1, 2).flatten(0, 3)
+
+
+def block_rows(pixels_3HW: Tensor, patch_size: int, merge: int) -> Tensor:
+    """The pixels of each patch, in the order of a convolution's weights: [P, 3 patch patch]."""
+    _, height, width = pixels_3HW.shape
+    windows = pixels_3HW.reshape(3, height // patch_size, patch_size, width // patch_size, patch_size)
+    return by_blocks(windows.permute(1, 3, 0, 2, 4), merge).flatten(1)
+
+
+def _reorder(x: Tensor, order_B: Tensor) -> Tensor:
+    """[P, ...] -> the same, its blocks in another order."""
+    return torch.unflatten(x, 0, (len(order_B), -1))[order_B].flatten(0, 1)
+
+
+def _turn(at_P2: Tensor, attention: VisionAttention) -> Rotation:
+    """Half of the channels turn by the row, half by the column."""
+    head_dim = attention.out.weight.shape[1] // attention.num_heads
+    frequencies_D = frequencies(head_dim // 2, ROPE_THETA).to(at_P2.device)
+    return rotation((at_P2[..., None] * frequencies_D).flatten(1))
+
+
+def _mixing(turn: Rotation, lengths: list[int]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Rotated attention inside each stretch of patches."""
+    flat = type(turn)(turn.cos.squeeze(1), turn.sin.squeeze(1))
+
+    def mix(query_HPD: Tensor, key_HPD: Tensor, value_HPD: Tensor) -> Tensor:
+        rotated = rotate(query_HPD, flat), rotate(key_HPD, flat), value_HPD
+        stretches = zip(*(torch.split(x[None], lengths, dim=2) for x in rotated), strict=True)
+        return torch.cat([F.scaled_dot_product_attention(*parts) for parts in stretches], dim=2)[0]
+
+    return mix
+
+
+def _resampled(table_SSC: Tensor, rows: int, columns: int) -> Tensor:
+    """[rows, columns, C], bilinear between the table's corners."""
+    table = table_SSC.permute(2, 0, 1)[None].float()
+    return F.interpolate(table, (rows, columns), mode="bilinear", align_corners=True)[0].permute(1, 2, 0)
+
+
+def _square(table: Tensor) -> Tensor:
+    return torch.unflatten(table, 0, (round(len(table) ** 0.5), -1))
+
+
+def _patch_product(tensors: Mapping[str, Tensor], name: str) -> Linear:
+    """A convolution over frames and pixels, for a picture that stands still: the frames' weights added up."""
+    convolution = Linear.load(tensors, name)
+    return Linear(convolution.weight.sum(dim=2).flatten(1), convolution.bias)
+
+
+def _load_layer(tensors: Mapping[str, Tensor], name: str, config: GridConfig) -> VisionLayer:
+    act, mlp = activation(config.hidden_act), f"{name}.mlp"
+    plain = next((fc for fc in ("fc", "linear_fc") if f"{mlp}.{fc}1.weight" in tensors), None)
+    return VisionLayer(
+        load_norm(tensors, f"{name}.norm1", EPS),
+        VisionAttention.load(tensors, f"{name}.attn", config.num_heads, "proj", EPS),
+        load_norm(tensors, f"{name}.norm2", EPS),
+        MLP.load(tensors, f"{mlp}.{plain}1", f"{mlp}.{plain}2", act) if plain else GatedMLP.load(tensors, mlp, act),
+    )
