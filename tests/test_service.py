@@ -1,166 +1,55 @@
-"""A tiny checkpoint behind the whole application: what request fields do to real answers."""
+"""A served model, put together from a checkpoint folder."""
 
-from __future__ import annotations
+import json
+from pathlib import Path
 
-import asyncio
-import base64
-import io
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
-
-import httpx
 import pytest
 
-from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig, PriceConfig
-from foveal.engine.local import LocalEngine
-from foveal.http.app import create_app
-from foveal.service import Service
-from tests.builders import picture, tiny_phi3_v
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-
-Reply = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_phi3_v(tmp_path_factory.mktemp("checkpoint") / "tiny")
-
-
-def post_all(folder: Path, *requests: tuple[str, Reply]) -> list[Reply]:
-    """The replies to (path under /v1, fields) pairs, asked one after another of one server that is fresh."""
-
-    async def ask() -> list[Reply]:
-        async with client(folder) as http:
-            return [(await http.post(path, json={"model": "tiny"} | fields)).json() for path, fields in requests]
-
-    return asyncio.run(ask())
-
-
-def post(folder: Path, path: str, **fields: Any) -> Reply:
-    return post_all(folder, (path, fields))[0]
-
-
-@asynccontextmanager
-async def client(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    config = Config(
-        model=ModelConfig(path=str(folder)),
-        engine=EngineConfig(dtype="float32", num_threads=1, kv_cache_bytes=1 << 22),
-        images=ImageConfig(num_workers=0, arena_bytes=1 << 22),
-        prices=PriceConfig(prompt=2.0, completion=8.0),
-    )
-    service = Service(config, folder)
-    await service.start(LocalEngine.start)
-    try:
-        transport = httpx.ASGITransport(create_app(service.pipeline, config.http))
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1/") as http:
-            yield http
-    finally:
-        await service.close()
-
-
-def png(width: int, height: int, seed: int = 0) -> str:
-    buffer = io.BytesIO()
-    picture(width, height, seed).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def chat(*images: str, text: str = "What is it?", **fields: Any) -> tuple[str, Reply]:
-    parts = [{"type": "image_url", "image_url": {"url": url}} for url in images]
-    content = [*parts, {"type": "text", "text": text}]
-    return "chat/completions", {"messages": [{"role": "user", "content": content}], "max_tokens": 4} | fields
-
-
-def cached(replies: Sequence[Reply]) -> list[bool]:
-    return [reply["usage"]["prompt_tokens_details"]["cached_tokens"] > 0 for reply in replies]
-
-
-# --- caching ----------------------------------------------------------------------------------------------------------
+from foveal.config import Config, ModelConfig
+from foveal.models.checkpoint import Checkpoint
+from foveal.service import default_sampling, model_id
+from foveal.types import SamplingParams
+from tests.builders import tiny_phi3_v
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "is_shared"),
+    ("generation_config", "expected"),
     [
-        ({}, {}, True),
-        ({"prompt_cache_isolation_key": "a"}, {"prompt_cache_isolation_key": "a"}, True),
-        ({"prompt_cache_isolation_key": "a"}, {"prompt_cache_isolation_key": "b"}, False),
-        ({"prompt_cache_isolation_key": "a"}, {}, False),
-        ({}, {"prompt_cache_max_len": 0}, False),
-        ({"prompt_cache_max_len": 0}, {}, False),
-        ({"prompt_cache_max_len": 0}, {"prompt_cache_max_len": 0}, False),
-        ({}, {"prompt_cache_max_len": 16}, True),
-        ({"user": "me", "metadata": {"a": "b"}, "prompt_cache_key": "k"}, {"user": "you"}, True),
+        ({}, SamplingParams(temperature=1.0)),
+        ({"do_sample": False, "temperature": 0.6}, SamplingParams(temperature=0.0)),
+        ({"temperature": 0.0}, SamplingParams(temperature=0.0)),
+        ({"do_sample": True, "temperature": 0.6, "top_p": 0.9}, SamplingParams(temperature=0.6, top_p=0.9)),
+        ({"temperature": None, "top_k": 50}, SamplingParams(temperature=1.0, top_k=50)),
+        ({"repetition_penalty": 1.05, "min_p": 0.1}, SamplingParams(repetition_penalty=1.05, min_p=0.1)),
     ],
 )
-def test_which_requests_share_what_was_computed(folder: Path, first: Reply, second: Reply, is_shared: bool) -> None:
-    replies = post_all(folder, chat(png(28, 28), **first), chat(png(28, 28), **second))
-    assert cached(replies) == [False, is_shared]
-    assert replies[0]["choices"][0]["message"]["content"] is not None
+def test_what_a_request_leaves_open_comes_from_the_checkpoint(
+    tmp_path: Path, generation_config: dict[str, object], expected: SamplingParams
+) -> None:
+    folder = tiny_phi3_v(tmp_path, eos_token_id=None)
+    (folder / "generation_config.json").write_text(json.dumps(generation_config))
+    assert default_sampling(Checkpoint.read(folder), ()) == expected
 
 
-def test_the_found_part_of_a_prompt_is_no_longer_than_was_allowed(folder: Path) -> None:
-    *_, limited = post_all(folder, chat(png(28, 28)), chat(png(28, 28), prompt_cache_max_len=20))
-    assert limited["usage"]["prompt_tokens_details"]["cached_tokens"] == 16
-
-
-# --- tokenize ---------------------------------------------------------------------------------------------------------
+def test_an_answer_ends_at_the_tokens_of_the_checkpoint_and_of_the_conversation(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_phi3_v(tmp_path))
+    first = checkpoint.eos_token_ids
+    assert default_sampling(checkpoint, (first[0], 77)).stop_token_ids == (*first, 77)
 
 
 @pytest.mark.parametrize(
-    ("path", "fields"),
+    ("path", "name", "expected"),
     [
-        pytest.param(*chat(), id="text"),
-        pytest.param(*chat(png(28, 28), png(90, 30)), id="two pictures"),
-        pytest.param(
-            "completions", {"prompt": "a <image> b", "images": [png(40, 80)], "max_tokens": 4}, id="completion"
-        ),
-        pytest.param("completions", {"prompt": ["a", "bc"], "n": 2, "max_tokens": 4}, id="several prompts"),
+        ("foveal-mini", None, "foveal-mini"),
+        ("microsoft/Phi-3-vision-128k-instruct", None, "microsoft/Phi-3-vision-128k-instruct"),
+        ("microsoft/Phi-3-vision-128k-instruct", "eyes", "eyes"),
+        ("FOLDER", None, "my-model"),
     ],
 )
-def test_tokenize_counts_what_usage_will_say(folder: Path, path: str, fields: Reply) -> None:
-    measured, answered = post_all(folder, ("tokenize", fields), (path, fields))
-    usage = answered["usage"]
-    details = usage["prompt_tokens_details"]
-    assert measured["prompt_tokens"] == usage["prompt_tokens"]
-    assert (measured["image_tokens"], measured["text_tokens"]) == (details["image_tokens"], details["text_tokens"])
-    assert sum(image["tokens"] for image in measured["images"]) == details["image_tokens"]
-    assert measured["max_completion_tokens"] >= usage["completion_tokens"]
-    assert measured["price"]["prompt"] == pytest.approx(usage["prompt_tokens"] * 2e-6)
-
-
-def test_a_chat_is_cut_to_its_last_turns(folder: Path) -> None:
-    messages = [
-        {"role": "system", "content": "S"},
-        {"role": "user", "content": [{"type": "image_url", "image_url": png(28, 28)}]},
-        {"role": "assistant", "content": "A"},
-        {"role": "user", "content": "Q"},
-    ]
-    asked = {"messages": messages, "max_tokens": 2, "prompt_truncate_len": 20, "echo": True}
-    measured, answered, refused = post_all(
-        folder, ("tokenize", asked), ("chat/completions", asked), ("tokenize", asked | {"prompt_truncate_len": 9})
-    )
-    assert (measured["images"], measured["prompt_tokens"]) == ([], answered["usage"]["prompt_tokens"])
-    prompt = "<|system|>\nS<|end|>\n<|user|>\nQ<|end|>\n<|assistant|>\n"
-    assert answered["choices"][0]["message"]["content"].startswith(prompt)
-    assert refused["error"]["param"] == "prompt_truncate_len"
-
-
-@pytest.mark.parametrize("path", ["chat/completions", "completions"])
-def test_a_prompt_of_the_returned_token_ids_goes_on_with_the_returned_token_ids(folder: Path, path: str) -> None:
-    fields: Reply = {"max_tokens": 5, "temperature": 0, "return_token_ids": True, "raw_output": True}
-    asked = chat(**fields)[1] if path == "chat/completions" else {"prompt": "What is it?"} | fields
-    told = post(folder, path, **asked)
-    choice = told["choices"][0]
-    prompt_token_ids = choice["raw_output"]["prompt_token_ids"]
-    assert prompt_token_ids == (told if path == "chat/completions" else choice)["prompt_token_ids"]
-    again = post(folder, "completions", prompt=prompt_token_ids, **fields)
-    assert again["choices"][0]["token_ids"] == choice["token_ids"] == choice["raw_output"]["completion_token_ids"]
-    assert again["usage"]["completion_tokens"] == len(choice["token_ids"])
-
-
-def test_safe_tokenization_makes_special_tokens_text(folder: Path) -> None:
-    prompt = {"prompt": "<|end|>", "return_token_ids": True}
-    special, text = post_all(folder, ("tokenize", prompt), ("tokenize", prompt | {"safe_tokenization": True}))
-    assert (special["prompt_tokens"], text["prompt_tokens"]) == (2, 8)
+def test_a_model_is_called_as_configured_or_by_its_id_or_folder(
+    tmp_path: Path, path: str, name: str | None, expected: str
+) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    config = Config(ModelConfig(path=str(folder) if path == "FOLDER" else path, name=name))
+    assert model_id(config) == expected

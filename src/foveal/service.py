@@ -86,13 +86,13 @@ def model_id(config: Config) -> str:
 
 def default_sampling(checkpoint: Checkpoint, stop_token_ids: tuple[int, ...]) -> SamplingParams:
     """What generation_config.json asks for. Where it says nothing, tokens are drawn at temperature 1, untruncated."""
-    asked = checkpoint.generation_config
+    asked = {key: value for key, value in checkpoint.generation_config.items() if value is not None}
     is_greedy = asked.get("do_sample") is False
     return SamplingParams(
-        temperature=0.0 if is_greedy else asked.get("temperature") or 1.0,
-        top_k=asked.get("top_k") or 0,
-        top_p=asked.get("top_p") or 1.0,
-        min_p=asked.get("min_p") or 0.0,
-        repetition_penalty=asked.get("repetition_penalty") or 1.0,
+        temperature=0.0 if is_greedy else asked.get("temperature", 1.0),
+        top_k=asked.get("top_k", 0),
+        top_p=asked.get("top_p", 1.0),
+        min_p=asked.get("min_p", 0.0),
+        repetition_penalty=asked.get("repetition_penalty", 1.0),
         stop_token_ids=tuple(dict.fromkeys((*checkpoint.eos_token_ids, *stop_token_ids))),
     )
