@@ -119,6 +119,7 @@ async def test_more_than_fits_is_refused_until_one_has_ended() -> None:
         pytest.param((1, -1), {}, InvalidRequest, id="negative token"),
         pytest.param((1,), {"max_tokens": 0}, InvalidRequest, id="nothing to generate"),
         pytest.param((1,), {"repetition_penalty": 0.0}, InvalidRequest, id="division by zero"),
+        pytest.param((1,), {"repetition_penalty": 5e-324}, InvalidRequest, id="division that overflows"),
         pytest.param((1,), {"logit_bias": ((64, 1.0),)}, InvalidRequest, id="bias beyond the vocabulary"),
     ],
 )

@@ -300,6 +300,7 @@ def test_completions_that_cannot_be_meant_are_named(fields: dict[str, Any], fiel
         ("frequency_penalty", 2.1),
         ("presence_penalty", -2.1),
         ("repetition_penalty", 0),
+        ("repetition_penalty", 5e-324),
         ("n", 0),
         ("n", 129),
         ("max_tokens", 0),

@@ -19,6 +19,8 @@ from foveal.types import Prompt, SamplingParams, Token
 if TYPE_CHECKING:
     from foveal.engine.client import EngineInfo
 
+MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: far below, they would overflow
+
 
 @dataclass(slots=True, eq=False)
 class Stream:
@@ -112,7 +114,9 @@ def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) ->
         raise InvalidRequest(f"Token ids must be from 0 to {info.vocab_size - 1}.", param="prompt")
     if sampling.max_tokens < 1:
         raise InvalidRequest("max_tokens must be at least 1.", param="max_tokens")
-    if sampling.repetition_penalty <= 0:
-        raise InvalidRequest("repetition_penalty must be above 0.", param="repetition_penalty")
+    if sampling.repetition_penalty < MIN_REPETITION_PENALTY:
+        raise InvalidRequest(
+            f"repetition_penalty must be at least {MIN_REPETITION_PENALTY}.", param="repetition_penalty"
+        )
     if not all(0 <= token_id < info.vocab_size for token_id, _ in sampling.logit_bias):
         raise InvalidRequest(f"logit_bias takes token ids from 0 to {info.vocab_size - 1}.", param="logit_bias")

@@ -154,7 +154,7 @@ class GenerationBody(WireModel):
     typical_p: UnitFloat | None = Field(None, description="Locally typical sampling. 1: off.")
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    repetition_penalty: float | None = Field(None, gt=0, le=2, description="1: off.")
+    repetition_penalty: float | None = Field(None, ge=0.01, le=2, description="1: off.")
     mirostat_target: float | None = Field(
         None, ge=0, le=100, description="Mirostat 2.0: the surprise per token to hold, in bits. 0: off."
     )

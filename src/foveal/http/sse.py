@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 
+from foveal.http.problems import ErrorBody
 from foveal.http.replies import to_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ def stream_docs(whole: type, chunk: type) -> dict[str, object]:
         "one choice; the last one with a finish_reason carries usage and perf_metrics; then `data: [DONE]`.",
         "content": {
             "application/json": {"schema": {"$ref": f"#/components/schemas/{whole.__name__}"}},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": _event_docs(chunk)},
         },
+    }
+
+
+def _event_docs(chunk: type) -> dict[str, object]:
+    """The schema of one event, which is what OpenAPI before 3.2 says of a stream."""
+    payload = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in (chunk.__name__, ErrorBody.__name__)]}
+    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": payload}
+    return {
+        "type": "object",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, json]}},
+        "required": ["data"],
     }
