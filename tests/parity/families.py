@@ -121,6 +121,38 @@ def qwen_family(kind: str, vision: dict[str, Any], **text: Any) -> Family:
     return Family(functools.partial(qwen, kind, vision, text), image, qwen_pixels, qwen_reference_pixels)
 
 
+IDEFICS_TOKENS = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
+SIGLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
+def idefics3(kind: str, side: int, folder: Path, seed: int) -> Reference:
+    """kind: Idefics3 or SmolVLM. side: patches a side of a tile."""
+    tokenizer = save_tokenizer(folder, (*IDEFICS_TOKENS, "<row_1_col_1>", "<row_2_col_1>"))
+    config = getattr(transformers, f"{kind}Config")(
+        text_config={**TEXT, "model_type": "llama"},
+        vision_config={**SIGLIP, "image_size": 4 * side, "patch_size": 4},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+    images = getattr(transformers, f"{kind}ImageProcessorPil")(
+        size={"longest_edge": 3 * 4 * side}, max_image_size={"longest_edge": 4 * side}
+    )
+    images.save_pretrained(folder)
+    made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
+    processor_class = without_video(transformers.Idefics3Processor)  # SmolVLM's own is the same, with video
+    return made.with_processor(processor_class(images, tokenizer, image_seq_len=side**2 // 4))
+
+
+def idefics3_family(kind: str, side: int) -> Family:
+    return Family(
+        functools.partial(idefics3, kind, side),
+        "<image>",
+        lambda model, item: model.tiles(item),
+        lambda inputs: inputs["pixel_values"][0],
+    )
+
+
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
 FAMILIES = {
@@ -153,6 +185,9 @@ FAMILIES = {
         },
         head_dim=16,
     ),
+    "idefics3": idefics3_family("Idefics3", 6),
+    "idefics3, odd positions": idefics3_family("Idefics3", 26),
+    "smolvlm": idefics3_family("SmolVLM", 8),
     "mllama": Family(
         mllama,
         "<|image|>",

@@ -44,14 +44,9 @@ class VisionConfig:
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> VisionConfig:
         """From a vision_config; what is not in it keeps its default. Raises CheckpointError: unknown hidden_act."""
-        is_siglip = str(settings.get("model_type", "")).startswith(("siglip", "idefics3", "smolvlm"))
-        settings = (SIGLIP_DEFAULTS if is_siglip else {}) | dict(settings)
         config = cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
         activation(config.hidden_act)
         return config
-
-
-SIGLIP_DEFAULTS: dict[str, Any] = {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +184,13 @@ def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
     side = pixels_N3SS.shape[2] // patch_size
     windows = pixels_N3SS.reshape(-1, 3, side, patch_size, side, patch_size)
     return windows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def join_patches(states_NPC: Tensor, merge: int) -> Tensor:
+    """merge x merge neighbouring patches side by side on the last axis: [N, P, C] -> [N, S, S, C merge^2]."""
+    side = round(states_NPC.shape[1] ** 0.5) // merge
+    squares = torch.unflatten(states_NPC, 1, (side, merge, side, merge))  # [N, S, merge, S, merge, C]
+    return squares.transpose(2, 3).flatten(3)
 
 
 def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
-from foveal.models.defaults import DECODER_DEFAULTS
+from foveal.models.defaults import DECODER_DEFAULTS, VISION_DEFAULTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +58,12 @@ class Checkpoint:
         """The part of config.json that is about the decoder, completed; older families keep it at the top."""
         settings = self.config.get("text_config", self.config)
         return Settings(DECODER_DEFAULTS.get(settings.get("model_type"), {}) | settings)
+
+    @property
+    def vision_config(self) -> Settings:
+        """The part of config.json that is about the vision tower, completed."""
+        settings = self.config["vision_config"]
+        return Settings(VISION_DEFAULTS.get(settings.get("model_type", self.model_type), {}) | settings)
 
     @property
     def context_length(self) -> int:

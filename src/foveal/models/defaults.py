@@ -1,4 +1,4 @@
-"""What published config.json files leave out of a decoder's settings, by model_type.
+"""What published config.json files leave out of a decoder's or a vision tower's settings, by model_type.
 
 Many hold only what differs from the defaults of the library that wrote them: those of transformers' configuration
 classes, which are repeated here as far as a published checkpoint needs them.
@@ -47,4 +47,24 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "hidden_act": "gelu_pytorch_tanh",
     },
+}
+
+_SIGLIP = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 16,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+_IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "patch_size": 32}
+
+VISION_DEFAULTS: dict[str, dict[str, Any]] = {
+    "siglip_vision_model": _SIGLIP,
+    "idefics3": _IDEFICS3,
+    "idefics3_vision": _IDEFICS3,
+    "smolvlm": _IDEFICS3,
+    "smolvlm_vision": _IDEFICS3,
 }

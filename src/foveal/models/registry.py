@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3_text": "text",
+    "idefics3": "idefics3",
     "llama": "text",
     "mistral": "text",
     "mllama": "mllama",
@@ -30,6 +31,7 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "qwen2_vl": "qwen2_vl",
     "qwen3": "text",
     "qwen3_vl": "qwen2_vl",
+    "smolvlm": "idefics3",
 }
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
-from foveal.layers.vision import ClipTower, VisionConfig, normalised
+from foveal.layers.vision import ClipTower, VisionConfig, join_patches, normalised
 from foveal.models.family import KVShape, counted_positions, place_features
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Phi3V:
         """[N, S, S, J] for each entry. Unit 0 is the whole, the crops follow row by row."""
         pixels_N3XX = torch.cat([self.normalised_crops(item) for item in work])
         states_NPC = self.tower(pixels_N3XX.to(self.decoder.embedding.dtype))[:, 1:]
-        return list(torch.split(join_patches(states_NPC), [item.stop - item.start for item in work]))
+        return list(torch.split(join_patches(states_NPC, 2), [item.stop - item.start for item in work]))
 
     def normalised_crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, X, X]."""
@@ -160,10 +160,3 @@ class Phi3V:
 
 def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Phi3V:
     return Phi3V(Config.read(checkpoint), tensors)
-
-
-def join_patches(states_NPC: Tensor) -> Tensor:
-    """2 x 2 neighbouring patches side by side on the last axis: [N, P, C] -> [N, S, S, J]."""
-    side = round(states_NPC.shape[1] ** 0.5) // 2
-    squares = torch.unflatten(states_NPC, 1, (side, 2, side, 2))  # [N, S, 2, S, 2, C]
-    return squares.transpose(2, 3).flatten(3)

@@ -1,0 +1,124 @@
+"""Idefics3 and SmolVLM, in the engine: SigLIP tower over tiles, patches joined to few tokens, Llama decoder.
+
+Letters: N tiles and whole of an image, S pixels a side, P patches of a tile, C vision width, L tokens of a tile,
+J joined width, F tokens with features of an image, W decoder width.
+
+Quirks, as published. The tower was made for tiles of any size: a patch's row and column come out of fractions in
+float32, which for sides of 26 patches, say, puts some patches at their neighbour's learned position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.layers.decoder import Decoder, DecoderConfig
+from foveal.layers.linear import Linear
+from foveal.layers.norm import LayerNorm
+from foveal.layers.vision import ClipTower, VisionConfig, join_patches, normalised
+from foveal.models.decoders import decoder_config
+from foveal.models.family import KVShape, counted_positions, place_features
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from foveal.models.checkpoint import Checkpoint
+    from foveal.models.family import CropRange, InputBatch, Positions
+    from foveal.types import ImageLayout, Prompt
+
+
+# --- config -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the model takes from config.json and preprocessor_config.json."""
+
+    decoder: DecoderConfig
+    vision: VisionConfig
+    scale_factor: int  # patches a side that become one token
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint) -> Config:
+        """Raises CheckpointError for a setting that is missing or not implemented."""
+        images = checkpoint.preprocessor_config
+        return cls(
+            decoder=decoder_config(checkpoint),
+            vision=VisionConfig.read(checkpoint.vision_config),
+            scale_factor=checkpoint.config.get("scale_factor", 2),
+            image_mean=tuple(images["image_mean"]),
+            image_std=tuple(images["image_std"]),
+        )
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+class Idefics3:
+    """A loaded checkpoint: `foveal.models.family.Model`."""
+
+    splits_images = True
+    whole_spans = False
+    rereads_images = False
+
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        tower = ClipTower.load(tensors, "model.vision_model", config.vision, config.vision.num_hidden_layers)
+        side = config.vision.image_size // config.vision.patch_size
+        self.config = config
+        self.tower = replace(tower, position_PC=tower.position_PC[patch_positions(side)])
+        self.tower_norm = LayerNorm.load(tensors, "model.vision_model.post_layernorm", config.vision.layer_norm_eps)
+        self.projector = Linear.load(tensors, "model.connector.modality_projection.proj")  # [W, J]
+        self.decoder = Decoder.load(tensors, "model.text_model", "lm_head", config.decoder)
+        self.kv_shape = KVShape(
+            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
+        )
+        self.max_model_len = config.decoder.max_model_len
+        self.vocab_size = config.decoder.vocab_size
+
+    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
+        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
+
+    @torch.inference_mode()
+    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+        """[N, L, W] for each entry."""
+        pixels_N3SS = torch.cat([self.tiles(item) for item in work]).to(self.decoder.embedding.dtype)
+        states_NPC = self.tower_norm(self.tower(pixels_N3SS))
+        tokens_NLW = self.projector(join_patches(states_NPC, self.config.scale_factor).flatten(1, 2))
+        return list(torch.split(tokens_NLW, [item.stop - item.start for item in work]))
+
+    def tiles(self, item: CropRange) -> Tensor:
+        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
+        return normalised(pixels, self.config.image_mean, self.config.image_std)
+
+    @torch.inference_mode()
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+        """[F, W]: the tokens of one tile after the other."""
+        return crops.flatten(0, 1)
+
+    @torch.inference_mode()
+    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
+        x_TW = self.decoder.embed(batch.token_ids_T)
+        place_features(x_TW, batch.slices)
+        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.decoder.logits(hidden)
+
+
+def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Idefics3:
+    return Idefics3(Config.read(checkpoint), tensors)
+
+
+def patch_positions(side: int) -> Tensor:
+    """Which learned position each patch of a tile of side x side patches takes: int64 [P]."""
+    shares = (torch.arange(side, dtype=torch.float32) * (1.0 / torch.tensor(side))).clamp(max=1.0 - 1e-6)
+    places = torch.bucketize(shares, torch.arange(1 / side, 1.0, 1 / side), right=True)
+    return (places[:, None] * side + places).flatten()
