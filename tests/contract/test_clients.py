@@ -44,11 +44,10 @@ WORD = " red"
 NUM_WORDS = 6
 STOP = "d r"  # begins in one token and ends in the next
 
-
 CHAT = {"chat", "chat, streamed", "picture by URL", "stop", "alias"}
+CHAT_ASYNC = {"chat, async", "chat, async, streamed"}
 COMPLETIONS = {"completion", "completion, streamed"}
-ASYNC = {"chat, async", "chat, async, streamed"}
-ASYNC_COMPLETIONS = {"completion, async", "completion, async, streamed"}
+EVERYTHING = CHAT | CHAT_ASYNC | COMPLETIONS | {"completion, async", "completion, async, streamed", "two choices"}
 
 
 @dataclass(frozen=True)
@@ -60,76 +59,52 @@ class Client:
     prefix: str = ""  # before each way, where a program speaks for several clients
 
 
-OPENAI_ERRORS = {
+ERRORS = {
     "unknown model": "NotFoundError",
     "broken picture": "BadRequestError",
     "unknown field": "BadRequestError",
+    "wrong key": "AuthenticationError",
+}
+LANGCHAIN_ERRORS = {
+    "unknown model": "ModelNotFoundError",
+    "broken picture": "InvalidRequestError",
+    "unknown field": "InvalidRequestError",
     "wrong key": "AuthenticationError",
 }
 CLIENTS = {
     "fireworks-ai 0.15": Client(
         "fireworks_0_15.py",
         "fireworks_0_15",
-        CHAT
-        | COMPLETIONS
-        | ASYNC
-        | ASYNC_COMPLETIONS
-        | {"chat after a stream", "completion, picture by URL", "two choices"},
-        dict.fromkeys(OPENAI_ERRORS, "InvalidRequestError") | {"wrong key": "AuthenticationError"},
+        EVERYTHING | {"chat after a stream", "completion, picture by URL"},
+        dict.fromkeys(ERRORS, "InvalidRequestError") | {"wrong key": "AuthenticationError"},
     ),
     "fireworks-ai 1": Client(
-        "fireworks_1.py",
-        "openai_3",
-        CHAT
-        | COMPLETIONS
-        | ASYNC
-        | ASYNC_COMPLETIONS
-        | {"chat, include_usage", "two choices", "two choices, streamed"},
-        OPENAI_ERRORS,
+        "fireworks_1.py", "openai_3", EVERYTHING | {"chat, include_usage", "two choices, streamed"}, ERRORS
     ),
-    "openai": Client(
-        "openai.py",
-        "openai_3",
-        CHAT
-        | COMPLETIONS
-        | ASYNC
-        | ASYNC_COMPLETIONS
-        | {"chat, include_usage", "two choices", "two choices, streamed"},
-        OPENAI_ERRORS,
-    ),
+    "openai": Client("openai.py", "openai_3", EVERYTHING | {"chat, include_usage", "two choices, streamed"}, ERRORS),
     "openai for Node": Client(
-        "openai.mjs", "node", CHAT | COMPLETIONS | {"chat, include_usage", "two choices"}, OPENAI_ERRORS
+        "openai.mjs", "node", CHAT | COMPLETIONS | {"chat, include_usage", "two choices"}, ERRORS
     ),
     # It fetches pictures itself, and from no loopback address.
-    "AI SDK": Client("ai_sdk.mjs", "node", CHAT - {"picture by URL"}, dict.fromkeys(OPENAI_ERRORS, "AI_APICallError")),
+    "AI SDK": Client("ai_sdk.mjs", "node", CHAT - {"picture by URL"}, dict.fromkeys(ERRORS, "AI_APICallError")),
     "langchain-fireworks": Client(
         "langchain.py",
         "openai_3",
-        CHAT | ASYNC,
-        {
-            "unknown model": "FireworksModelNotFoundError",
-            "broken picture": "FireworksInvalidRequestError",
-            "unknown field": "FireworksInvalidRequestError",
-            "wrong key": "FireworksAuthenticationError",
-        },
+        CHAT | CHAT_ASYNC,
+        {way: f"Fireworks{error}" for way, error in LANGCHAIN_ERRORS.items()},
         "langchain-fireworks: ",
     ),
     "langchain-openai": Client(
         "langchain.py",
         "openai_3",
-        CHAT | ASYNC,
-        {
-            "unknown model": "OpenAIModelNotFoundError",
-            "broken picture": "OpenAIInvalidRequestError",
-            "unknown field": "OpenAIInvalidRequestError",
-            "wrong key": "OpenAIAuthenticationError",
-        },
+        CHAT | CHAT_ASYNC,
+        {way: f"OpenAI{error}" for way, error in LANGCHAIN_ERRORS.items()},
         "langchain-openai: ",
     ),
     "litellm fireworks_ai/": Client(
-        "litellm.py", "litellm", CHAT | ASYNC | {"two choices"}, OPENAI_ERRORS, "fireworks_ai/: "
+        "litellm.py", "litellm", CHAT | CHAT_ASYNC | {"two choices"}, ERRORS, "fireworks_ai/: "
     ),
-    "litellm openai/": Client("litellm.py", "litellm", CHAT | ASYNC | {"two choices"}, OPENAI_ERRORS, "openai/: "),
+    "litellm openai/": Client("litellm.py", "litellm", CHAT | CHAT_ASYNC | {"two choices"}, ERRORS, "openai/: "),
     "litellm text-completion-openai/": Client("litellm.py", "litellm", COMPLETIONS, {}, "text-completion-openai/: "),
 }
 
@@ -326,13 +301,13 @@ def read(saw: Any) -> Answer:
     chunks = saw if isinstance(saw, list) else [saw]
     choices = [choice for chunk in chunks for choice in chunk["choices"]]
     indices = sorted({choice["index"] for choice in choices})
-    usage_ = usage(saw)
+    counts = usage(saw)
     return Answer(
         tuple("".join(_text(choice) for choice in choices if choice["index"] == index) for index in indices),
         tuple(choice["finish_reason"] for index in indices for choice in choices if _ends(choice, index)),
-        usage_["completion_tokens"],
-        usage_["prompt_tokens"],
-        usage_["total_tokens"],
+        counts["completion_tokens"],
+        counts["prompt_tokens"],
+        counts["total_tokens"],
     )
 
 
