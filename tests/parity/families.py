@@ -153,6 +153,51 @@ def idefics3_family(kind: str, side: int) -> Family:
     )
 
 
+CLIP = {**SIGLIP, "model_type": "clip_vision_model", "image_size": 24, "patch_size": 4}
+
+
+def llava(
+    kind: str, text_type: str, vision: dict[str, Any], settings: dict[str, Any], folder: Path, seed: int
+) -> Reference:
+    """kind: Llava or LlavaNext."""
+    tokenizer = save_tokenizer(folder, ("<image>",))
+    config = getattr(transformers, f"{kind}Config")(
+        text_config={**TEXT, "model_type": text_type},
+        vision_config=vision,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        **settings,
+    )
+    own = {"image_grid_pinpoints": settings["image_grid_pinpoints"]} if kind == "LlavaNext" else {}
+    is_clip = vision["model_type"] == "clip_vision_model"
+    images = getattr(transformers, f"{kind}ImageProcessorPil")(
+        size={"shortest_edge": 24} if is_clip else {"height": 24, "width": 24},
+        crop_size={"height": 24, "width": 24},
+        do_center_crop=is_clip,
+        **own,
+    )
+    images.save_pretrained(folder)
+    made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
+    return made.with_processor(
+        getattr(transformers, f"{kind}Processor")(
+            images,
+            tokenizer,
+            patch_size=4,
+            vision_feature_select_strategy=config.vision_feature_select_strategy,
+            num_additional_image_tokens=int(is_clip),
+        )
+    )
+
+
+def llava_family(kind: str, text_type: str, vision: dict[str, Any], **settings: Any) -> Family:
+    def reference_pixels(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return inputs["pixel_values"][0] if kind == "LlavaNext" else inputs["pixel_values"]
+
+    make = functools.partial(llava, kind, text_type, vision, settings)
+    return Family(make, "<image>", lambda model, item: model.crops(item), reference_pixels)
+
+
+PINPOINTS = [[24, 48], [48, 24], [48, 48], [72, 24], [24, 72]]
+
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
 FAMILIES = {
@@ -188,6 +233,15 @@ FAMILIES = {
     "idefics3": idefics3_family("Idefics3", 6),
     "idefics3, odd positions": idefics3_family("Idefics3", 26),
     "smolvlm": idefics3_family("SmolVLM", 8),
+    "llava": llava_family("Llava", "llama", CLIP),
+    "llava, siglip and qwen2": llava_family(
+        "Llava",
+        "qwen2",
+        {**CLIP, "model_type": "siglip_vision_model", "vision_use_head": False},
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    ),
+    "llava_next": llava_family("LlavaNext", "mistral", CLIP, image_grid_pinpoints=PINPOINTS),
     "mllama": Family(
         mllama,
         "<|image|>",

@@ -22,6 +22,8 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3_text": "text",
     "idefics3": "idefics3",
     "llama": "text",
+    "llava": "llava",
+    "llava_next": "llava",
     "mistral": "text",
     "mllama": "mllama",
     "phi3": "text",

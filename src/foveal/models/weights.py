@@ -90,7 +90,7 @@ def prefix(tensors: Mapping[str, Tensor], *known: str) -> str:
 
     The first where none does, so that the error names it.
     """
-    return next((name for name in known if any(key.startswith(f"{name}.") for key in tensors)), known[0])
+    return next((name for name in known if any(key == name or key.startswith(f"{name}.") for key in tensors)), known[0])
 
 
 def _open(file: Path) -> Any:

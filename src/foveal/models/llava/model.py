@@ -1,0 +1,149 @@
+"""LLaVA 1.5 and LLaVA-NeXT (1.6), in the engine: CLIP or SigLIP tower, two-layer projector, any text decoder.
+
+Letters: N crops, S pixels a side of a crop, P tokens of a crop, C vision width, F tokens of an image, W decoder width.
+
+Quirks, as published. The hidden state before the tower's last layer is used, in most checkpoints without the class
+token. LLaVA-NeXT's rows of tokens run over the crops of a row; what comes of the canvas's padding is cut away, and a
+learned separator ends each row. Of a very narrow picture no row is left. An image seen as a whole alone ends with one
+separator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.errors import CheckpointError
+from foveal.layers.activation import activation
+from foveal.layers.decoder import Decoder, DecoderConfig
+from foveal.layers.vision import MLP, ClipTower, VisionConfig, normalised
+from foveal.models.decoders import decoder_config
+from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.weights import prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from foveal.layers.activation import Activation
+    from foveal.models.checkpoint import Checkpoint
+    from foveal.models.family import CropRange, InputBatch, Positions
+    from foveal.types import ImageLayout, Prompt
+
+
+# --- config -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the model takes from config.json and preprocessor_config.json."""
+
+    decoder: DecoderConfig
+    vision: VisionConfig
+    num_vision_layers: int  # of the tower's layers, how many are run
+    drops_first: bool  # the first state of a crop, which is the class token
+    activation: Activation  # of the projector
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint) -> Config:
+        """Raises CheckpointError for a setting that is missing or not implemented."""
+        config, images = checkpoint.config, checkpoint.preprocessor_config
+        vision, layer = VisionConfig.read(checkpoint.vision_config), config.get("vision_feature_layer", -2)
+        if not isinstance(layer, int):
+            raise CheckpointError(f"the checkpoint has vision_feature_layer {layer}; only one layer can be served")
+        return cls(
+            decoder=decoder_config(checkpoint),
+            vision=vision,
+            num_vision_layers=layer % (vision.num_hidden_layers + 1),
+            drops_first=config.get("vision_feature_select_strategy", "default") == "default",
+            activation=activation(config.get("projector_hidden_act", "gelu")),
+            image_mean=tuple(images["image_mean"]),
+            image_std=tuple(images["image_std"]),
+        )
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+class Llava:
+    """A loaded checkpoint: `foveal.models.family.Model`."""
+
+    splits_images = True
+    whole_spans = False
+    rereads_images = False
+
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        tower = prefix(
+            tensors,
+            "vision_tower.vision_model",
+            "vision_tower",
+            "model.vision_tower.vision_model",
+            "model.vision_tower",
+        )
+        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
+        text = prefix(tensors, "language_model.model", "model.language_model")
+        newline = prefix(tensors, "image_newline", "model.image_newline")
+        self.config = config
+        self.tower = ClipTower.load(tensors, tower, config.vision, config.num_vision_layers)
+        self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
+        self.row_end_W = tensors.get(newline)  # LLaVA-NeXT's
+        self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
+        self.kv_shape = KVShape(
+            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
+        )
+        self.max_model_len = config.decoder.max_model_len
+        self.vocab_size = config.decoder.vocab_size
+
+    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
+        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
+
+    @torch.inference_mode()
+    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+        """[N, P, W] for each entry."""
+        pixels_N3SS = torch.cat([self.crops(item) for item in work]).to(self.decoder.embedding.dtype)
+        states_NPC = self.tower(pixels_N3SS)[:, 1 if self.config.drops_first else 0 :]
+        return list(torch.split(self.projector(states_NPC), [item.stop - item.start for item in work]))
+
+    def crops(self, item: CropRange) -> Tensor:
+        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
+        return normalised(pixels, self.config.image_mean, self.config.image_std)
+
+    @torch.inference_mode()
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+        """[F, W]"""
+        if self.row_end_W is None:
+            return crops[0]
+        if len(crops) == 1:
+            return torch.cat([crops[0], self.row_end_W[None]])
+        return torch.cat([crops[0], self._rows(layout.grid, crops[1:])])
+
+    def _rows(self, grid: tuple[int, ...], crops_NPW: Tensor) -> Tensor:
+        """The crops' tokens as rows over the whole picture, without padding, a separator after each."""
+        rows, columns, token_rows, token_columns = grid
+        side = round(crops_NPW.shape[1] ** 0.5)
+        picture = torch.unflatten(torch.unflatten(crops_NPW, 1, (side, side)), 0, (rows, columns))
+        picture = picture.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [rows side, columns side, W]
+        top, left = (picture.shape[0] - token_rows) // 2, (picture.shape[1] - token_columns) // 2
+        picture = picture[top : top + token_rows, left : left + token_columns]
+        assert self.row_end_W is not None
+        return torch.cat([picture, self.row_end_W.expand(token_rows, 1, -1)], dim=1).flatten(0, 1)
+
+    @torch.inference_mode()
+    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
+        x_TW = self.decoder.embed(batch.token_ids_T)
+        place_features(x_TW, batch.slices)
+        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.decoder.logits(hidden)
+
+
+def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Llava:
+    return Llava(Config.read(checkpoint), tensors)

@@ -1,0 +1,175 @@
+"""LLaVA 1.5 and LLaVA-NeXT (1.6), beside the server: llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-mistral-7b-hf ...
+
+    LLaVA: the middle square            LLaVA-NeXT: one of a few canvases       units of encoder work
+    +------------+                      +-----+-----+                           0        the whole, squeezed to a square
+    |   |    |   |  one unit            |#####|#####|  black above and below    1 .. 4   the crops, row by row
+    |   |    |   |                      +-----+-----+
+    +------------+                      |#####|#####|                           tokens (S a side of a crop)
+                                        +-----+-----+                           S^2, then the picture's rows without
+                                                                                padding, a separator after each
+
+The canvas is the one that shows most of the picture's pixels and wastes least.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from foveal.errors import CheckpointError
+from foveal.models.family import InvalidImageSize
+from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
+
+    from foveal.models.checkpoint import Checkpoint, Settings
+
+MAX_ASPECT_RATIO = 200  # ours
+
+
+@dataclass(frozen=True, slots=True)
+class LlavaProcessor:
+    crop_size: int  # pixels a side
+    keeps_ratio: bool  # the shorter side is scaled to the crop and the middle cut out; otherwise squeezed
+    side: int  # S, tokens a side of a crop
+    has_class_token: bool  # among the tokens
+    image_token_id: int
+
+    @property
+    def fingerprint(self) -> str:
+        return f"llava crop_size={self.crop_size} keeps_ratio={self.keeps_ratio} side={self.side}"
+
+    def layout(self, size: Size, detail: Detail) -> ImageLayout:
+        """One crop, whatever the `detail`."""
+        _check(size)
+        shape = (1, self.crop_size, self.crop_size, 3)
+        return ImageLayout(size, shape, (1, 1), 1, self.side**2 + self.has_class_token)
+
+    def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
+        """The picture, bicubically resized."""
+        crop = self.crop_size
+        if not self.keeps_ratio:
+            return np.array(picture.resize((crop, crop), Image.Resampling.BICUBIC))[None]
+        short = min(layout.size)
+        width, height = (crop if x == short else int(crop * x / short) for x in layout.size)
+        left, top = (width - crop) // 2, (height - crop) // 2
+        resized = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
+        return resized[None, top : top + crop, left : left + crop].copy()
+
+    def placeholder(self, layout: ImageLayout) -> Placeholder:
+        return _placeholder(self.image_token_id, layout)
+
+
+@dataclass(frozen=True, slots=True)
+class LlavaNextProcessor:
+    crop_size: int  # pixels a side
+    canvases: tuple[tuple[int, int], ...]  # rows and columns of crops
+    side: int  # S, tokens a side of a crop
+    image_token_id: int
+
+    @property
+    def fingerprint(self) -> str:
+        return f"llava_next crop_size={self.crop_size} canvases={self.canvases} side={self.side}"
+
+    def layout(self, size: Size, detail: Detail) -> ImageLayout:
+        """`detail` low means the whole alone. The grid is rows and columns of crops, and of tokens without padding."""
+        _check(size)
+        if detail == "low":
+            rows = columns = token_rows = token_columns = 0
+        else:
+            rows, columns = self._canvas(size)
+            token_rows, token_columns = unpadded(size, rows * self.side, columns * self.side)
+        num_units = rows * columns + 1
+        num_tokens_behind_whole = 1 if detail == "low" else token_rows * (token_columns + 1)
+        return ImageLayout(
+            size=size,
+            pixel_shape=(num_units, self.crop_size, self.crop_size, 3),
+            grid=(rows, columns, token_rows, token_columns),
+            num_crops=num_units,
+            num_tokens=self.side**2 + num_tokens_behind_whole,
+        )
+
+    def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
+        """The whole and the crops, bicubically resized."""
+        crop, (rows, columns, _, _) = self.crop_size, layout.grid
+        whole = np.asarray(picture.resize((crop, crop), Image.Resampling.BICUBIC))[None]
+        if rows == 0:
+            return whole.copy()
+        canvas = np.zeros((rows * crop, columns * crop, 3), dtype=np.uint8)
+        width, height = fitted(layout.size, Size(columns * crop, rows * crop))
+        top, left = (canvas.shape[0] - height) // 2, (canvas.shape[1] - width) // 2
+        resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+        canvas[top : top + height, left : left + width] = np.asarray(resized)
+        crops = canvas.reshape(rows, crop, columns, crop, 3).swapaxes(1, 2).reshape(-1, crop, crop, 3)
+        return np.concatenate([whole, crops])
+
+    def placeholder(self, layout: ImageLayout) -> Placeholder:
+        return _placeholder(self.image_token_id, layout)
+
+    def _canvas(self, size: Size) -> tuple[int, int]:
+        def merit(grid: tuple[int, int]) -> tuple[int, int]:
+            height, width = grid[0] * self.crop_size, grid[1] * self.crop_size
+            scale = min(width / size.width, height / size.height)
+            shown = min(int(size.width * scale) * int(size.height * scale), size.width * size.height)
+            return shown, shown - width * height
+
+        return max(self.canvases, key=merit)
+
+
+def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
+    """From preprocessor_config.json and config.json. Raises CheckpointError for what is not implemented."""
+    settings, vision = checkpoint.preprocessor_config, checkpoint.vision_config
+    if settings.get("do_pad") and checkpoint.model_type == "llava":
+        raise CheckpointError("the checkpoint pads pictures to squares (do_pad), which cannot be served")
+    size, token_id = settings["size"], image_token_id(checkpoint.config)
+    crop_size = size.get("shortest_edge") or size["height"]
+    side = crop_size // vision.get("patch_size", 14)
+    if checkpoint.model_type == "llava_next":
+        pinpoints = settings.get("image_grid_pinpoints") or checkpoint.config["image_grid_pinpoints"]
+        canvases = tuple((height // crop_size, width // crop_size) for height, width in pinpoints)
+        return LlavaNextProcessor(crop_size, canvases, side, token_id)
+    is_full = checkpoint.config.get("vision_feature_select_strategy", "default") == "full"
+    has_class_token = is_full and vision.get("model_type", "clip_vision_model") == "clip_vision_model"
+    return LlavaProcessor(crop_size, "shortest_edge" in size, side, has_class_token, token_id)
+
+
+def image_token_id(config: Settings) -> int:
+    """By its older name or its newer."""
+    return int(config["image_token_index"] if "image_token_index" in config else config["image_token_id"])
+
+
+def fitted(size: Size, canvas: Size) -> Size:
+    """The picture's size in its canvas: one side fills it."""
+    scale_x, scale_y = canvas.width / size.width, canvas.height / size.height
+    if scale_x < scale_y:
+        return Size(canvas.width, min(math.ceil(size.height * scale_x), canvas.height))
+    return Size(min(math.ceil(size.width * scale_y), canvas.width), canvas.height)
+
+
+def unpadded(size: Size, rows: int, columns: int) -> tuple[int, int]:
+    """Of rows x columns tokens of a canvas, those that are not padding; what is cut off is the same on both sides."""
+    if size.width / size.height > columns / rows:
+        height = int(round(size.height * (columns / size.width), 7))
+        return rows - (rows - height) // 2 * 2, columns
+    width = int(round(size.width * (rows / size.height), 7))
+    return rows, columns - (columns - width) // 2 * 2
+
+
+def _check(size: Size) -> None:
+    if min(size) < 1:
+        raise InvalidImageSize("it has no pixels")
+    if max(size) / min(size) > MAX_ASPECT_RATIO:
+        raise InvalidImageSize(
+            f"it is too narrow; its longer side may be at most {MAX_ASPECT_RATIO} times its shorter side"
+        )
+
+
+def _placeholder(token_id: int, layout: ImageLayout) -> Placeholder:
+    """Every position takes a feature row, separators included."""
+    return Placeholder((token_id,) * layout.num_tokens, (ImageSpan(0, layout.num_tokens),))
