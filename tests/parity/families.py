@@ -198,6 +198,31 @@ def llava_family(kind: str, text_type: str, vision: dict[str, Any], **settings: 
 
 PINPOINTS = [[24, 48], [48, 24], [48, 48], [72, 24], [24, 72]]
 
+
+def gemma3(folder: Path, seed: int) -> Reference:
+    named = {"boi_token": "<start_of_image>", "image_token": "<image_soft_token>", "eoi_token": "<end_of_image>"}
+    tokenizer = save_tokenizer(folder, tuple(named.values()), extra_special_tokens=named)
+    config = transformers.Gemma3Config(
+        text_config={
+            **TEXT,
+            "num_hidden_layers": 4,
+            "head_dim": 16,
+            "sliding_window": 9,
+            "query_pre_attn_scalar": 24,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+        vision_config={**SIGLIP, "image_size": 32, "patch_size": 4, "vision_use_head": False},
+        mm_tokens_per_image=16,
+        boi_token_index=tokenizer.boi_token_id,
+        image_token_index=tokenizer.image_token_id,
+        eoi_token_index=tokenizer.eoi_token_id,
+    )
+    images = transformers.Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
+    images.save_pretrained(folder)
+    made = reference(folder, transformers.Gemma3ForConditionalGeneration, config, seed)
+    return made.with_processor(transformers.Gemma3Processor(images, tokenizer, image_seq_length=16))
+
+
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
 FAMILIES = {
@@ -233,6 +258,9 @@ FAMILIES = {
     "idefics3": idefics3_family("Idefics3", 6),
     "idefics3, odd positions": idefics3_family("Idefics3", 26),
     "smolvlm": idefics3_family("SmolVLM", 8),
+    "gemma3": Family(
+        gemma3, "<start_of_image>", lambda model, item: model.crops(item), lambda inputs: inputs["pixel_values"]
+    ),
     "llava": llava_family("Llava", "llama", CLIP),
     "llava, siglip and qwen2": llava_family(
         "Llava",

@@ -73,7 +73,7 @@ def fill(model: PreTrainedModel, seed: int) -> None:
                 weight.copy_(drawn / weight[0].numel() ** 0.5)
 
 
-def save_tokenizer(folder: Path, special_tokens: tuple[str, ...], **named: str) -> PreTrainedTokenizerFast:
+def save_tokenizer(folder: Path, special_tokens: tuple[str, ...], **named: Any) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer with BOS, as the reference's processors want it; returned as they want it."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=byte_tokenizer(special_tokens), bos_token="<s>", eos_token="</s>", pad_token="<unk>", **named

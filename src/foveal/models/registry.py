@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foveal.models.weights import OnProgress
 
 FAMILIES = {  # model_type in config.json -> folder beside this file
+    "gemma3": "gemma3",
     "gemma3_text": "text",
     "idefics3": "idefics3",
     "llama": "text",

@@ -91,7 +91,8 @@ class Llava:
         self.config = config
         self.tower = ClipTower.load(tensors, tower, config.vision, config.num_vision_layers)
         self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
-        self.row_end_W = tensors.get(newline)  # LLaVA-NeXT's
+        ends_rows = newline in tensors  # LLaVA-NeXT
+        self.row_end_W = tensors[newline] if ends_rows else None
         self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
         self.kv_shape = KVShape(
             config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim

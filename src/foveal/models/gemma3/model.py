@@ -1,0 +1,152 @@
+"""Gemma 3, in the engine: SigLIP tower, patches averaged to few tokens, Gemma decoder with two-way image spans.
+
+Letters: N crops, S pixels a side, P patches of a crop, C vision width, F tokens of an image, T rows of a step, W decoder
+width.
+
+Quirks, as published. An image's tokens see one another in both directions, within the window of the sliding layers,
+too. Token embeddings are scaled by sqrt(W), image features are not. (The decoder's own: foveal.models.decoders.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from foveal.layers.decoder import Decoder, DecoderConfig
+from foveal.layers.linear import Linear
+from foveal.layers.norm import LayerNorm, OffsetRMSNorm
+from foveal.layers.vision import ClipTower, VisionConfig, normalised
+from foveal.models.decoders import decoder_config
+from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.weights import prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from foveal.models.checkpoint import Checkpoint
+    from foveal.models.family import CropRange, InputBatch, Positions
+    from foveal.types import ImageLayout, Prompt
+
+
+# --- config -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the model takes from config.json and preprocessor_config.json."""
+
+    decoder: DecoderConfig
+    vision: VisionConfig
+    tokens_a_side: int
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint) -> Config:
+        """Raises CheckpointError for a setting that is missing or not implemented."""
+        images = checkpoint.preprocessor_config
+        return cls(
+            decoder=decoder_config(checkpoint),
+            vision=VisionConfig.read(checkpoint.vision_config),
+            tokens_a_side=int(checkpoint.config.get("mm_tokens_per_image", 256) ** 0.5),
+            image_mean=tuple(images["image_mean"]),
+            image_std=tuple(images["image_std"]),
+        )
+
+
+# --- the projector ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projector:
+    """Squares of patches -> their mean, normalised and taken to the decoder's width."""
+
+    norm: OffsetRMSNorm
+    linear: Linear  # [W, C]
+    tokens_a_side: int
+
+    @classmethod
+    def load(cls, tensors: Mapping[str, Tensor], name: str, config: Config) -> Projector:
+        return cls(
+            OffsetRMSNorm.load(tensors, f"{name}.mm_soft_emb_norm", config.vision.layer_norm_eps),
+            Linear(tensors[f"{name}.mm_input_projection_weight"].T),  # stored the other way round
+            config.tokens_a_side,
+        )
+
+    def __call__(self, states_NPC: Tensor) -> Tensor:
+        """[N, P, C] -> [N, F, W]"""
+        side = round(states_NPC.shape[1] ** 0.5)
+        picture_NCSS = torch.unflatten(states_NPC.transpose(1, 2), 2, (side, side))
+        means_NCF = F.avg_pool2d(picture_NCSS, side // self.tokens_a_side).flatten(2)
+        return self.linear(self.norm(means_NCF.transpose(1, 2)))
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+class Gemma3:
+    """A loaded checkpoint: `foveal.models.family.Model`."""
+
+    splits_images = True
+    whole_spans = True
+    rereads_images = False
+
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        tower = prefix(
+            tensors,
+            "vision_tower.vision_model",
+            "vision_tower",
+            "model.vision_tower.vision_model",
+            "model.vision_tower",
+        )
+        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
+        text = prefix(tensors, "language_model.model", "model.language_model")
+        self.config = config
+        self.tower = ClipTower.load(tensors, tower, config.vision, config.vision.num_hidden_layers)
+        self.tower_norm = LayerNorm.load(tensors, f"{tower}.post_layernorm", config.vision.layer_norm_eps)
+        self.projector = Projector.load(tensors, projector, config)
+        self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
+        self.kv_shape = KVShape(
+            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
+        )
+        self.max_model_len = config.decoder.max_model_len
+        self.vocab_size = config.decoder.vocab_size
+
+    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
+        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
+
+    @torch.inference_mode()
+    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+        """[N, F, W] for each entry."""
+        pixels_N3SS = torch.cat([self.crops(item) for item in work]).to(self.decoder.embedding.dtype)
+        tokens_NFW = self.projector(self.tower_norm(self.tower(pixels_N3SS)))
+        return list(torch.split(tokens_NFW, [item.stop - item.start for item in work]))
+
+    def crops(self, item: CropRange) -> Tensor:
+        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
+        return normalised(pixels, self.config.image_mean, self.config.image_std)
+
+    @torch.inference_mode()
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+        return crops[0]
+
+    @torch.inference_mode()
+    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
+        x_TW = self.decoder.embed(batch.token_ids_T)
+        place_features(x_TW, batch.slices)
+        spans = [[(s.offset, s.end) for image in piece.images for s in image.spans] for piece in batch.slices]
+        return self.decoder(x_TW, batch.positions_RT, replace(batch.attention, two_way_spans=spans), kv_cache)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.decoder.logits(hidden)
+
+
+def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Gemma3:
+    return Gemma3(Config.read(checkpoint), tensors)
