@@ -68,6 +68,7 @@ class FakeAnswer:
     total_s: float = 0.25
     warnings: tuple[str, ...] = ()
     prompt_token_ids: tuple[int, ...] = (1, 2, 3)
+    grammar: str | None = None
 
     def prompt_fragments(self) -> list[str | int]:
         return [1, "Hi"]

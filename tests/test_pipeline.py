@@ -18,6 +18,7 @@ from foveal.types import (
     CompletionRequest,
     Delta,
     GenerationOptions,
+    Grammar,
     Image,
     ImageRef,
     Prompt,
@@ -83,6 +84,15 @@ class ReadyImages:
             self.pinned -= len(refs)
 
 
+class EasyGrammars:
+    """Takes every grammar but one that is called "bad"."""
+
+    async def translate(self, grammar: Grammar) -> str:
+        if grammar.text == "bad":
+            raise InvalidRequest("no such grammar")
+        return f"translated {grammar.text}"
+
+
 def says(text: str) -> list[Token]:
     """The tokens of a text, one for each byte, and the one that ends it."""
     names = tokenizer()
@@ -94,7 +104,7 @@ def says(text: str) -> list[Token]:
 def pipeline(engine: ScriptedEngine, loader: ReadyImages | None = None) -> Pipeline:
     renderer = Renderer(load_conversation("phi3_v"), tokenizer(), processor())
     card = ModelCard("m", 0, 4096, tokenizer().vocab_size, True, SamplingParams())
-    served = Pipeline(card, loader or ReadyImages(), renderer, tokenizer())
+    served = Pipeline(card, loader or ReadyImages(), renderer, tokenizer(), EasyGrammars())
     served.attach(engine)
     return served
 
@@ -241,6 +251,17 @@ def test_a_prompt_carries_what_its_request_says_of_caching() -> None:
     options = GenerationOptions(cache_salt=b"me", max_cached_tokens=32)
     asyncio.run(collect(pipeline(engine), replace(chat(("user", "hi")), options=options)))
     assert (engine.prompts[0].cache_salt, engine.prompts[0].max_cached_tokens) == (b"me", 32)
+
+
+def test_a_grammar_is_tried_out_before_images_are_loaded_and_goes_to_the_engine_translated() -> None:
+    engine = ScriptedEngine(lambda seed: says("yes"))
+    served = pipeline(engine)
+    good = replace(chat(("user", "hi")), options=GenerationOptions(grammar=Grammar("json_schema", "{}")))
+    bad = CompletionRequest("<image>", (ImageRef("broken", 1),), GenerationOptions(grammar=Grammar("grammar", "bad")))
+    asyncio.run(collect(served, good))
+    with pytest.raises(InvalidRequest, match="no such grammar"):
+        asyncio.run(collect(served, bad))
+    assert [sampling.grammar for sampling in engine.sampling] == ["translated {}"]
 
 
 def test_who_shares_nothing_gets_a_salt_of_its_own_each_time() -> None:

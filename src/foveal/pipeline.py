@@ -26,6 +26,7 @@ from foveal.types import (
     CompletionRequest,
     Delta,
     GenerationOptions,
+    Grammar,
     Image,
     ImageRef,
     Prompt,
@@ -66,14 +67,24 @@ class Images(Protocol):
     def load(self, refs: Sequence[ImageRef]) -> AbstractAsyncContextManager[tuple[Image, ...]]: ...
 
 
+class Grammars(Protocol):
+    """Who tries grammars out before they get to the engine: `engine.grammar_check.GrammarCheck`, or a fake."""
+
+    async def translate(self, grammar: Grammar) -> str:
+        """The text that SamplingParams takes. Raises InvalidRequest or Overloaded."""
+
+
 class Pipeline:
     """The stages of a request, put together once for a served model."""
 
-    def __init__(self, card: ModelCard, images: Images, renderer: Renderer, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, card: ModelCard, images: Images, renderer: Renderer, tokenizer: Tokenizer, grammars: Grammars
+    ) -> None:
         self.card = card
         self.images = images
         self.renderer = renderer
         self.tokenizer = tokenizer
+        self.grammars = grammars
         self.engine: EngineClient | None = None  # while the model is loaded
 
     @property
@@ -117,6 +128,7 @@ class Pipeline:
     async def _rendered(self, asked: ChatRequest | CompletionRequest) -> AsyncIterator[Rendered]:
         """The request without the turns that it leaves out, and its prompt; images stay while the context is open."""
         self.renderer.check(asked)  # before any image is fetched for nothing
+        asked = await self._with_grammar(asked)
         async with self.images.load(asked.image_refs) as images:
             request, prompt = await asyncio.to_thread(self._render, asked, images)
             options = request.options
@@ -124,6 +136,14 @@ class Pipeline:
                 request,
                 replace(prompt, cache_salt=cache_salt(options), max_cached_tokens=options.max_cached_tokens),
             )
+
+    async def _with_grammar(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
+        """The request with its grammar as the engine takes it."""
+        options = request.options
+        if options.grammar is None:
+            return request
+        sampling = replace(options.sampling, grammar=await self.grammars.translate(options.grammar))
+        return replace(request, options=replace(options, sampling=sampling))
 
     def _render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Rendered:
         if isinstance(request, ChatRequest):
@@ -172,6 +192,11 @@ class Answer:
     @property
     def prompt_token_ids(self) -> tuple[int, ...]:
         return self._prompt.token_ids
+
+    @property
+    def grammar(self) -> str | None:
+        """What the answer is held to, as the engine takes it."""
+        return self._request.options.sampling.grammar
 
     def prompt_fragments(self) -> list[str | int]:
         """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""

@@ -17,6 +17,7 @@ from foveal.conversation.config import load_conversation
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine.client import EngineClient, OnProgress
+from foveal.engine.grammar_check import GrammarCheck
 from foveal.images.loader import ImageLoader
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import load_processor
@@ -51,7 +52,8 @@ class Service:
             aliases=config.model.aliases,
             prices=config.prices,
         )
-        self.pipeline = Pipeline(card, self._images, renderer, tokenizer)
+        self._grammars = GrammarCheck(folder)
+        self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars)
 
     async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
         """Load the model; the pipeline answers from then on. Raises CheckpointError or ConfigError."""
@@ -63,6 +65,7 @@ class Service:
         """Stop the engine and the image workers. What is in flight fails."""
         if self.pipeline.engine is not None:
             await self.pipeline.engine.close()
+        await self._grammars.close()
         await self._images.close()
 
 

@@ -37,6 +37,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer has to look like, as the client said it."""
+
+    kind: Literal["json_schema", "grammar"]  # a JSON schema; a grammar in GBNF or in llguidance's Lark
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How the next token is chosen. Everything the engine needs and nothing it does not; defaults change nothing."""
 
@@ -57,6 +65,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     num_logprobs: int | None = None  # None: none; k: the drawn token's and the k likeliest tokens'
+    grammar: str | None = None  # that the output is held to, as `engine.grammar.translate` gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class GenerationOptions:
     sampling: SamplingParams = SamplingParams()
     max_tokens: int | None = None  # None: what fits, up to the server's default
     stop: tuple[str, ...] = ()
+    grammar: Grammar | None = None
     num_choices: int = 1
     when_too_long: Literal["truncate", "error"] = "truncate"  # context_length_exceeded_behavior
     echo: bool = False  # each answer begins with the prompt

@@ -177,6 +177,49 @@ SHAPE = {
 }
 
 
+def test_a_stream_keeps_the_shape_too(folder: Path) -> None:
+    path, fields = chat(png(28, 28), response_format={"type": "json_schema", "json_schema": SHAPE}, max_tokens=200)
+
+    async def stream() -> str:
+        async with client(folder) as http:
+            response = await http.post(path, json={"model": "tiny", "stream": True} | fields)
+        *events, _ = [line.removeprefix("data: ") for line in response.text.splitlines() if line]
+        choices = [json.loads(event)["choices"][0] for event in events]
+        return "".join(choice["delta"].get("content", "") for choice in choices)
+
+    assert json.loads(asyncio.run(stream())).keys() == {"colour", "count"}
+
+
+def test_any_json_object_is_one_or_was_cut(folder: Path) -> None:
+    choices = post(folder, "completions", prompt="{", response_format={"type": "json_object"}, n=4)["choices"]
+    for choice in choices:
+        assert choice["text"].lstrip().startswith("{")
+        assert choice["finish_reason"] == "length" or isinstance(json.loads(choice["text"]), dict)
+
+
+def test_a_grammar_says_the_only_words(folder: Path) -> None:
+    grammar = {"type": "grammar", "grammar": 'root ::= "yes" | "no"'}
+    choices = post(folder, "completions", prompt="Is it?", response_format=grammar, n=8, raw_output=True)["choices"]
+    assert all("yes" in choice["raw_output"]["grammar"] for choice in choices)
+    assert {choice["text"] for choice in choices} == {"yes", "no"}
+    assert {choice["finish_reason"] for choice in choices} == {"stop"}
+
+
+@pytest.mark.parametrize(
+    "response_format",
+    [
+        {"type": "json_schema", "json_schema": {"type": "nonsense"}},
+        {"type": "grammar", "grammar": "}{"},
+        {"type": "json_schema", "json_schema": {"$ref": "file:///etc/passwd"}},
+    ],
+)
+def test_a_schema_that_cannot_be_compiled_is_a_400_before_anything_runs(folder: Path, response_format: Reply) -> None:
+    fields = chat(response_format=response_format)[1]
+    for path in ("chat/completions", "tokenize"):
+        error = post(folder, path, **fields)["error"]
+        assert (error["param"], error["code"]) == ("response_format", "invalid_request_error")
+
+
 @pytest.mark.parametrize("temperature", [0, 1])
 @pytest.mark.parametrize(
     "response_format",
@@ -187,7 +230,7 @@ SHAPE = {
     ],
 )
 def test_an_answer_has_the_shape_that_was_asked_for(folder: Path, response_format: Reply, temperature: float) -> None:
-    fields = {"response_format": response_format, "temperature": temperature, "max_tokens": 200}
+    fields: Reply = {"response_format": response_format, "temperature": temperature, "max_tokens": 200}
     [reply] = post_all(folder, chat(png(28, 28), **fields))
     choice = reply["choices"][0]
     found = json.loads(choice["message"]["content"])

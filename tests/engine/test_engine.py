@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from foveal.engine.engine import COMPUTATION_FAILED, IMAGE_FAILED, TOO_LARGE
+from foveal.engine.engine import COMPUTATION_FAILED, GRAMMAR_FAILED, IMAGE_FAILED, TOO_LARGE
+from foveal.engine.grammar import Grammars
 from foveal.engine.protocol import Submit
 from foveal.types import Prompt, SamplingParams
+from tests.builders import byte_tokenizer
 from tests.engine.toy import FAILING, GREEDY, NAN, ToyEngine, ToyModel, expected_tokens, picture, prompt_of, text
 
 
@@ -198,6 +201,26 @@ def test_a_request_that_fails_fails_alone(parts: list[object], why: str) -> None
 
     assert toy.ends == {before: ["length"], bad: [why], after: ["length"]}
     assert toy.token_ids(before) == expected_tokens(good_prompt, 8, toy.arena)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "output"),
+    [
+        pytest.param("no grammar at all", [], id="it cannot be compiled"),
+        pytest.param('start: "ab"', byte_tokenizer(()).encode("b", add_special_tokens=False).ids, id="it dies later"),
+    ],
+)
+def test_a_grammar_that_dies_fails_its_own_request_alone(tmp_path: Path, grammar: str, output: list[int]) -> None:
+    byte_tokenizer(()).save(str(tmp_path / "tokenizer.json"))
+    toy = ToyEngine()
+    toy.engine.grammars = Grammars(tmp_path)
+
+    others = [toy.add(prompt_of(3)), toy.add(prompt_of(9))]
+    held = toy.add(prompt_of(4), replace(GREEDY, grammar=grammar), output)
+    toy.finish()
+
+    assert toy.ends == {others[0]: ["length"], others[1]: ["length"], held: [GRAMMAR_FAILED]}
+    assert toy.token_ids(others[0]) == expected_tokens(prompt_of(3), 8, toy.arena)
 
 
 def test_a_request_that_outgrows_the_cache_alone_fails() -> None:

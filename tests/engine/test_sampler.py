@@ -137,6 +137,28 @@ def test_what_changes_the_likeliest_token(params: dict[str, object], output: tup
     assert token_ids(LOGITS.unsqueeze(0), [row(adjusted, output, prompt=(5,))]) == [expected]
 
 
+ALLOWED = torch.tensor([False, False, True, True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("params", "allowed", "expected"),
+    [
+        pytest.param({}, ALLOWED, 2, id="the likeliest that the grammar allows"),
+        pytest.param({"logit_bias": ((0, 100.0), (3, 1.0))}, ALLOWED, 3, id="no bias gets past a grammar"),
+        pytest.param({"min_tokens": 1, "stop_token_ids": (2,)}, ALLOWED, 3, id="min_tokens while there is a choice"),
+        pytest.param({"min_tokens": 1, "stop_token_ids": (2, 3)}, ALLOWED, 2, id="a grammar at its end goes before"),
+    ],
+)
+def test_a_grammar_leaves_only_what_it_allows(params: dict[str, object], allowed: torch.Tensor, expected: int) -> None:
+    greedy = SamplingParams(temperature=0.0, **params)  # type: ignore[arg-type]  # a table of fields
+    drawing = SamplingParams(top_p=0.9, typical_p=0.9, **params)  # type: ignore[arg-type]  # a table of fields
+
+    rows = [row(greedy)._replace(allowed_V=allowed), row(drawing)._replace(allowed_V=allowed), row(GREEDY)]
+
+    assert token_ids(LOGITS.expand(3, -1), rows)[::2] == [expected, 0]
+    assert token_ids(LOGITS.expand(3, -1), rows)[1] in (2, 3)
+
+
 def test_repetition_counts_the_prompt_and_frequency_does_not() -> None:
     rows = [
         row(SamplingParams(temperature=0.0, repetition_penalty=2.5), prompt=(0, 0)),

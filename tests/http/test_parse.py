@@ -200,21 +200,6 @@ def test_images_are_numbered_over_all_prompts() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"schema": {}}}),
-        ("response_format", {"type": "grammar", "grammar": "root ::= 'a'"}),
-    ],
-)
-def test_what_has_no_effect_yet_is_refused_by_name(field: str, value: object) -> None:
-    for parse in (parse_chat, parse_completion):
-        with pytest.raises(InvalidRequest, match=f"not supported yet.*field: '{field}'") as caught:
-            parse(**{field: value})
-        assert caught.value.param == field
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
         ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
         ("tool_choice", {"type": "function"}),

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING
 
+from foveal.engine.grammar import Constraint, GrammarError, Grammars
 from foveal.engine.protocol import StepDone, Submit
 from foveal.engine.sequence import Sequence
-from foveal.types import Token
+from foveal.types import SamplingParams, Token
 
 if TYPE_CHECKING:
     from foveal.engine.runner import Runner
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 IMAGE_FAILED = "An image of this request could not be processed by the model."
 COMPUTATION_FAILED = "The model could not continue this prompt."
+GRAMMAR_FAILED = "The answer could not be held to its response_format any further: make the format simpler."
 TOO_LARGE = "The request outgrew the KV cache: shorten the prompt or lower max_tokens."
 
 
@@ -31,13 +33,21 @@ def _nothing(*_: object) -> None:
     pass
 
 
+def _why(error: Exception) -> str:
+    return GRAMMAR_FAILED if isinstance(error, GrammarError) else COMPUTATION_FAILED
+
+
 class Engine:
     """A scheduler and the runner that does what it says."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, max_model_len: int) -> None:
+    def __init__(
+        self, scheduler: Scheduler, runner: Runner, max_model_len: int, grammars: Grammars | None = None
+    ) -> None:
+        """`grammars`: None where no request asks for one."""
         self.scheduler = scheduler
         self.runner = runner
         self.max_model_len = max_model_len
+        self.grammars = grammars
         self._failed: list[tuple[int, str]] = []
         self._aborted: list[int] = []
 
@@ -52,9 +62,10 @@ class Engine:
         max_total_tokens = min(len(prompt.token_ids) + sampling.max_tokens, self.max_model_len)
         try:
             positions = self.runner.model.positions(prompt, max_total_tokens)
+            constraint = self._constraint(sampling)
         except Exception as error:
             log.warning("one request failed in the engine", exc_info=error)
-            self._failed.append((request.request_id, COMPUTATION_FAILED))
+            self._failed.append((request.request_id, _why(error)))
             return
         self.scheduler.add(
             Sequence(
@@ -66,6 +77,7 @@ class Engine:
                 token_ids=[*prompt.token_ids, *request.output_token_ids],
                 num_cached_tokens=request.num_cached_tokens,
                 mirostat_mu=request.mirostat_mu,
+                constraint=constraint,
             )
         )
 
@@ -98,6 +110,12 @@ class Engine:
         """Raise IntegrityError unless the books balance."""
         self.scheduler.check_integrity()
 
+    def _constraint(self, sampling: SamplingParams) -> Constraint | None:
+        if sampling.grammar is None:
+            return None
+        assert self.grammars is not None
+        return self.grammars.start(sampling.grammar, sampling.stop_token_ids)
+
     def _run(self, plan: StepPlan) -> list[tuple[Sequence, Draw]]:
         """Carry out the plan; returns the tokens drawn. What cannot be computed has failed before any of it is kept."""
         self._failed += [(sequence.request_id, TOO_LARGE) for sequence in plan.too_large]
@@ -108,7 +126,7 @@ class Engine:
         draws = []
         for chunk, draw in zip(chunks, self.runner.run(chunks), strict=True):
             if isinstance(draw, Exception):
-                self._fail(chunk.sequence, COMPUTATION_FAILED)
+                self._fail(chunk.sequence, _why(draw))
             elif draw:
                 draws.append((chunk.sequence, draw))
         return draws

@@ -11,6 +11,7 @@ import torch
 from foveal.engine.client import EngineInfo, OnProgress
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
+from foveal.engine.grammar import Grammars
 from foveal.engine.kv_cache import BlockPool
 from foveal.engine.resolve import Machine, fit, place
 from foveal.engine.runner import Runner
@@ -51,7 +52,9 @@ def load_engine(
         num_blocks=capacity.num_blocks,
         kv_cache_bytes=capacity.num_blocks * config.block_size * token_bytes,
     )
-    return build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype), info
+    grammars = Grammars(Path(folder))
+    engine = build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype, grammars)
+    return engine, info
 
 
 def build_engine(
@@ -62,6 +65,7 @@ def build_engine(
     max_model_len: int,
     device: torch.device,
     dtype: torch.dtype,
+    grammars: Grammars | None = None,
 ) -> Engine:
     """Put a loaded model, its caches and a scheduler together."""
     limits = Limits(
@@ -76,7 +80,7 @@ def build_engine(
     encoder_cache = EncoderCache(config.encoder_cache_bytes)
     scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache)
     runner = Runner(model, encoder_cache, arena, num_blocks, config.block_size, device, dtype)
-    return Engine(scheduler, runner, max_model_len)
+    return Engine(scheduler, runner, max_model_len, grammars)
 
 
 def this_machine() -> Machine:

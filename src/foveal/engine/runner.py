@@ -94,7 +94,8 @@ class Runner:
             return results
         ends = batch.attention.query_start_loc
         logits = self.model.logits(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
-        for i, draw in zip(last, sample(logits, [_row(chunks[i]) for i in last]), strict=True):
+        rows = [_row(chunks[i], logits.shape[1]) for i in last]
+        for i, draw in zip(last, sample(logits, rows), strict=True):
             results[i] = draw or FloatingPointError("the logits are not finite")
         return results
 
@@ -110,6 +111,11 @@ def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[I
         return [result for item in items for result in one_by_one_if_need_be(run, [item])]
 
 
-def _row(chunk: Chunk) -> Row:
+def _row(chunk: Chunk, vocab_size: int) -> Row:
+    """Raises GrammarError."""
     sequence = chunk.sequence
-    return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens, sequence.mirostat_mu)
+    allowed_V = None
+    if sequence.constraint is not None:
+        output = sequence.token_ids[sequence.num_prompt_tokens :]
+        allowed_V = torch.from_numpy(sequence.constraint.allowed(output, vocab_size))
+    return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens, sequence.mirostat_mu, allowed_V)

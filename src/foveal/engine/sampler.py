@@ -4,9 +4,9 @@ A draw uses one number, made from (seed, number of output tokens before it) alon
 draw hands to the next. So a request draws the same tokens whoever shares its batch, and goes on with the same ones when
 it is resumed.
 
-The order is the reference's (transformers): penalties, bias, temperature, top_k, top_p, min_p, typical_p; Mirostat is
-for what they leave. Logprobs are those of the model's own distribution, before any of it, as OpenAI gives them.
-Letters: N rows, V vocabulary, C candidates.
+The order is the reference's (transformers): penalties, bias, grammar, temperature, top_k, top_p, min_p, typical_p;
+Mirostat is for what they leave. Logprobs are those of the model's own distribution, before any of it, as OpenAI gives
+them. Letters: N rows, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Row(NamedTuple):
     token_ids: Sequence[int]  # prompt, then output
     num_prompt_tokens: int
     mirostat_mu: float | None = None  # of the draw before this one
+    allowed_V: Tensor | None = None  # bool, by the grammar; None: all
 
     @property
     def num_output_tokens(self) -> int:
@@ -86,12 +87,13 @@ def _is_plain(row: Row) -> bool:
         and params.frequency_penalty == 0
         and params.presence_penalty == 0
         and not params.logit_bias
+        and row.allowed_V is None
         and row.num_output_tokens >= params.min_tokens
     )
 
 
 def _adjust(logits_V: Tensor, row: Row) -> None:
-    """Apply penalties, bias and min_tokens to one row, in place."""
+    """Apply penalties, bias, grammar and min_tokens to one row, in place."""
     params, device = row.params, logits_V.device
     if params.repetition_penalty != 1:
         known = [token_id for token_id in row.token_ids if token_id < len(logits_V)]  # some only stand in prompts
@@ -107,9 +109,13 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
         token_ids, biases = zip(*params.logit_bias, strict=True)
         bias = torch.tensor(biases, dtype=logits_V.dtype, device=device)
         logits_V.index_add_(0, torch.tensor(token_ids, device=device), bias)
+    if row.allowed_V is not None:
+        logits_V.masked_fill_(~row.allowed_V.to(device), -torch.inf)
     if row.num_output_tokens < params.min_tokens:
         stops = [token_id for token_id in params.stop_token_ids if token_id < len(logits_V)]
-        logits_V[torch.tensor(stops, dtype=torch.long, device=device)] = -torch.inf
+        going_on_V = logits_V.index_fill(0, torch.tensor(stops, dtype=torch.long, device=device), -torch.inf)
+        if row.allowed_V is None or going_on_V.amax() > -torch.inf:  # a grammar that is at its end wins
+            logits_V.copy_(going_on_V)
 
 
 # --- the draw ---------------------------------------------------------------------------------------------------------

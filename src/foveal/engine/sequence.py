@@ -5,10 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from foveal.models.family import Positions
 from foveal.types import FinishReason, ImageSpan, Prompt, SamplingParams
+
+if TYPE_CHECKING:
+    from foveal.engine.grammar import Constraint
 
 ImageKey = tuple[bytes, bytes]
 """(cache salt, image hash): names an image's features in the encoder cache."""
@@ -36,6 +39,7 @@ class Sequence:
     num_computed_tokens: int = 0  # whose keys and values are in the blocks
     num_cached_tokens: int | None = None  # of the prompt, found computed when it first ran
     mirostat_mu: float | None = None  # what the last draw handed to the next
+    constraint: Constraint | None = None  # that holds the output to its grammar
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)  # of the full blocks of token_ids, as far as asked for
     span_sources: list[SpanSource] = field(init=False)  # of all images, ascending

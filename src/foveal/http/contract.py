@@ -25,6 +25,10 @@ class Answer(Protocol):
     @property
     def prompt_token_ids(self) -> Sequence[int]: ...
 
+    @property
+    def grammar(self) -> str | None:
+        """What the answer is held to, as the engine takes it."""
+
     def prompt_fragments(self) -> list[str | int]:
         """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""
 

@@ -256,4 +256,6 @@ def _raw_output(deltas: Sequence[Delta], answer: Answer) -> RawOutput:
     }
     if logprobs := [token for delta in deltas for token in delta.logprobs]:
         raw["completion_logprobs"] = content_logprobs(logprobs, TextPosition())
+    if answer.grammar is not None:
+        raw["grammar"] = answer.grammar
     return raw

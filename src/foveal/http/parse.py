@@ -12,7 +12,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from foveal.errors import InvalidRequest
-from foveal.http.schemas import MAX_CHOICES, ImagePart, ResponseFormat
+from foveal.http.response_format import grammar_for
+from foveal.http.schemas import MAX_CHOICES, ImagePart
 from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, Message, Role, SamplingParams
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # Fields without an effect yet, and the values that ask for none.
 OFF_VALUES: Mapping[str, tuple[object, ...]] = {
-    "response_format": (ResponseFormat.model_validate({"type": "text"}),),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
 }
@@ -144,6 +144,11 @@ def _images_by_prompt(body: CompletionBody, num_prompts: int) -> Sequence[Sequen
 def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> GenerationOptions:
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true, field: 'stream_options'", param="stream_options")
+    _refuse_if(
+        body.ignore_eos is True and grammar_for(body.response_format) is not None,
+        "ignore_eos",
+        "contradicts response_format, which says where an answer ends",
+    )
     num_choices = body.n or 1
     if num_choices > config.max_num_choices:
         raise InvalidRequest(f"This server gives at most {config.max_num_choices} choices, field: 'n'", param="n")
@@ -151,6 +156,7 @@ def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_se
         sampling=_sampling(body, card, config, fresh_seed),
         max_tokens=_max_tokens(body),
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        grammar=grammar_for(body.response_format),
         num_choices=num_choices,
         when_too_long=body.context_length_exceeded_behavior or "truncate",
         echo=body.echo or False,

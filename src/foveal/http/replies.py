@@ -76,6 +76,7 @@ class RawOutput(TypedDict):
     completion: str  # special tokens by name
     completion_token_ids: list[int]
     completion_logprobs: NotRequired[ContentLogprobs]
+    grammar: NotRequired[str]  # llguidance's text
 
 
 class ChoiceDetails(TypedDict, total=False):

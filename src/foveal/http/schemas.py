@@ -118,11 +118,19 @@ class StreamOptions(WireModel):
     include_usage: bool | None = Field(None, description="One more event before [DONE], with usage and no choices.")
 
 
+JsonSchema = Annotated[
+    Annotated[dict[str, object], Tag("<object>")] | Annotated[str, Tag("<str>")],
+    by_json_type("a JSON schema as an object or as text"),
+]
+
+
 class ResponseFormat(WireModel):
     type: Literal["text", "json_object", "json_schema", "grammar"]
-    json_schema: dict[str, object] | None = None
-    schema_: dict[str, object] | None = Field(None, alias="schema")
-    grammar: str | None = None
+    json_schema: JsonSchema | None = Field(
+        None, description='The schema, or {"name": ..., "schema": {...}} around it. With type json_schema.'
+    )
+    schema_: JsonSchema | None = Field(None, alias="schema", description="The schema, in another place.")
+    grammar: str | None = Field(None, description="GBNF, or llguidance's Lark. With type grammar.")
 
 
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
@@ -175,7 +183,7 @@ class GenerationBody(WireModel):
     context_length_exceeded_behavior: Literal["truncate", "error"] | None = Field(
         None, description="Where max_tokens does not fit: truncate it (default), or answer with an error."
     )
-    response_format: ResponseFormat | None = Field(None, description='Not supported yet, except {"type": "text"}.')
+    response_format: ResponseFormat | None = Field(None, description="Holds the answer to JSON, a schema or a grammar.")
     echo: bool | None = Field(
         None, description="The answer begins with the prompt: as it was given, or in chat as it was written."
     )

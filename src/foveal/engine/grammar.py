@@ -1,0 +1,109 @@
+"""Grammars that answers are held to: which tokens may come next. A thin layer over llguidance; imports no torch.
+
+    Grammar, as the client sent it -> `translate` -> llguidance's text -> `Grammars.start` -> Constraint, one a sequence
+
+A grammar can be made so that translating it takes for ever: `grammar_check` does that first, in a process that may die
+of it. Which tokens end an answer is the request's affair, so llguidance's own idea of it is not used.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+
+from foveal.types import Grammar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_NUM_CACHED = 64  # grammars that are kept ready
+# As much white space as pretty-printing takes, where JSON would allow it without end and a small model would go on.
+WHITESPACE = r"[\x20\x0A\x0D\x09]{0,20}"
+
+
+class GrammarError(Exception):
+    """The grammar cannot be used, or not be followed any further; the message is for the client who sent it."""
+
+
+def translate(grammar: Grammar) -> str:
+    """The grammar in llguidance's language. Raises GrammarError for one that is malformed at first sight."""
+    try:
+        if grammar.kind == "json_schema":
+            return llguidance.LLMatcher.grammar_from_json_schema(
+                grammar.text, overrides={"whitespace_pattern": WHITESPACE}
+            )
+        return llguidance.grammar_from("grammar", grammar.text)
+    except ValueError as error:
+        raise GrammarError(_in_a_line(str(error))) from None
+
+
+class Grammars:
+    """The grammars of one checkpoint's requests, the latest ones kept ready."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ready: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
+
+    @cached_property
+    def tokenizer(self) -> llguidance.LLTokenizer:
+        """Made when it is first needed: most servers never do."""
+        return llguidance.LLTokenizer((self._folder / "tokenizer.json").read_text("utf-8"))
+
+    def start(self, text: str, stop_token_ids: Sequence[int]) -> Constraint:
+        """The constraint of an answer that is held to `text` (see `translate`). Raises GrammarError."""
+        if text not in self._ready:
+            matcher = llguidance.LLMatcher(self.tokenizer, text, log_level=0)
+            _check(matcher)
+            self._ready[text] = matcher
+        self._ready.move_to_end(text)
+        while len(self._ready) > MAX_NUM_CACHED:
+            self._ready.popitem(last=False)
+        return Constraint(self._ready[text].deep_copy(), self.tokenizer, stop_token_ids)
+
+
+class Constraint:
+    """One answer's way through its grammar: a function of the answer so far that remembers where it was."""
+
+    def __init__(
+        self, matcher: llguidance.LLMatcher, tokenizer: llguidance.LLTokenizer, stop_token_ids: Sequence[int]
+    ) -> None:
+        self._matcher = matcher
+        self._num_accepted = 0
+        self._stop_token_ids = [*stop_token_ids]
+        self._not_text = [*tokenizer.eos_tokens]
+        self._bits = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
+
+    def allowed(self, output_token_ids: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:
+        """Which tokens may come next [vocab_size]: those that end the answer where it is complete.
+
+        `output_token_ids`: all of the answer so far, which only ever grows. Raises GrammarError where the grammar has
+        no place for it, or has become too complex.
+        """
+        new = [token_id for token_id in output_token_ids[self._num_accepted :] if token_id not in self._stop_token_ids]
+        self._matcher.consume_tokens(new)
+        self._num_accepted = len(output_token_ids)
+        allowed_V = np.zeros(max(vocab_size, self._bits.size * 32), np.bool_)
+        if not self._matcher.is_stopped():
+            llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits)
+            allowed_V[: self._bits.size * 32] = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
+        _check(self._matcher)
+        allowed_V[self._not_text] = False
+        allowed_V[self._stop_token_ids] = self._matcher.is_accepting()
+        return allowed_V[:vocab_size]
+
+
+def _check(matcher: llguidance.LLMatcher) -> None:
+    if matcher.is_error():
+        raise GrammarError(_in_a_line(matcher.get_error()))
+
+
+def _in_a_line(message: str) -> str:
+    """The library's words on the client's own grammar, without the dump of its state that may follow."""
+    return " ".join(message.partition("<state>")[0].split())[:300]

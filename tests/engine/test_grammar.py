@@ -1,0 +1,112 @@
+"""engine/grammar.py: which tokens may come next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveal.engine.grammar import MAX_NUM_CACHED, GrammarError, Grammars, translate
+from foveal.types import Grammar
+from tests.builders import byte_tokenizer
+
+SPECIAL = ("<|end|>", "<|image|>")
+TOKENIZER = byte_tokenizer(SPECIAL)
+[END] = TOKENIZER.encode("<|end|>", add_special_tokens=False).ids
+VOCAB_SIZE = TOKENIZER.get_vocab_size()
+SHORT_WORDS = Grammar("grammar", 'root ::= "a" ("b" | "c")?')
+
+
+@pytest.fixture
+def grammars(tmp_path: Path) -> Grammars:
+    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
+    return Grammars(tmp_path)
+
+
+def ids(text: str) -> list[int]:
+    return TOKENIZER.encode(text, add_special_tokens=False).ids
+
+
+def names(allowed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> set[str]:
+    return {str(TOKENIZER.id_to_token(int(token_id))) for token_id in allowed.nonzero()[0]}
+
+
+def schema(**fields: object) -> Grammar:
+    return Grammar("json_schema", json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("", {"a"}), ("a", {"b", "c", "<|end|>"}), ("ab", {"<|end|>"})],
+)
+def test_what_may_come_next_and_when_the_answer_may_end(grammars: Grammars, output: str, expected: set[str]) -> None:
+    constraint = grammars.start(translate(SHORT_WORDS), (END,))
+    assert names(constraint.allowed(ids(output), VOCAB_SIZE)) == expected
+
+
+@pytest.mark.parametrize(
+    ("grammar", "good", "bad"),
+    [
+        (schema(type="object"), '{"a": [1, "x"]}', "["),
+        (schema(type="integer", minimum=3, maximum=12), "12", "2"),
+        (schema(enum=["red", "green"]), '"green"', '"blue"'),
+        (Grammar("grammar", 'start: "x" /[0-9]{2}/'), "x42", "xx"),
+        (Grammar("grammar", 'root ::= "x" [0-9] [0-9]'), "x42", "x4x"),
+    ],
+)
+def test_schemas_lark_and_gbnf_hold_an_answer(grammars: Grammars, grammar: Grammar, good: str, bad: str) -> None:
+    text = translate(grammar)
+    assert grammars.start(text, (END,)).allowed(ids(good), VOCAB_SIZE)[END]
+    with pytest.raises(GrammarError):
+        grammars.start(text, (END,)).allowed(ids(bad), VOCAB_SIZE)
+
+
+def test_white_space_does_not_go_on_without_end(grammars: Grammars) -> None:
+    constraint = grammars.start(translate(schema(type="object")), (END,))
+    assert names(constraint.allowed(ids("{" + " " * 20), VOCAB_SIZE)) == {'"', "}"}
+
+
+def test_a_way_taken_in_steps_is_the_same_as_one_taken_again_from_the_start(grammars: Grammars) -> None:
+    text, answer = translate(schema(type="array", items={"type": "integer"})), ids("[12, 3]")
+    stepwise = grammars.start(text, (END,))
+    for length in range(len(answer) + 1):
+        again = grammars.start(text, (END,)).allowed(answer[:length], VOCAB_SIZE)
+        assert np.array_equal(stepwise.allowed(answer[:length], VOCAB_SIZE), again)
+        assert np.array_equal(stepwise.allowed(answer[:length], VOCAB_SIZE), again)
+
+
+def test_ends_that_were_drawn_before_their_time_do_not_matter(grammars: Grammars) -> None:
+    constraint = grammars.start(translate(SHORT_WORDS), (END,))
+    assert names(constraint.allowed([*ids("a"), END], VOCAB_SIZE)) == {"b", "c", "<|end|>"}
+
+
+@pytest.mark.parametrize("vocab_size", [VOCAB_SIZE - 1, VOCAB_SIZE + 100])
+def test_a_model_may_know_fewer_or_more_tokens_than_its_tokenizer(grammars: Grammars, vocab_size: int) -> None:
+    allowed = grammars.start(translate(SHORT_WORDS), (END,)).allowed((), vocab_size)
+    assert (len(allowed), names(allowed)) == (vocab_size, {"a"})
+
+
+@pytest.mark.parametrize(
+    ("grammar", "part"),
+    [
+        (Grammar("json_schema", "{"), "EOF while parsing"),
+        (Grammar("grammar", "}{"), "Expected name"),
+        (schema(type="nonsense"), "nonsense"),
+        (schema(type="string", pattern="(?=a)b"), "look-around"),
+        (Grammar("json_schema", '{"$ref":"http://127.0.0.1/x"}'), "does not fetch"),
+        (Grammar("json_schema", '{"items":' * 150 + "{}" + "}" * 150), "recursion limit"),
+    ],
+)
+def test_a_grammar_that_cannot_be_used_is_said_in_one_line(grammars: Grammars, grammar: Grammar, part: str) -> None:
+    with pytest.raises(GrammarError, match=part) as caught:
+        grammars.start(translate(grammar), (END,))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) <= 300
+
+
+def test_only_the_latest_grammars_are_kept_ready(grammars: Grammars) -> None:
+    for number in range(MAX_NUM_CACHED + 5):
+        grammars.start(translate(schema(const=number)), (END,))
+    assert len(grammars._ready) == MAX_NUM_CACHED
