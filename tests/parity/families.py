@@ -223,6 +223,39 @@ def gemma3(folder: Path, seed: int) -> Reference:
     return made.with_processor(transformers.Gemma3Processor(images, tokenizer, image_seq_length=16))
 
 
+def internvl(vision: dict[str, Any], folder: Path, seed: int) -> Reference:
+    named = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
+    tokenizer = save_tokenizer(folder, tuple(named.values()), extra_special_tokens=named)
+    config = transformers.InternVLConfig(
+        text_config={**TEXT, "model_type": "qwen2"},
+        vision_config={**SIGLIP, "image_size": [24, 24], "patch_size": [4, 4], **vision},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=9,
+        tie_word_embeddings=False,
+    )
+    images = transformers.GotOcr2ImageProcessorPil(
+        size={"height": 24, "width": 24}, crop_to_patches=True, max_patches=6
+    )
+    images.save_pretrained(folder)
+    made = reference(folder, transformers.InternVLForConditionalGeneration, config, seed)
+    processor_class = without_video(transformers.InternVLProcessor)
+    return made.with_processor(processor_class(images, tokenizer, image_seq_length=9))
+
+
+def internvl_family(**vision: Any) -> Family:
+    return Family(
+        functools.partial(internvl, vision),
+        "<IMG_CONTEXT>",
+        lambda model, item: model.tiles(item),
+        lambda inputs: inputs["pixel_values"],
+    )
+
+
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
 FAMILIES = {
@@ -261,6 +294,8 @@ FAMILIES = {
     "gemma3": Family(
         gemma3, "<start_of_image>", lambda model, item: model.crops(item), lambda inputs: inputs["pixel_values"]
     ),
+    "internvl": internvl_family(),
+    "internvl, large tower": internvl_family(norm_type="rms_norm", use_qk_norm=True, use_mean_pooling=False),
     "llava": llava_family("Llava", "llama", CLIP),
     "llava, siglip and qwen2": llava_family(
         "Llava",

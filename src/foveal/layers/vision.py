@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from foveal.layers.activation import activation
 from foveal.layers.linear import Joined, Linear
-from foveal.layers.norm import LayerNorm, RMSNorm
+from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,9 +122,9 @@ class VisionLayer:
     ) -> VisionLayer:
         eps = config.layer_norm_eps
         return cls(
-            LayerNorm.load(tensors, f"{name}.{names.attention_norm}", eps),
+            load_norm(tensors, f"{name}.{names.attention_norm}", eps),
             VisionAttention.load(tensors, f"{name}.{names.attention}", config.num_attention_heads, names.out, eps),
-            LayerNorm.load(tensors, f"{name}.{names.mlp_norm}", eps),
+            load_norm(tensors, f"{name}.{names.mlp_norm}", eps),
             MLP.load(tensors, f"{name}.mlp.fc1", f"{name}.mlp.fc2", activation(config.hidden_act)),
         )
 

@@ -63,6 +63,7 @@ _IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "patch_si
 
 VISION_DEFAULTS: dict[str, dict[str, Any]] = {
     "siglip_vision_model": _SIGLIP,
+    "internvl_vision": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": 448, "patch_size": 14},
     "idefics3": _IDEFICS3,
     "idefics3_vision": _IDEFICS3,
     "smolvlm": _IDEFICS3,

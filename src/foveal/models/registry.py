@@ -22,6 +22,7 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3": "gemma3",
     "gemma3_text": "text",
     "idefics3": "idefics3",
+    "internvl": "internvl",
     "llama": "text",
     "llava": "llava",
     "llava_next": "llava",

@@ -1,7 +1,7 @@
 """Gemma 3, in the engine: SigLIP tower, patches averaged to few tokens, Gemma decoder with two-way image spans.
 
-Letters: N crops, S pixels a side, P patches of a crop, C vision width, F tokens of an image, T rows of a step, W decoder
-width.
+Letters: N crops, S pixels a side, P patches of a crop, C vision width, F tokens of an image, T rows of a step,
+W decoder width.
 
 Quirks, as published. An image's tokens see one another in both directions, within the window of the sliding layers,
 too. Token embeddings are scaled by sqrt(W), image features are not. (The decoder's own: foveal.models.decoders.)

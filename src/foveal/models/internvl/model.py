@@ -1,0 +1,174 @@
+"""InternVL3 in the layout of the transformers library, in the engine: InternViT, joined patches, any text decoder.
+
+Letters: N tiles of an image, S pixels a side, P patches of a tile, C vision width, L tokens of a tile, F tokens of an
+image, W decoder width.
+
+Quirks, as published. What a layer of the tower adds is scaled channel by channel. The larger tower (6B) has RMSNorms,
+also over queries and keys at their whole width. The rope scaling of the larger decoders ("dynamic") only acts beyond
+their context length, which is never exceeded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.errors import CheckpointError
+from foveal.layers.activation import activation
+from foveal.layers.decoder import Decoder, DecoderConfig
+from foveal.layers.norm import LayerNorm
+from foveal.layers.vision import (
+    MLP,
+    ClipTower,
+    LayerNames,
+    VisionConfig,
+    VisionLayer,
+    join_patches,
+    normalised,
+    patch_product,
+)
+from foveal.models.decoders import decoder_config
+from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.weights import prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from foveal.layers.activation import Activation
+    from foveal.models.checkpoint import Checkpoint, Settings
+    from foveal.models.family import CropRange, InputBatch, Positions
+    from foveal.types import ImageLayout, Prompt
+
+LAYER_NAMES = LayerNames("layernorm_before", "attention", "projection_layer", "layernorm_after")
+LAYER_NORM_EPS = 1e-5  # of the projector
+
+
+# --- config -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the model takes from config.json and preprocessor_config.json."""
+
+    decoder: DecoderConfig
+    vision: VisionConfig
+    merge: int  # patches a side that become one token
+    activation: Activation  # of the projector
+    image_mean: tuple[float, ...]
+    image_std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, checkpoint: Checkpoint) -> Config:
+        """Raises CheckpointError for a setting that is missing or not implemented."""
+        config, images = checkpoint.config, checkpoint.preprocessor_config
+        for name, known in (("vision_feature_layer", -1), ("vision_feature_select_strategy", "default")):
+            if config.get(name, known) != known:
+                raise CheckpointError(f"the checkpoint has {name} {config[name]!r}; only {known!r} can be served")
+        decoder = decoder_config(checkpoint)
+        return cls(
+            decoder=replace(decoder, ties_embeddings=config.get("tie_word_embeddings", True)),
+            vision=_vision_config(checkpoint.vision_config),
+            merge=round(1 / config.get("downsample_ratio", 0.5)),
+            activation=activation(config.get("projector_hidden_act", "gelu")),
+            image_mean=tuple(images["image_mean"]),
+            image_std=tuple(images["image_std"]),
+        )
+
+
+def _vision_config(settings: Settings) -> VisionConfig:
+    """Sizes are written as one number or as height and width."""
+    sizes = {name: settings[name] for name in ("image_size", "patch_size")}
+    squares = {name: size[0] if isinstance(size, list) else size for name, size in sizes.items()}
+    return VisionConfig.read({**settings, **squares})
+
+
+# --- the vision tower -------------------------------------------------------------------------------------------------
+
+
+def load_tower(tensors: Mapping[str, Tensor], name: str, config: VisionConfig) -> ClipTower:
+    """InternViT: CLIP's tower without its first norm, of other layers."""
+    embeddings = f"{name}.embeddings"
+    return ClipTower(
+        patch_product(tensors, f"{embeddings}.patch_embeddings.projection"),
+        tensors[f"{embeddings}.cls_token"].flatten(),
+        tensors[f"{embeddings}.position_embeddings"][0],
+        None,
+        tuple(_load_layer(tensors, f"{name}.encoder.layer.{i}", config) for i in range(config.num_hidden_layers)),
+        config.patch_size,
+    )
+
+
+def _load_layer(tensors: Mapping[str, Tensor], name: str, config: VisionConfig) -> VisionLayer:
+    plain = VisionLayer.load(tensors, name, config, LAYER_NAMES)
+    return replace(plain, attention_scale=tensors[f"{name}.lambda_1"], mlp_scale=tensors[f"{name}.lambda_2"])
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+class InternVL:
+    """A loaded checkpoint: `foveal.models.family.Model`."""
+
+    splits_images = True
+    whole_spans = False
+    rereads_images = False
+
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        tower = prefix(tensors, "vision_tower", "model.vision_tower")
+        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
+        text = prefix(tensors, "language_model.model", "model.language_model")
+        has_norm = f"{tower}.layernorm.weight" in tensors
+        self.config = config
+        self.tower = load_tower(tensors, tower, config.vision)
+        self.tower_norm = (
+            LayerNorm.load(tensors, f"{tower}.layernorm", config.vision.layer_norm_eps) if has_norm else None
+        )
+        self.projector_norm = LayerNorm.load(tensors, f"{projector}.layer_norm", LAYER_NORM_EPS)
+        self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
+        self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
+        self.kv_shape = KVShape(
+            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
+        )
+        self.max_model_len = config.decoder.max_model_len
+        self.vocab_size = config.decoder.vocab_size
+
+    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
+        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
+
+    @torch.inference_mode()
+    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+        """[N, L, W] for each entry."""
+        pixels_N3SS = torch.cat([self.tiles(item) for item in work]).to(self.decoder.embedding.dtype)
+        states_NPC = self.tower(pixels_N3SS)
+        states_NPC = (self.tower_norm(states_NPC) if self.tower_norm else states_NPC)[:, 1:]  # no class token
+        joined_NLJ = join_patches(states_NPC, self.config.merge).flatten(1, 2)
+        tokens_NLW = self.projector(self.projector_norm(joined_NLJ))
+        return list(torch.split(tokens_NLW, [item.stop - item.start for item in work]))
+
+    def tiles(self, item: CropRange) -> Tensor:
+        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
+        return normalised(pixels, self.config.image_mean, self.config.image_std)
+
+    @torch.inference_mode()
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+        """[F, W]: the tokens of one tile after the other."""
+        return crops.flatten(0, 1)
+
+    @torch.inference_mode()
+    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
+        x_TW = self.decoder.embed(batch.token_ids_T)
+        place_features(x_TW, batch.slices)
+        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.decoder.logits(hidden)
+
+
+def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> InternVL:
+    return InternVL(Config.read(checkpoint), tensors)
