@@ -9,9 +9,9 @@ import pytest
 from foveal.config import HttpConfig
 from foveal.errors import InvalidRequest
 from foveal.http.body import validate
-from foveal.http.parse import chat_request, completion_requests
+from foveal.http.parse import chat_request, completion_requests, isolated
 from foveal.http.schemas import ChatBody, CompletionBody
-from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, Message, SamplingParams
+from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, Grammar, ImageRef, Message, SamplingParams
 from tests.fakes import CARD
 from tests.http.client import ASK, COMPLETE
 
@@ -100,6 +100,21 @@ def test_an_isolation_key_becomes_a_salt_that_does_not_tell_it() -> None:
     assert salts[0] == salts[1]
     assert len({parse_chat().options.cache_salt, *salts}) == 4
     assert b"me" not in salts[0]
+
+
+def test_an_isolation_key_may_come_in_the_header_and_the_bodys_goes_before() -> None:
+    headers = {"x-prompt-cache-isolation-key": "header"}
+    silent, telling = (
+        validate(ASK | fields, ChatBody, "error") for fields in ({}, {"prompt_cache_isolation_key": "body"})
+    )
+    found = [isolated(body, headers).prompt_cache_isolation_key for body in (silent, telling)]
+    assert found == ["header", "body"]
+    assert isolated(silent, {}) is silent
+
+
+def test_a_response_format_is_a_grammar() -> None:
+    options = parse_chat(response_format={"type": "json_object"}).options
+    assert options.grammar == Grammar("json_schema", '{"type":"object"}')
 
 
 @pytest.mark.parametrize("safe", [True, False])
@@ -238,6 +253,8 @@ def test_values_that_ask_for_nothing_are_accepted(fields: dict[str, Any]) -> Non
         ({"logprobs": 2, "top_logprobs": 2}, "top_logprobs"),
         ({"n": 9}, "n"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"ignore_eos": True, "response_format": {"type": "json_object"}}, "ignore_eos"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"logit_bias": {"500": 1}}, "logit_bias"),
         ({"logit_bias": {"-1": 1}}, "logit_bias"),
         ({"logit_bias": {"9" * 5000: 1}}, "logit_bias"),

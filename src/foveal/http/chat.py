@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
-from foveal.http.parse import chat_request
+from foveal.http.parse import chat_request, isolated
 from foveal.http.problems import problem_docs
 from foveal.http.replies import ChatChunk, ChatCompletion
 from foveal.http.schemas import EXAMPLE_IMAGE, ChatBody
@@ -47,7 +47,7 @@ def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> A
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation with images: as one JSON object, or with `stream: true` as events."""
-        body = await bodies.read(request, ChatBody)
+        body = isolated(await bodies.read(request, ChatBody), request.headers)
         check_can_answer(pipeline, body.model)
         asked = chat_request(body, pipeline.card, config, secrets.randbits(63))
         return Generation(pipeline, job_for(body, [asked], CHAT, request.state.request_id))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
-from foveal.http.parse import completion_requests
+from foveal.http.parse import completion_requests, isolated
 from foveal.http.problems import problem_docs
 from foveal.http.replies import Completion
 from foveal.http.schemas import EXAMPLE_IMAGE, CompletionBody
@@ -40,7 +40,7 @@ def completion_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader
     )
     async def create_completion(request: Request) -> Response:
         """Continue a prompt; `<image>` stands where each of `images` belongs."""
-        body = await bodies.read(request, CompletionBody)
+        body = isolated(await bodies.read(request, CompletionBody), request.headers)
         check_can_answer(pipeline, body.model)
         asked = completion_requests(body, pipeline.card, config, secrets.randbits(63))
         return Generation(pipeline, job_for(body, asked, COMPLETION, request.state.request_id))

@@ -1,7 +1,7 @@
 """Bodies -> requests: what the fields mean together and with the served model. Pure functions.
 
-Nothing that is accepted is ignored: a field whose effect is not there yet is refused by name, unless its value means
-that it is off. The ranges of single fields are in schemas.py.
+Nothing that is accepted is ignored: what a model cannot do is refused by name, unless the value means that it is off.
+The ranges of single fields are in schemas.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from foveal.errors import InvalidRequest
 from foveal.http.response_format import grammar_for
@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from foveal.http.schemas import ChatBody, ChatMessage, CompletionBody, GenerationBody, Image
     from foveal.pipeline import ModelCard
 
-# Fields without an effect yet, and the values that ask for none.
-OFF_VALUES: Mapping[str, tuple[object, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-}
+Body = TypeVar("Body", bound="GenerationBody")
+
 SAMPLING_FIELDS = (
     "min_tokens",
     "temperature",
@@ -41,6 +38,8 @@ SAMPLING_FIELDS = (
     "repetition_penalty",
     "ignore_eos",
 )
+NO_TOOLS = "is for tools, and this model has no tool format"
+ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 # The images stage bounds each prompt's images; all prompts of a request hold theirs at the same time.
 MAX_IMAGES_OF_SEVERAL_PROMPTS = 30
 ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -51,7 +50,8 @@ def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed
 
     Raises InvalidRequest with a sentence that names the field.
     """
-    _refuse_unsupported(body)
+    _refuse_if(bool(body.tools), "tools", NO_TOOLS)
+    _refuse_if(body.tool_choice not in (None, "none", "auto"), "tool_choice", NO_TOOLS)
     _refuse_if(body.safe_tokenization is False, "safe_tokenization", "is always on in chat")
     positions = count(1)
     messages = tuple(_message(message, index, positions) for index, message in enumerate(body.messages))
@@ -63,7 +63,6 @@ def completion_requests(
     body: CompletionBody, card: ModelCard, config: HttpConfig, fresh_seed: int
 ) -> tuple[CompletionRequest, ...]:
     """One request for each prompt. Raises InvalidRequest with a sentence that names the field."""
-    _refuse_unsupported(body)
     options = _options(body, card, config, fresh_seed)
     prompts = _prompts(body)
     if len(prompts) * options.num_choices > MAX_CHOICES:
@@ -80,6 +79,14 @@ def completion_requests(
     )
 
 
+def isolated(body: Body, headers: Mapping[str, str]) -> Body:
+    """The body with the isolation key of the request's header, where it has none itself."""
+    key = headers.get(ISOLATION_HEADER)
+    if key is None or body.prompt_cache_isolation_key is not None:
+        return body
+    return body.model_copy(update={"prompt_cache_isolation_key": key})
+
+
 # --- chat -------------------------------------------------------------------------------------------------------------
 
 
@@ -87,9 +94,10 @@ def _message(message: ChatMessage, index: int, positions: Iterator[int]) -> Mess
     """`positions` numbers the images of the whole request."""
     where = f"messages.{index}"
     if message.role not in ROLES:
-        raise InvalidRequest(f"The role {message.role} is not supported yet, field: '{where}.role'", f"{where}.role")
-    for field in ("name", "tool_calls", "tool_call_id"):
-        _refuse_if(bool(getattr(message, field)), f"{where}.{field}", "is not supported yet")
+        raise InvalidRequest(f"The role {message.role} {NO_TOOLS}, field: '{where}.role'", f"{where}.role")
+    _refuse_if(bool(message.name), f"{where}.name", "has no place in this model's conversation format")
+    for field in ("tool_calls", "tool_call_id"):
+        _refuse_if(bool(getattr(message, field)), f"{where}.{field}", NO_TOOLS)
     if message.content is None and message.role != "assistant":
         raise InvalidRequest(f"A message needs content, field: '{where}.content'", f"{where}.content")
     return Message(ROLES[message.role], tuple(_content(message, positions)))
@@ -142,13 +150,7 @@ def _images_by_prompt(body: CompletionBody, num_prompts: int) -> Sequence[Sequen
 
 
 def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> GenerationOptions:
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequest("stream_options needs stream: true, field: 'stream_options'", param="stream_options")
-    _refuse_if(
-        body.ignore_eos is True and grammar_for(body.response_format) is not None,
-        "ignore_eos",
-        "contradicts response_format, which says where an answer ends",
-    )
+    _check_together(body)
     num_choices = body.n or 1
     if num_choices > config.max_num_choices:
         raise InvalidRequest(f"This server gives at most {config.max_num_choices} choices, field: 'n'", param="n")
@@ -213,10 +215,16 @@ def _num_logprobs(body: GenerationBody) -> int | None:
     return body.logprobs
 
 
-def _refuse_unsupported(body: GenerationBody) -> None:
-    for field, off in OFF_VALUES.items():
-        value = getattr(body, field, None)
-        _refuse_if(value is not None and value not in off, field, "is not supported yet")
+def _check_together(body: GenerationBody) -> None:
+    """Fields that contradict each other."""
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequest("stream_options needs stream: true, field: 'stream_options'", param="stream_options")
+    if body.ignore_eos and grammar_for(body.response_format) is not None:
+        raise InvalidRequest(
+            "response_format says where the answer ends, so there is no end to ignore: leave out one of the two, "
+            "field: 'ignore_eos'",
+            param="ignore_eos",
+        )
     if (body.echo or body.echo_last) and body.logprobs not in (None, False):
         raise InvalidRequest(
             "The tokens of an echoed prompt have no logprobs here: leave out echo or logprobs, field: 'logprobs'",

@@ -1,7 +1,7 @@
 """The bodies that clients send, as pydantic models: every field the API knows, its type and its range.
 
 Strict: no field that is not here, no number as text, no NaN. `null` means absent. What the fields mean together, and
-with the served model, is for parse.py; what is known here but has no effect yet is refused there, by name.
+with the served model, is for parse.py; what is known here but no model can do is refused there, by name.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ Content = Annotated[
 
 class ChatMessage(WireModel):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
-        description="`developer` means `system`. `tool` and `function` are not supported yet."
+        description="`developer` means `system`. `tool` and `function`: no model here has tools."
     )
     content: Content | None = Field(None, description="Text, or parts whose order is kept. null: an assistant's only.")
-    name: str | None = Field(None, description="Not supported yet.")
-    tool_calls: list[dict[str, object]] | None = Field(None, description="Not supported yet.")
-    tool_call_id: str | None = Field(None, description="Not supported yet.")
+    name: str | None = Field(None, description="Refused: conversation formats have no place for it.")
+    tool_calls: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model has tools.")
+    tool_call_id: str | None = Field(None, description="Refused: no model here has tools.")
 
 
 # --- what both endpoints take -----------------------------------------------------------------------------------------
@@ -219,8 +219,8 @@ class ChatBody(GenerationBody):
     prompt_truncate_len: int | None = Field(
         None, ge=1, le=MAX_INT, description="Leave out the oldest turns until the prompt has no more tokens than this."
     )
-    tools: list[dict[str, object]] | None = Field(None, description="Not supported yet, except [].")
-    tool_choice: str | dict[str, object] | None = Field(None, description="Not supported yet, except none and auto.")
+    tools: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model here has tools.")
+    tool_choice: str | dict[str, object] | None = Field(None, description="none or auto, which mean the same here.")
     parallel_tool_calls: bool | None = Field(None, description="Without tools there is nothing to call.")
 
 
