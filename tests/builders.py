@@ -55,6 +55,48 @@ def tiny_phi3_v(folder: Path, seed: int = 0, *, crop_size: int = 28, num_crops: 
     return folder
 
 
+def tiny_llama(folder: Path, seed: int = 0) -> Path:
+    """Write a random Llama checkpoint without vision, with a byte-level tokenizer; returns `folder`."""
+    tokenizer = byte_tokenizer(("<|eot_id|>",))
+    vocab_size = tokenizer.get_vocab_size()
+    config = {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": 512,
+        "eos_token_id": 2,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_json(folder / "config.json", config)
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (vocab_size, 32),
+        "model.norm.weight": (32,),
+        "lm_head.weight": (vocab_size, 32),
+    }
+    for i in range(2):
+        shapes |= {f"model.layers.{i}.{name}.weight": shape for name, shape in _LLAMA_LAYER.items()}
+    save_file(_random_weights(shapes, seed), folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+_LLAMA_LAYER: dict[str, tuple[int, ...]] = {
+    "input_layernorm": (32,),
+    "self_attn.q_proj": (32, 32),
+    "self_attn.k_proj": (16, 32),
+    "self_attn.v_proj": (16, 32),
+    "self_attn.o_proj": (32, 32),
+    "post_attention_layernorm": (32,),
+    "mlp.gate_proj": (48, 32),
+    "mlp.up_proj": (48, 32),
+    "mlp.down_proj": (32, 48),
+}
+
+
 def byte_tokenizer(special_tokens: tuple[str, ...]) -> Tokenizer:
     """A token a byte, `<s>` before every text. Ids: `<unk>`, `<s>`, `</s>`, the 256 bytes, the special ones."""
     symbols = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]

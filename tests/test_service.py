@@ -1,15 +1,18 @@
 """A served model, put together from a checkpoint folder."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from foveal.config import Config, ModelConfig
+from foveal.engine.local import LocalEngine
+from foveal.errors import InvalidRequest
 from foveal.models.checkpoint import Checkpoint
-from foveal.service import default_sampling, model_id
-from foveal.types import SamplingParams
-from tests.builders import tiny_phi3_v
+from foveal.service import Service, default_sampling, model_id
+from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message, SamplingParams
+from tests.builders import tiny_llama, tiny_phi3_v
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,25 @@ def test_a_model_is_called_as_configured_or_by_its_id_or_folder(
     folder.mkdir()
     config = Config(ModelConfig(path=str(folder) if path == "FOLDER" else path, name=name))
     assert model_id(config) == expected
+
+
+def test_a_text_model_is_served_without_images(tmp_path: Path) -> None:
+    options = GenerationOptions(max_tokens=3)
+    plain = ChatRequest((Message("user", ("hello",)),), options)
+    with_image = ChatRequest((Message("user", (ImageRef("data:,", 1), "hello")),), options)
+
+    async def ask() -> int:
+        service = Service(Config(ModelConfig(path=str(tmp_path))), tiny_llama(tmp_path))
+        await service.start(LocalEngine.start)
+        try:
+            assert not service.pipeline.card.supports_image_input
+            with pytest.raises(InvalidRequest, match="takes no images"):
+                async with service.pipeline.answer(with_image):
+                    pass
+            async with service.pipeline.answer(plain) as answer:
+                assert [delta.finish_reason async for delta in answer.deltas()][-1] is not None
+                return answer.usage.completion_tokens
+        finally:
+            await service.close()
+
+    assert asyncio.run(ask()) > 0

@@ -289,7 +289,6 @@ FAMILIES = {
         head_dim=16,
     ),
     "idefics3": idefics3_family("Idefics3", 6),
-    "idefics3, odd positions": idefics3_family("Idefics3", 26),
     "smolvlm": idefics3_family("SmolVLM", 8),
     "gemma3": Family(
         gemma3, "<start_of_image>", lambda model, item: model.crops(item), lambda inputs: inputs["pixel_values"]

@@ -3,13 +3,13 @@
 Letters: N tiles and whole of an image, S pixels a side, P patches of a tile, C vision width, L tokens of a tile,
 J joined width, F tokens with features of an image, W decoder width.
 
-Quirks, as published. The tower was made for tiles of any size: a patch's row and column come out of fractions in
-float32, which for sides of 26 patches, say, puts some patches at their neighbour's learned position.
+The published tower takes tiles of any size and finds a patch's learned position by fractions; every tile is whole here,
+and then a patch's position is its place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,10 +68,8 @@ class Idefics3:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower = ClipTower.load(tensors, "model.vision_model", config.vision, config.vision.num_hidden_layers)
-        side = config.vision.image_size // config.vision.patch_size
         self.config = config
-        self.tower = replace(tower, position_PC=tower.position_PC[patch_positions(side)])
+        self.tower = ClipTower.load(tensors, "model.vision_model", config.vision, config.vision.num_hidden_layers)
         self.tower_norm = LayerNorm.load(tensors, "model.vision_model.post_layernorm", config.vision.layer_norm_eps)
         self.projector = Linear.load(tensors, "model.connector.modality_projection.proj")  # [W, J]
         self.decoder = Decoder.load(tensors, "model.text_model", "lm_head", config.decoder)
@@ -115,10 +113,3 @@ class Idefics3:
 
 def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Idefics3:
     return Idefics3(Config.read(checkpoint), tensors)
-
-
-def patch_positions(side: int) -> Tensor:
-    """Which learned position each patch of a tile of side x side patches takes: int64 [P]."""
-    shares = (torch.arange(side, dtype=torch.float32) * (1.0 / torch.tensor(side))).clamp(max=1.0 - 1e-6)
-    places = torch.bucketize(shares, torch.arange(1 / side, 1.0, 1 / side), right=True)
-    return (places[:, None] * side + places).flatten()

@@ -79,7 +79,7 @@ class Qwen2VL:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        text = "model.language_model" if prefix(tensors, "model.language_model", "model") != "model" else "model"
+        text = prefix(tensors, "model.language_model", "model")
         self.config = config
         self.tower = GridTower.load(tensors, prefix(tensors, "visual", "model.visual"), config.vision)
         self.decoder = Decoder.load(tensors, text, "lm_head", config.decoder)
