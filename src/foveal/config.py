@@ -43,7 +43,7 @@ class EngineConfig:
     max_num_batched_crops: int = 8  # a step's encoder budget
     block_size: int = 16  # tokens in a KV block
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
-    encoder_cache_bytes: int = 256 * MIB  # image features, kept for images that come again
+    encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)
     max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused with 503
     step_timeout_s: float = 120.0  # a step that takes longer is taken for hung, and the engine is restarted
 
