@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_NUM_CACHED = 64  # grammars that are kept ready
-# As much white space as pretty-printing takes, where JSON would allow it without end and a small model would go on.
-WHITESPACE = r"[\x20\x0A\x0D\x09]{0,20}"
+# A space, or a new line and its indentation: where JSON allows white space without end, a small model would go on.
+WHITESPACE = r"\x20|\x0A[\x20\x09]{0,16}"
 
 
 class GrammarError(Exception):
