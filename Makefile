@@ -20,7 +20,7 @@ serve: .venv/installed
 	$(BIN)/foveal serve --host $(HOST) --port $(PORT)
 
 test: .venv/tested-with
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 contract: .venv/tested-with $(CLIENTS)
 	$(BIN)/python -m pytest tests/contract -m clients
