@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foveal.layers.norm import LayerNorm, RMSNorm
+from foveal.layers.norm import LayerNorm, OffsetRMSNorm, RMSNorm, load_norm
 
 DTYPES = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
 
@@ -40,3 +40,24 @@ def test_layer_norm_takes_away_the_mean_too(dtype: torch.dtype, tolerance: float
     exact = exact * weights["norm.weight"].double() + weights["norm.bias"].double()
     assert y.dtype == dtype
     torch.testing.assert_close(y.double(), exact, atol=tolerance, rtol=0)
+
+
+@DTYPES
+def test_an_offset_norm_adds_one_to_its_weight(dtype: torch.dtype, tolerance: float) -> None:
+    weights = tensors(dtype)
+    x = weights["x"]
+
+    y = OffsetRMSNorm.load(weights, "norm", eps=1e-5)(x)
+
+    exact = x.double() / (x.double().square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    exact = exact * (1 + weights["norm.weight"].double())
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.double(), exact, atol=2 * tolerance, rtol=0)
+
+
+def test_a_norm_with_a_bias_is_a_layer_norm() -> None:
+    weights = tensors(torch.float32)
+    without_bias = {"norm.weight": weights["norm.weight"]}
+
+    assert isinstance(load_norm(weights, "norm", 1e-5), LayerNorm)
+    assert isinstance(load_norm(without_bias, "norm", 1e-5), RMSNorm)

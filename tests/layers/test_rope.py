@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from foveal.layers.rope import frequencies, longrope_attention_factor, rotate, rotation
+from foveal.errors import CheckpointError
+from foveal.layers.rope import Rope, frequencies, longrope_attention_factor, rotate, rotation, section_axes
 
 
 def turned(x: torch.Tensor, positions: list[int]) -> torch.Tensor:
@@ -49,3 +50,38 @@ def test_rotation_keeps_the_dtype() -> None:
 )
 def test_the_attention_factor_grows_with_the_context(context: int, original: int, factor: float) -> None:
     assert longrope_attention_factor(context, original) == pytest.approx(factor)
+
+
+def test_channels_beyond_the_rotation_stay_as_they_are() -> None:
+    x = torch.randn(3, 2, 8)
+
+    y = rotate(x, rotation(torch.tensor([1, 2, 3])[:, None] * frequencies(4, 100.0)))
+
+    assert torch.equal(y[..., 4:], x[..., 4:])
+    assert not torch.equal(y[..., :4], x[..., :4])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "axes"),
+    [
+        ({}, [0, 0, 0, 0, 0, 0]),
+        ({"mrope_section": [1, 2, 3]}, [0, 1, 1, 2, 2, 2]),
+        ({"mrope_section": [2, 2, 2], "mrope_interleaved": True}, [0, 1, 2, 0, 1, 2]),
+        ({"mrope_section": [4, 1, 1], "mrope_interleaved": True}, [0, 1, 2, 0, 0, 0]),
+    ],
+)
+def test_sections_say_which_row_of_positions_turns_a_pair(parameters: dict[str, object], axes: list[int]) -> None:
+    assert section_axes(parameters, 6).tolist() == axes
+
+
+def test_a_pair_turns_by_the_position_of_its_row() -> None:
+    rope = Rope.read({"max_position_embeddings": 9, "rope_scaling": {"type": "mrope", "mrope_section": [1, 1]}}, 4)
+
+    turned = rope(torch.tensor([[3], [5]]))
+
+    torch.testing.assert_close(turned.cos[0, 0, :2], torch.tensor([3.0, 5.0 * 10000.0**-0.5]).cos())
+
+
+def test_a_kind_of_scaling_that_is_not_implemented_is_refused_by_name() -> None:
+    with pytest.raises(CheckpointError, match="rope type 'yarn'"):
+        Rope.read({"max_position_embeddings": 9, "rope_scaling": {"rope_type": "yarn"}}, 4)

@@ -87,6 +87,13 @@ def test_a_folder_that_cannot_be_served_says_why(tmp_path: Path, text: str | Non
         Checkpoint.read(tmp_path)
 
 
+def test_image_settings_are_found_in_their_newer_place(tmp_path: Path) -> None:
+    written(tmp_path, {})
+    (tmp_path / "processor_config.json").write_text('{"image_processor": {"size": 5}, "processor_class": "P"}')
+
+    assert Checkpoint.read(tmp_path).preprocessor_config == {"size": 5}
+
+
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     checkpoint = Checkpoint.read(written(tmp_path, {"text_config": {}}))
 

@@ -10,7 +10,7 @@ import torch
 
 from foveal.conversation.config import load_conversation
 from foveal.models.family import CropRange
-from foveal.models.registry import load_processor
+from foveal.models.registry import load_model, load_processor
 from foveal.types import Size
 from tests.builders import PreparedPrompt, picture, prepared_prompt
 from tests.parity.families import FAMILIES, Family
@@ -106,6 +106,18 @@ def test_token_ids_logits_and_greedy_tokens_are_the_references(subject: Subject,
     )
     greedy = generated[0, len(token_ids) :].tolist()
     assert naive_greedy(ours, prepared.prompt, NUM_GREEDY, prepared.pixels) == greedy
+
+
+def test_bfloat16_stays_near_float32(subject: Subject) -> None:
+    prepared = subject.asked_of_ours(*question("three images"))
+    exact = subject.reference.ours
+    near = load_model(subject.reference.folder, torch.device("cpu"), torch.bfloat16)
+    total = len(prepared.prompt.token_ids)
+
+    expected = exact.logits(NaiveRun(exact, prepared.prompt, total, prepared.pixels).prefill())
+    logits = near.logits(NaiveRun(near, prepared.prompt, total, prepared.pixels, torch.bfloat16).prefill())
+
+    assert (logits - expected).abs().mean() < 0.1 * expected.abs().mean()
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

@@ -33,7 +33,7 @@ class Checkpoint:
     folder: Path
     config: Settings  # config.json
     generation_config: Settings  # generation_config.json, empty where there is none
-    preprocessor_config: Settings  # preprocessor_config.json, empty where there is none
+    preprocessor_config: Settings  # preprocessor_config.json or its newer place, empty where there is neither
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
@@ -44,7 +44,8 @@ class Checkpoint:
             folder,
             read_json(folder / "config.json"),
             read_json(folder / "generation_config.json"),
-            read_json(folder / "preprocessor_config.json"),
+            read_json(folder / "preprocessor_config.json")
+            or Settings(read_json(folder / "processor_config.json").get("image_processor", {})),  # the newer layout
         )
         _refuse_quantised(checkpoint)
         return checkpoint
