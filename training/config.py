@@ -36,7 +36,7 @@ class Stage:
     last_lr: float
     num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
-    dense_weight: float = 1.0
+    tower: bool = True  # whether the tower learns
 
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)

@@ -262,22 +262,22 @@ def _unknown(rng: random.Random, scene: Scene) -> Found:
 
 
 PICTURE_QUESTIONS: dict[str, tuple[float, Finder]] = {
-    "colour_of_shape": (5, _colour_of_shape),
-    "shape_of_colour": (4, _shape_of_colour),
-    "shapes": (3, _shapes),
-    "colours": (2, _colours),
-    "background": (2.5, _background),
-    "describe": (3, _describe),
+    "colour_of_shape": (8, _colour_of_shape),
+    "shape_of_colour": (8, _shape_of_colour),
+    "shapes": (4, _shapes),
+    "colours": (3, _colours),
+    "background": (1.5, _background),
+    "describe": (5, _describe),
     "count": (2, _count),
-    "count_of": (1.5, _count_of),
+    "count_of": (1, _count_of),
     "exists": (3, _exists),
     "is_colour": (1.5, _is_colour),
     "is_shape": (1.5, _is_shape),
-    "where": (1.2, _where),
-    "relation": (1.2, _relation),
-    "neighbour": (0.8, _neighbour),
-    "extreme": (0.8, _extreme),
-    "unknown": (1, _unknown),
+    "where": (0.6, _where),
+    "relation": (0.6, _relation),
+    "neighbour": (0.3, _neighbour),
+    "extreme": (0.5, _extreme),
+    "unknown": (0.8, _unknown),
 }
 
 

@@ -259,7 +259,7 @@ def _size(rng: random.Random) -> tuple[int, int]:
 def _shapes(
     rng: random.Random, size: tuple[int, int], wanted: int, sides: tuple[float, float], manner: Manner
 ) -> Scene:
-    """A scene without wear: so many shapes, where there is room, of sides between two parts of the picture's."""
+    """A scene without wear: so many shapes, where there is room; `sides` are parts of the picture's shorter side."""
     background = _pick(rng, manner.backgrounds)
     first = _tint(rng, background, manner)
     last = _tint(rng, background, manner) if rng.random() < manner.gradients else first

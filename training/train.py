@@ -56,10 +56,11 @@ class Trainer:
         """After the step that runs, save and exit: what a signal asks for."""
         self.is_stopping = True
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, tower: bool) -> dict[str, Tensor]:
         """The terms of the loss, and what is measured beside them."""
         with torch.autocast("cpu", torch.bfloat16):
-            patches = self.model.encode(batch.pixels.float())
+            with torch.set_grad_enabled(tower):
+                patches = self.model.encode(batch.pixels.float())
             kind_logits, colour_logits, extents = self.head(patches)
             answers = answer_logits(self.model, patches, batch.grids, batch.text) if batch.text else None
         targets = batch.targets
@@ -80,9 +81,9 @@ class Trainer:
             }
         return found
 
-    def step(self, batch: Batch, learning_rate: float, dense_weight: float) -> dict[str, float]:
-        found = self.losses(batch)
-        loss = dense_weight * (found["kind"] + found["colour"] + found["extent"]) + found.get("answer", 0.0)
+    def step(self, batch: Batch, learning_rate: float, tower: bool = True) -> dict[str, float]:
+        found = self.losses(batch, tower)
+        loss = found["kind"] + found["colour"] + found["extent"] + found.get("answer", 0.0)
         self.modules.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.optimiser.max_grad_norm)
@@ -104,7 +105,7 @@ class Trainer:
         run, started, saved = self.config.run, time.monotonic(), time.monotonic()
         sums: dict[str, float] = defaultdict(float)
         for batch in self._loader(stage):
-            for name, value in self.step(batch, stage.learning_rate(self.progress.step), stage.dense_weight).items():
+            for name, value in self.step(batch, stage.learning_rate(self.progress.step), stage.tower).items():
                 sums[name] += value / run.log_every
             self.progress.step += 1
             self.progress.pictures += stage.pictures

@@ -100,7 +100,7 @@ def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: To
 def test_training_lowers_the_loss(config: TrainingConfig, tokenizer: Tokenizer) -> None:
     trainer = Trainer(config)
     batch = Batches(MODEL, STAGE, tokenizer, 1)[0]
-    losses = [trainer.step(batch, 3e-3, 1.0) for _ in range(8)]
+    losses = [trainer.step(batch, 3e-3) for _ in range(8)]
     assert losses[-1]["answer"] < losses[0]["answer"] - 0.3
     assert losses[-1]["kind"] < losses[0]["kind"]
 
