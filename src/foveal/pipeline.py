@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from foveal.answer import Answer, Choice
 from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
@@ -24,15 +25,12 @@ from foveal.errors import Overloaded, PromptTooLong
 from foveal.types import (
     ChatRequest,
     CompletionRequest,
-    Delta,
     GenerationOptions,
     Grammar,
     Image,
     ImageRef,
     Prompt,
     SamplingParams,
-    Token,
-    Usage,
 )
 
 Rendered = tuple[ChatRequest | CompletionRequest, Prompt]
@@ -168,91 +166,6 @@ class Pipeline:
         return Detokenizer(self.tokenizer, stop, index=index, continues=continues)
 
 
-class Answer:
-    """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
-
-    def __init__(
-        self,
-        request: ChatRequest | CompletionRequest,
-        prompt: Prompt,
-        choices: Sequence[Choice],
-        renderer: Renderer,
-        tokenizer: Tokenizer,
-        started_s: float,
-    ) -> None:
-        self._request = request  # without the turns that were left out
-        self._prompt = prompt
-        self._choices = choices
-        self._renderer = renderer
-        self._tokenizer = tokenizer
-        self._started_s = started_s
-        self.first_token_s: float | None = None  # from acceptance to the first delta
-        self.warnings = renderer.warnings(request)
-
-    @property
-    def prompt_token_ids(self) -> tuple[int, ...]:
-        return self._prompt.token_ids
-
-    @property
-    def grammar(self) -> str | None:
-        """What the answer is held to, as the engine takes it."""
-        return self._request.options.sampling.grammar
-
-    def prompt_fragments(self) -> list[str | int]:
-        """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""
-        return self._renderer.fragments(self._request)
-
-    def spell(self, token_ids: Iterable[int]) -> str:
-        """The text of generated tokens as the model gave it, special tokens by name."""
-        return self._tokenizer.spell(token_ids)
-
-    @property
-    def total_s(self) -> float:
-        return time.monotonic() - self._started_s
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(
-            prompt_tokens=len(self._prompt.token_ids),
-            image_tokens=self._prompt.num_image_tokens,
-            text_tokens=self._prompt.num_text_tokens,
-            cached_tokens=self._choices[0].num_cached_tokens,
-            completion_tokens=sum(choice.num_tokens for choice in self._choices),
-        )
-
-    async def deltas(self) -> AsyncIterator[Delta]:
-        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
-        async for delta in interleave([choice.deltas() for choice in self._choices]):
-            if self.first_token_s is None:
-                self.first_token_s = self.total_s
-            yield delta
-
-
-class Choice:
-    """One continuation of the prompt: tokens in, text out."""
-
-    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack, echo: str) -> None:
-        self.num_tokens = 0
-        self.num_cached_tokens = 0
-        self._tokens = tokens
-        self._text = text
-        self._generation = generation  # closing it stops the engine's work on this choice
-        self._echo = echo  # stands before the text
-
-    async def deltas(self) -> AsyncIterator[Delta]:
-        async for token in self._tokens:
-            self.num_tokens += 1
-            self.num_cached_tokens = token.num_cached_tokens
-            delta = self._text.push(token)
-            delta = replace(delta, text=self._echo + delta.text, token_ids=(token.token_id,))
-            self._echo = ""
-            if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
-                await self._generation.aclose()
-            yield delta
-            if delta.finish_reason is not None:
-                return
-
-
 def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model_len: int) -> SamplingParams:
     """The sampling parameters with max_tokens cut to what the context leaves.
 
@@ -268,22 +181,3 @@ def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model
 def cache_salt(options: GenerationOptions) -> bytes:
     """The salt of a request's prompt: for one that shares nothing, a salt that no other request can have."""
     return secrets.token_bytes(32) if options.max_cached_tokens == 0 else options.cache_salt
-
-
-async def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
-    """The items of all streams, each as soon as it is there."""
-    waiting = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
-    try:
-        while waiting:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for future in done:
-                stream = waiting.pop(future)
-                try:
-                    item = future.result()
-                except StopAsyncIteration:
-                    continue
-                yield item
-                waiting[asyncio.ensure_future(anext(stream))] = stream
-    finally:
-        for future in waiting:
-            future.cancel()
