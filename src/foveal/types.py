@@ -125,7 +125,7 @@ class ImageLayout:
     pixel_shape: tuple[int, ...]  # of the uint8 array that `Processor.prepare` returns
     grid: tuple[int, ...]  # the family's own numbers (crop rows and columns; patches; tiles)
     num_crops: int  # units of encoder work
-    num_tokens: int  # prompt tokens the image takes, separators included
+    num_tokens: int  # that the image is counted as: those it takes in the prompt, or the states it is read from aside
 
 
 @dataclass(frozen=True, slots=True)

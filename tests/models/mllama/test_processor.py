@@ -9,7 +9,7 @@ from foveal.models.mllama.processor import MllamaProcessor, tile_grids
 from foveal.types import Detail, ImageSpan, Size
 from tests.builders import picture
 
-PUBLISHED = MllamaProcessor(tile_size=560, max_num_tiles=4, image_token_id=128256)
+PUBLISHED = MllamaProcessor(tile_size=560, max_num_tiles=4, num_states=1601, image_token_id=128256)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,17 @@ def test_the_canvas_is_the_one_that_is_filled_best(
     assert layout.pixel_shape == (560 * grid[0], 560 * grid[1], 3)
 
 
-def test_every_image_takes_one_token() -> None:
-    placeholder = PUBLISHED.placeholder(PUBLISHED.layout(Size(2000, 300), "auto"))
+def test_every_image_takes_one_token_of_the_prompt_and_is_counted_by_its_states() -> None:
+    layout = PUBLISHED.layout(Size(2000, 300), "auto")
+    placeholder = PUBLISHED.placeholder(layout)
 
+    assert layout.num_tokens == 4 * 1601
     assert placeholder.token_ids == (128256,)
     assert placeholder.spans == (ImageSpan(0, 1),)
 
 
 def test_the_canvas_is_black_below_and_right() -> None:
-    small = MllamaProcessor(tile_size=28, max_num_tiles=4, image_token_id=9)
+    small = MllamaProcessor(tile_size=28, max_num_tiles=4, num_states=5, image_token_id=9)
 
     pixels = small.prepare(picture(20, 10), small.layout(Size(20, 10), "auto"))
 

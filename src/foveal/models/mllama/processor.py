@@ -5,7 +5,8 @@
     |            |  at most 4 tiles   |  0  |  1  |                                        all of them together
     |            |  --------------->  +-----+-----+
     +------------+                    |  2  |  3  |  black below and right     tokens
-                                      +-----+-----+                            1, whatever the size
+                                      +-----+-----+                            1 in the prompt; counted for the image
+                                                                               are the states that the decoder reads
 
 The canvas is the one that the picture fills best: the smallest that need not shrink it, or else the one that shrinks
 it least. A picture smaller than a tile grows until a side fills it.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 class MllamaProcessor:
     tile_size: int  # pixels a side
     max_num_tiles: int
+    num_states: int  # of a tile: one for each patch, and the class token's
     image_token_id: int
 
     @property
@@ -50,7 +52,7 @@ class MllamaProcessor:
             pixel_shape=(rows * self.tile_size, columns * self.tile_size, 3),
             grid=(rows, columns),
             num_crops=rows * columns,
-            num_tokens=1,
+            num_tokens=rows * columns * self.num_states,
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
@@ -85,10 +87,12 @@ class MllamaProcessor:
 
 def load(checkpoint: Checkpoint) -> MllamaProcessor:
     """From preprocessor_config.json and config.json."""
-    settings = checkpoint.preprocessor_config
+    settings, vision = checkpoint.preprocessor_config, checkpoint.vision_config
+    tile_size = settings["size"]["height"]
     return MllamaProcessor(
-        tile_size=settings["size"]["height"],
+        tile_size=tile_size,
         max_num_tiles=settings["max_image_tiles"],
+        num_states=(tile_size // vision["patch_size"]) ** 2 + 1,
         image_token_id=checkpoint.config["image_token_index"],
     )
 
