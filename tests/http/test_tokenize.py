@@ -47,7 +47,7 @@ def test_tokens_images_and_the_longest_answer_are_counted_and_nothing_runs() -> 
         "image_tokens": 30,
         "text_tokens": 3,
         "max_completion_tokens": 10,
-        "images": [{"position": 1, "width": 640, "height": 480, "tokens": 30, "crops": 3}],
+        "images": [{"position": 1, "width": 640, "height": 480, "tokens": 30, "crops": 3, "price": None}],
         "price": None,
     }
     assert pipeline.num_running == 0
@@ -65,6 +65,12 @@ def test_the_price_is_by_the_million() -> None:
     card = replace(CARD, prices=PriceConfig(prompt=2.0, completion=8.0, currency="EUR"))
     found = tokenize(FakePipeline(card=card), **COMPLETE).json()
     assert found["price"] == {"currency": "EUR", "prompt": 6e-6, "completion_at_most": 40e-6}
+
+
+def test_an_images_price_is_that_of_its_tokens_in_the_prompt() -> None:
+    card = replace(CARD, prices=PriceConfig(prompt=2.0, completion=8.0))
+    pipeline = FakePipeline(card=card, measurement=Measurement(prompt_with_an_image(), max_tokens=5))
+    assert tokenize(pipeline, **ASK).json()["images"][0]["price"] == 14e-6
 
 
 @pytest.mark.parametrize(("body", "kind"), [(ASK, ChatRequest), (COMPLETE, CompletionRequest)])

@@ -32,6 +32,7 @@ class MeasuredImage(TypedDict):
     height: int
     tokens: int
     crops: int
+    price: float | None  # its share of the prompt's
 
 
 class Price(TypedDict):
@@ -114,12 +115,12 @@ def _tokenization(
         "image_tokens": sum(prompt.num_image_tokens for prompt in prompts),
         "text_tokens": sum(prompt.num_text_tokens for prompt in prompts),
         "max_completion_tokens": num_completion_tokens,
-        "images": [_measured_image(image, position) for position, image in enumerate(images, 1)],
+        "images": [_measured_image(image, position, prices) for position, image in enumerate(images, 1)],
         "price": _price(num_prompt_tokens, num_completion_tokens, prices),
     }
 
 
-def _measured_image(image: PromptImage, position: int) -> MeasuredImage:
+def _measured_image(image: PromptImage, position: int, prices: PriceConfig) -> MeasuredImage:
     layout = image.image.layout
     return {
         "position": position,
@@ -127,6 +128,7 @@ def _measured_image(image: PromptImage, position: int) -> MeasuredImage:
         "height": layout.size.height,
         "tokens": layout.num_tokens,
         "crops": layout.num_crops,
+        "price": None if prices.prompt is None else prices.prompt * image.num_prompt_tokens / 1e6,
     }
 
 
