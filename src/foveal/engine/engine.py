@@ -63,7 +63,7 @@ class Engine:
         try:
             positions = self.runner.model.positions(prompt, max_total_tokens)
             constraint = self._constraint(sampling)
-        except Exception as error:
+        except Exception as error:  # one request's failure, whatever it is, ends that request alone
             log.warning("one request failed in the engine", exc_info=error)
             self._failed.append((request.request_id, _why(error)))
             return

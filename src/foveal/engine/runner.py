@@ -104,7 +104,7 @@ def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[I
     """`run(items)`; if that raises, `run` of each item alone, and in the results the exceptions of those that raise."""
     try:
         return [*run(items)] if items else []
-    except Exception as error:
+    except Exception as error:  # one item's failure, whatever it is, is not the others'
         if len(items) == 1:
             log.warning("one request failed in the engine", exc_info=error)
             return [error]

@@ -159,7 +159,7 @@ async def _events(first: Reply, rest: AsyncIterator[Reply], job: Job) -> AsyncIt
     try:
         async for chunk in rest:
             yield sse.event(chunk)
-    except Exception as error:
+    except Exception as error:  # a stream has begun: the failure has to be its last event
         if not isinstance(error, RequestError):
             logger.exception("generation %s failed", job.id)
         yield sse.event(problem_body(as_request_error(error)))

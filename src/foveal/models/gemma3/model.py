@@ -19,8 +19,8 @@ from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
 from foveal.layers.norm import LayerNorm, OffsetRMSNorm
 from foveal.layers.vision import ClipTower, VisionConfig, normalised
-from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.decoders import decoder_config, kv_shape
+from foveal.models.family import counted_positions, place_features
 from foveal.models.weights import prefix
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ class Gemma3:
         self.tower_norm = LayerNorm.load(tensors, f"{tower}.post_layernorm", config.vision.layer_norm_eps)
         self.projector = Projector.load(tensors, projector, config)
         self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
-        self.kv_shape = KVShape(
-            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
-        )
+        self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
 

@@ -18,8 +18,8 @@ from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
 from foveal.layers.norm import LayerNorm
 from foveal.layers.vision import ClipTower, VisionConfig, join_patches, normalised
-from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.decoders import decoder_config, kv_shape
+from foveal.models.family import counted_positions, place_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,9 +73,7 @@ class Idefics3:
         self.tower_norm = LayerNorm.load(tensors, "model.vision_model.post_layernorm", config.vision.layer_norm_eps)
         self.projector = Linear.load(tensors, "model.connector.modality_projection.proj")  # [W, J]
         self.decoder = Decoder.load(tensors, "model.text_model", "lm_head", config.decoder)
-        self.kv_shape = KVShape(
-            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
-        )
+        self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
 

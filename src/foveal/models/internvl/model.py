@@ -29,8 +29,8 @@ from foveal.layers.vision import (
     normalised,
     patch_product,
 )
-from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.decoders import decoder_config, kv_shape
+from foveal.models.family import counted_positions, place_features
 from foveal.models.weights import prefix
 
 if TYPE_CHECKING:
@@ -130,9 +130,7 @@ class InternVL:
         self.projector_norm = LayerNorm.load(tensors, f"{projector}.layer_norm", LAYER_NORM_EPS)
         self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
         self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
-        self.kv_shape = KVShape(
-            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
-        )
+        self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
 

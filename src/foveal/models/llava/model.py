@@ -19,8 +19,8 @@ from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.vision import MLP, ClipTower, VisionConfig, normalised
-from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.decoders import decoder_config, kv_shape
+from foveal.models.family import counted_positions, place_features
 from foveal.models.weights import prefix
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ class Llava:
         ends_rows = newline in tensors  # LLaVA-NeXT
         self.row_end_W = tensors[newline] if ends_rows else None
         self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
-        self.kv_shape = KVShape(
-            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
-        )
+        self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
 

@@ -22,7 +22,8 @@ from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
 from foveal.layers.vision import ClipTower, VisionConfig, join_patches, normalised
-from foveal.models.family import KVShape, counted_positions, place_features
+from foveal.models.decoders import kv_shape
+from foveal.models.family import counted_positions, place_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,14 +110,14 @@ class Phi3V:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        vision, heads = "model.vision_embed_tokens", config.decoder.heads
+        vision = "model.vision_embed_tokens"
         self.config = config
         self.tower = ClipTower.load(
             tensors, f"{vision}.img_processor.vision_model", config.vision, config.num_vision_layers
         )
         self.projector = Projector.load(tensors, vision)
         self.decoder = Decoder.load(tensors, "model", "lm_head", config.decoder)
-        self.kv_shape = KVShape(config.decoder.num_layers, heads.num_kv_heads, heads.head_dim)
+        self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
 

@@ -20,8 +20,8 @@ import torch
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.grid_vision import GridConfig, GridTower
 from foveal.layers.vision import normalised
-from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, Positions, feature_rows
+from foveal.models.decoders import decoder_config, kv_shape
+from foveal.models.family import Positions, feature_rows
 from foveal.models.weights import prefix
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ class Qwen2VL:
         self.config = config
         self.tower = GridTower.load(tensors, prefix(tensors, "visual", "model.visual"), config.vision)
         self.decoder = Decoder.load(tensors, text, "lm_head", config.decoder)
-        self.kv_shape = KVShape(
-            config.decoder.num_layers, config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim
-        )
+        self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from foveal.layers.decoder import Decoder
-from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, counted_positions
+from foveal.models.decoders import decoder_config, kv_shape
+from foveal.models.family import counted_positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class TextModel:
 
     def __init__(self, config: DecoderConfig, tensors: Mapping[str, Tensor]) -> None:
         self.decoder = Decoder.load(tensors, "model", "lm_head", config)
-        self.kv_shape = KVShape(config.num_layers, config.heads.num_kv_heads, config.heads.head_dim)
+        self.kv_shape = kv_shape(config)
         self.max_model_len = config.max_model_len
         self.vocab_size = config.vocab_size
 
