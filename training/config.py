@@ -15,6 +15,7 @@ class Run:
     workers: int
     checkpoint_every_s: float
     log_every: int
+    start_from: str | None = None  # a model folder whose weights the run begins with
 
 
 @dataclass(frozen=True)
