@@ -5,6 +5,7 @@ Batch i of a stage is always the same, whichever process makes it, so a run can 
 
 import random
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ MIN_LETTER_COVER = 0.15
 
 
 Grid = tuple[int, int]  # crops down, crops across
+T = TypeVar("T", "PatchTargets", "Text")
 TEXT_SHARE = 0.06  # conversations without a picture, for each picture
 ROW_LENGTH = 480  # tokens; conversations are packed into rows of this many, or of the longest one's
 
@@ -62,8 +64,18 @@ class Text:
 class Batch:
     pixels: Tensor  # [N, 3, crop, crop] bfloat16
     targets: PatchTargets
-    grids: list[Grid]  # of each picture
+    grids: list[Grid]  # of each picture that is asked about; the others are behind them
     text: Text | None
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(
+            self.pixels.to(device), _moved(self.targets, device), self.grids, self.text and _moved(self.text, device)
+        )
+
+
+def _moved(tensors: T, device: torch.device) -> T:
+    """The same record of tensors on the device."""
+    return type(tensors)(**{name: value.to(device, non_blocking=True) for name, value in vars(tensors).items()})
 
 
 def views_of(image: Image.Image, crop_size: int, num_crops: int) -> tuple[Tensor, Grid]:
@@ -204,16 +216,18 @@ class Batches(Dataset[Batch]):
         while sum(len(made.pictures) for made in conversations) < wanted:
             conversations.append(converse(rng, rng.choice(self.stage.scenes)))
         scenes = [picture for made in conversations for picture in made.pictures]
-        return make_batch(self.config, num_crops, self.tokenizer, scenes, conversations)
+        pages = [make_scene("page", rng.getrandbits(32), 0) for _ in range(self.stage.pages)]
+        return make_batch(self.config, num_crops, self.tokenizer, scenes + pages, conversations)
 
 
 def make_batch(
     config: ModelConfig, num_crops: int, tokenizer: Tokenizer, scenes: list[Scene], conversations: list[Conversation]
 ) -> Batch:
-    """`scenes` are the conversations' pictures, in order, cut into at most so many crops."""
+    """`scenes` are the conversations' pictures, in order, and perhaps more, cut into at most so many crops."""
     seen = [views_of(draw(scene), config.crop_size, num_crops) for scene in scenes]
     targets = [patch_targets(scene, config, num_crops) for scene in scenes]
-    grids = [grid for _, grid in seen]
+    asked_about = sum(len(conversation.pictures) for conversation in conversations)
+    grids = [grid for _, grid in seen[:asked_about]]
     return Batch(
         pixels=torch.cat([views.bfloat16() for views, _ in seen]),
         targets=PatchTargets(

@@ -42,6 +42,7 @@ class Trainer:
     def __init__(self, config: TrainingConfig) -> None:
         torch.manual_seed(config.run.seed)
         self.config = config
+        self.device = torch.device(_device(config.run.device))
         self.model = Phi3V(config.model)
         self.head = DenseHead(config.model, len(PATCH_KINDS), len(PATCH_COLOURS), len(CHARACTERS))
         self.modules = nn.ModuleList([self.model, self.head])
@@ -55,6 +56,7 @@ class Trainer:
         self.tokenizer = load_or_train(self.folder / "tokenizer.json", config.model.vocab_size, config.run.seed)
         if config.run.start_from and not (self.folder / "checkpoint.pt").exists():
             start_from(self.model, self.tokenizer, Path(config.run.start_from))
+        self.modules.to(self.device)
 
     def stop(self, *_: object) -> None:
         """After the step that runs, save and exit: what a signal asks for."""
@@ -62,7 +64,7 @@ class Trainer:
 
     def losses(self, batch: Batch, tower: bool) -> dict[str, Tensor]:
         """The terms of the loss, and what is measured beside them."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             with torch.set_grad_enabled(tower):
                 patches = self.model.encode(batch.pixels.float())
             kind_logits, colour_logits, letter_logits, extents = self.head(patches)
@@ -89,7 +91,7 @@ class Trainer:
         return found
 
     def step(self, batch: Batch, learning_rate: float, tower: bool = True) -> dict[str, float]:
-        found = self.losses(batch, tower)
+        found = self.losses(batch.to(self.device), tower)
         loss = found["kind"] + found["colour"] + found["extent"] + found["letter"]
         loss = loss + found.get("answer", 0.0)
         self.modules.zero_grad(set_to_none=True)
@@ -133,7 +135,11 @@ class Trainer:
         rest = range(self.progress.step, stage.steps)
         workers = self.config.run.workers
         return DataLoader(
-            batches, batch_size=None, sampler=rest, num_workers=workers, prefetch_factor=4 if workers else None
+            batches,
+            batch_size=None,
+            sampler=rest,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
         )
 
     def _log(self, stage: Stage, sums: dict[str, float], seconds: float) -> None:
@@ -160,7 +166,7 @@ class Trainer:
     def resume(self) -> None:
         path = self.folder / "checkpoint.pt"
         if path.exists():
-            state = torch.load(path)
+            state = torch.load(path, map_location=self.device)
             self.modules.load_state_dict(state["modules"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
@@ -185,6 +191,10 @@ def answer_logits(model: Phi3V, patches: Tensor, grids: list[Grid], text: Text) 
 def _accuracy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
     """The share of the counted targets that the largest logit hits."""
     return (logits.argmax(-1) == targets)[counted].float().mean().detach()
+
+
+def _device(wanted: str) -> str:
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
