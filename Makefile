@@ -32,7 +32,7 @@ check: .venv/tested-with
 	$(BIN)/lint-imports
 
 evaluate: .venv/tested-with
-	$(BIN)/python -m training.evaluate --url http://$(HOST):$(PORT)/v1
+	$(BIN)/python -m training.evaluate --show 2 --sheet training/runs/wrong.png
 
 train: .venv/tested-with
 	$(BIN)/python -m training.train training/mini.toml
