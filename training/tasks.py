@@ -96,7 +96,7 @@ def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -
         else:
             asked, scenes = ask(rng, kind, scene, held_out), (scene,)
         if asked and task.is_meant(scene, asked[1]):
-            yield Sample(task.name, kind, *asked, scenes, number % 2 == 1)
+            yield Sample(task.name, kind, *asked, scenes, number // len(task.kinds) % 2 == 1)
         number += 1 if asked else rng.random() < 0.1  # a kind that this sort of scene cannot answer gives way
 
 
