@@ -25,7 +25,9 @@ _CONFIGS = files(__package__) / "configs"
 class PromptRules:
     """What the checkpoints of one family expect of every prompt."""
 
-    bos_token: str | tuple[str, ...] = ""  # stands before the prompt; of several, the first that the tokenizer has
+    bos_token: str | tuple[str, ...] = (
+        ""  # stands before the prompt; of several, the first that the tokenizer has ("": or none)
+    )
     split_at_images: bool = False  # the text after an image is a text of its own, with its own bos_token
     before_image: str = ""  # text around each image, which is tokenised together with its neighbours
     after_image: str = ""
@@ -43,7 +45,7 @@ class ConversationConfig:
     image_mark: str = "<image>"  # what the template prints for an image; {n} is the image's number, from 1
     image_roles: tuple[Role, ...] = ("user",)  # whose messages have a place for images
     images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
-    trim: bool = False  # white space around each text is dropped
+    trim: tuple[Role, ...] = ()  # whose texts lose the white space around them
     stop: tuple[str, ...] = ()  # strings that end an answer
     rules: PromptRules = PromptRules()
 

@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from foveal.conversation.config import ConversationConfig
 from foveal.conversation.tokenizer import Run
 from foveal.errors import ConfigError, InvalidRequest
-from foveal.types import Message
+from foveal.types import Message, Role
 
 _MAX_RENDERED_CHARS = 1_000_000  # of marks and sentinels, people's texts not counted
 _TOO_MANY_MESSAGES = "The conversation has too many messages or content parts."
@@ -55,7 +55,12 @@ class Template:
 
         Raises InvalidRequest where the template has no form for the messages.
         """
-        texts = [part for message in messages for part in message.content if isinstance(part, str)]
+        texts = [
+            self._trimmed(part, message.role)
+            for message in messages
+            for part in message.content
+            if isinstance(part, str)
+        ]
         num_images = sum(len(message.content) for message in messages) - len(texts)
         rendered, end = self._fill(_outline(messages), num_images), 0
         segments: list[list[Run]] = [[]]
@@ -67,7 +72,7 @@ class Template:
                 segments.append([])
             else:
                 seen.append(int(cut["text"]))
-                segments[-1].append(Run(self._trimmed(texts[seen[-1]]), is_markup=False))
+                segments[-1].append(Run(texts[seen[-1]], is_markup=False))
         segments[-1].append(Run(rendered[end:], is_markup=True))
         if seen != list(range(len(texts))) or len(segments) != num_images + 1:
             _refuse()
@@ -82,8 +87,8 @@ class Template:
             _log.warning("the conversation template failed", exc_info=True)  # it holds no text of the request
             raise InvalidRequest(_NO_FORM, param="messages") from error
 
-    def _trimmed(self, text: str) -> str:
-        return text.strip() if self._trim else text
+    def _trimmed(self, text: str, role: Role) -> str:
+        return text.strip() if role in self._trim else text
 
 
 def _outline(messages: Sequence[Message]) -> list[dict[str, Any]]:
