@@ -148,7 +148,7 @@ def idefics3_family(kind: str, side: int) -> Family:
     return Family(
         functools.partial(idefics3, kind, side),
         "<image>",
-        lambda model, item: model.tiles(item),
+        lambda model, item: model.crops(item),
         lambda inputs: inputs["pixel_values"][0],
     )
 
@@ -251,7 +251,7 @@ def internvl_family(**vision: Any) -> Family:
     return Family(
         functools.partial(internvl, vision),
         "<IMG_CONTEXT>",
-        lambda model, item: model.tiles(item),
+        lambda model, item: model.crops(item),
         lambda inputs: inputs["pixel_values"],
     )
 
@@ -307,7 +307,7 @@ FAMILIES = {
     "mllama": Family(
         mllama,
         "<|image|>",
-        lambda model, item: model.tiles(item),
+        lambda model, item: model.crops(item),
         lambda inputs: inputs["pixel_values"][0, 0][: int(inputs["aspect_ratio_mask"].sum())],
     ),
 }
