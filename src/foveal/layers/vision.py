@@ -198,9 +198,13 @@ def patch_product(tensors: Mapping[str, Tensor], name: str) -> Linear:
 
 
 def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
-    """[N, 3, S, S] -> [N, P, 3 patch patch]: the pixels of each patch in the order of a convolution's weights."""
+    """[N, 3, S, S] -> [N, P, 3 patch patch]: the pixels of each patch in the order of a convolution's weights.
+
+    Pixels beyond the last whole patch are left out, as a convolution leaves them (SigLIP's 384 = 27 x 14 + 6).
+    """
     side = pixels_N3SS.shape[2] // patch_size
-    windows = pixels_N3SS.reshape(-1, 3, side, patch_size, side, patch_size)
+    whole = pixels_N3SS[..., : side * patch_size, : side * patch_size]
+    windows = whole.reshape(-1, 3, side, patch_size, side, patch_size)
     return windows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
