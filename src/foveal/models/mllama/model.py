@@ -11,8 +11,9 @@ keys and values [L, 2, S, K, D], so that no step projects the states again (for 
 tiles, where the states alone would be 52 MB).
 
 Quirks, as published. The tower always runs on G tiles, and its padding, of tiles and of patches, is seen by what is
-not padding. A row that sees no image gets nothing from a layer that looks, as in Meta's own code; transformers 5.23
-gives such a row the mean over all of the request's images, later ones included, which no causal cache can hold.
+not padding, so that none of it can be left out. A row that sees no image gets nothing from a layer that looks, as in
+Meta's own code; transformers 5.23 gives such a row the mean over all of the request's images, later ones included,
+which no causal cache can hold.
 """
 
 from __future__ import annotations
