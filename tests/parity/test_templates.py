@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
-from foveal.conversation.config import load_conversation
+from foveal.conversation.config import ConversationConfig, load_conversation
+from foveal.conversation.published import conversation_of
 from foveal.conversation.template import Template
 from foveal.types import ImageRef, Message, Role
 from tests.builders import byte_tokenizer
@@ -158,17 +160,22 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_conversation_is_written_as_by_the_checkpoint_s_own_template(name: str) -> None:
-    published = PUBLISHED[name]
+def test_the_family_s_config_writes_a_conversation_as_the_checkpoint_s_template_does(name: str) -> None:
+    published, config = PUBLISHED[name], load_conversation(name)
+
     for turns in published.turns:
-        expected = tokenizer(published.bos_token).apply_chat_template(
-            [reference_message(role, parts, published.content) for role, parts in numbered(turns)],
-            chat_template=published.template,
-            tokenize=False,
-            add_generation_prompt=True,
-            **published.variables,
-        )
-        assert published.bos_token + written(name, turns) == expected
+        assert published.bos_token + written(config, turns) == expected(published, turns)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_checkpoint_s_own_template_writes_what_it_writes_in_the_reference(tmp_path: Path, name: str) -> None:
+    published = PUBLISHED[name]
+    settings = "".join(f"{{%- set {key} = {value!r} %}}" for key, value in published.variables.items())
+    (tmp_path / "chat_template.jinja").write_text(settings + published.template)
+    config = conversation_of(name, "checkpoint", tmp_path)
+
+    for turns in published.turns:
+        assert published.bos_token + written(config, turns) == expected(published, turns)
 
 
 @cache
@@ -176,9 +183,19 @@ def tokenizer(bos_token: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(()), bos_token=bos_token or None)
 
 
-def written(name: str, turns: Turns) -> str:
+def expected(published: Published, turns: Turns) -> str:
+    rendered = tokenizer(published.bos_token).apply_chat_template(
+        [reference_message(role, parts, published.content) for role, parts in numbered(turns)],
+        chat_template=published.template,
+        tokenize=False,
+        add_generation_prompt=True,
+        **published.variables,
+    )
+    return str(rendered)
+
+
+def written(config: ConversationConfig, turns: Turns) -> str:
     """What our template writes, image marks included."""
-    config = load_conversation(name)
     messages = [Message(role, tuple(ImageRef("", 1) if x is None else x for x in parts)) for role, parts in turns]
     first, *rest = ("".join(run.text for run in segment) for segment in Template(config).render(messages))
     return first + "".join(config.image_mark.replace("{n}", str(n)) + text for n, text in enumerate(rest, 1))

@@ -45,15 +45,17 @@ class ConversationConfig:
     image_mark: str = "<image>"  # what the template prints for an image; {n} is the image's number, from 1
     image_roles: tuple[Role, ...] = ("user",)  # whose messages have a place for images
     images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
-    trim: tuple[Role, ...] = ()  # whose texts lose the white space around them
     stop: tuple[str, ...] = ()  # strings that end an answer
+    published: bool = False  # whether the template expects what the transformers library shows it
+    eos_token: str = ""  # what a published template calls by this name
     rules: PromptRules = PromptRules()
 
 
 def load_conversation(model_type: str, name: str | None = None) -> ConversationConfig:
     """The config called `name` (or in the file `name`, if it ends in .toml), or by default the family's own.
 
-    A style that does not list `model_type` takes the rules of the config that does. Raises ConfigError.
+    A style that does not list `model_type` takes the rules of the config that does. The checkpoint's own template is
+    another module's (published.py). Raises ConfigError.
     """
     own = next((config for config in map(_packaged, names()) if model_type in config.model_types), None)
     if name is None:
