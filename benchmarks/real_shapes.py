@@ -217,7 +217,8 @@ def ask(url: str) -> tuple[dict[str, Any], float]:
     with httpx.Client(timeout=ANSWER_TIMEOUT_S) as client:
         body["model"] = client.get(f"{url}/models").json()["data"][0]["id"]
         response = client.post(f"{url}/chat/completions", json=body)
-    response.raise_for_status()
+    if response.is_error:
+        raise SystemExit(f"the server answered {response.status_code}: {response.text}")
     return response.json(), time.perf_counter() - started_s
 
 

@@ -33,9 +33,9 @@ class Family:
 
 
 def mllama(folder: Path, seed: int) -> Reference:
-    tokenizer = save_tokenizer(folder, ("<|image|>", "<|python_tag|>"))
+    tokenizer = save_tokenizer(folder, ("<|python_tag|>", "<|image|>"))  # the last one is beyond the vocabulary
     config = transformers.MllamaConfig(
-        text_config={**TEXT, "num_hidden_layers": 5, "cross_attention_layers": [1, 3], "vocab_size": 261},
+        text_config={**TEXT, "num_hidden_layers": 5, "cross_attention_layers": [1, 3], "vocab_size": 260},
         vision_config={
             "hidden_size": 16,
             "intermediate_size": 32,
