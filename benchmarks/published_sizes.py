@@ -382,6 +382,7 @@ PUBLISHED = {
         images={"size": {"height": 384, "width": 384}, **SIGLIP},
         special_tokens={"<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645, "<image>": 151646},
         dtype="float16",
+        note="float16 as published",
     ),
     "llava-1.5-7b-hf, 16 layers": llava_1_5(16, "float16", "16 of 32 decoder layers, float16 as published"),
     "llava-1.5-7b-hf, bfloat16": llava_1_5(32, "bfloat16", "all layers; published in float16"),
