@@ -146,8 +146,21 @@ def _third(share: float) -> int | None:
 
 
 def place_of(scene: Scene, shape: Shape) -> str | None:
-    """Where in the picture the shape's centre lies, in words; None where two places would be right."""
-    column, row = _third(shape.centre[0] / scene.width), _third(shape.centre[1] / scene.height)
+    """Where in the picture the shape's centre lies, in words; None where two places would be right.
+
+    The model sees the picture on a white square, so on a white ground it cannot see where the picture ends: there the
+    place must be the same on the square.
+    """
+    place = _place(scene.width, scene.height, *shape.centre)
+    if scene.background != "white":
+        return place
+    side = max(scene.width, scene.height)
+    x, y = shape.centre[0] + (side - scene.width) / 2, shape.centre[1] + (side - scene.height) / 2
+    return place if place == _place(side, side, x, y) else None
+
+
+def _place(width: float, height: float, x: float, y: float) -> str | None:
+    column, row = _third(x / width), _third(y / height)
     if column is None or row is None:
         return None
     if column == row == 1:

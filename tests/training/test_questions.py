@@ -133,6 +133,14 @@ def test_relations_are_opposites() -> None:
     assert place_of(SCENE, circle) == "at the top left"
 
 
+def test_a_place_is_certain_only_where_the_end_of_the_picture_can_be_seen() -> None:
+    wide = replace(SCENE, width=300)  # the model sees it in the middle of a white square
+    circle = box("circle", "red", 140, 5)
+    assert place_of(wide, circle) is None
+    assert place_of(replace(wide, background="black"), circle) == "at the top"
+    assert place_of(wide, box("circle", "red", 10, 40)) == "on the left"
+
+
 def test_held_out_phrasings_are_not_trained() -> None:
     assert all(not set(phrases.trained) & set(phrases.held_out) for phrases in PHRASES.values())
     assert all(PHRASES[kind].held_out for kind in (*CHAT_ANSWERS, *COMPARISONS) if kind in PHRASES)
