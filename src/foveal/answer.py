@@ -14,7 +14,7 @@ from dataclasses import replace
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
-from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, Token, Usage
+from foveal.types import ChatRequest, CompletionRequest, Delta, Outcome, Prompt, Status, Token, Usage
 
 
 class Answer:
@@ -36,6 +36,7 @@ class Answer:
         self._tokenizer = tokenizer
         self._started_s = started_s
         self.first_token_s: float | None = None  # from acceptance to the first delta
+        self._status: Status = "aborted"  # until it has ended otherwise
         self.warnings = renderer.warnings(request)
 
     @property
@@ -69,12 +70,25 @@ class Answer:
             completion_tokens=sum(choice.num_tokens for choice in self._choices),
         )
 
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; of an answer that is left before its end: aborted."""
+        return Outcome(self.usage, self._status, self.first_token_s, self.total_s)
+
     async def deltas(self) -> AsyncIterator[Delta]:
         """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
-        async for delta in interleave([choice.deltas() for choice in self._choices]):
-            if self.first_token_s is None:
-                self.first_token_s = self.total_s
-            yield delta
+        num_unfinished = len(self._choices)
+        try:
+            async for delta in interleave([choice.deltas() for choice in self._choices]):
+                if self.first_token_s is None:
+                    self.first_token_s = self.total_s
+                num_unfinished -= delta.finish_reason is not None
+                if num_unfinished == 0:
+                    self._status = "finished"
+                yield delta
+        except Exception:  # not a cancellation: then it is left
+            self._status = "failed"
+            raise
 
 
 class Choice:

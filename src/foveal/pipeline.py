@@ -7,13 +7,15 @@ pixels or tensors. Leaving its context, however that happens, stops the engine's
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from foveal.accounting.accounting import Accounting
 from foveal.answer import Answer, Choice
 from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer
@@ -21,8 +23,9 @@ from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
 from foveal.conversation.truncate import without_oldest_turns
 from foveal.engine.client import EngineClient
-from foveal.errors import Overloaded, PromptTooLong
+from foveal.errors import Draining, Overloaded, PromptTooLong
 from foveal.types import (
+    Caller,
     ChatRequest,
     CompletionRequest,
     GenerationOptions,
@@ -76,23 +79,50 @@ class Pipeline:
     """The stages of a request, put together once for a served model."""
 
     def __init__(
-        self, card: ModelCard, images: Images, renderer: Renderer, tokenizer: Tokenizer, grammars: Grammars
+        self,
+        card: ModelCard,
+        images: Images,
+        renderer: Renderer,
+        tokenizer: Tokenizer,
+        grammars: Grammars,
+        accounting: Accounting,
     ) -> None:
         self.card = card
         self.images = images
         self.renderer = renderer
         self.tokenizer = tokenizer
         self.grammars = grammars
-        self.engine: EngineClient | None = None  # while the model is loaded
+        self.accounting = accounting
+        self.engine: EngineClient | None = None  # once the model is loaded
+        self._is_draining = False
+        self._num_running = 0
+        self._all_ended = asyncio.Event()
 
-    @property
-    def is_ready(self) -> bool:
-        return self.engine is not None
+    def check_ready(self) -> EngineClient:
+        """The engine, if it can be asked. Raises Overloaded."""
+        if self._is_draining:
+            raise Draining("The server is stopping. Try again in a few seconds.")
+        if self.engine is None:
+            raise Overloaded(
+                "The model is still loading; ask again soon. GET /readyz answers 200 once it can be asked."
+            )
+        return self.engine
 
     def attach(self, engine: EngineClient) -> None:
         """The model is loaded; from now on requests are answered, up to the context that its cache holds."""
         self.engine = engine
         self.card = replace(self.card, context_length=engine.info.max_model_len)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more requests, and wait for those that run, but no longer than `timeout_s`."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._num_running:
+                    self._all_ended.clear()
+                    await self._all_ended.wait()
+        except TimeoutError:
+            pass  # who stops the server cuts them off
 
     @asynccontextmanager
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Answer]:
@@ -101,26 +131,49 @@ class Pipeline:
         Raises RequestError before anything is generated; GenerationFailed may also come out of `Answer.deltas`.
         """
         started_s = time.monotonic()
-        if self.engine is None:
-            raise Overloaded("The model is still being loaded. Try again in a moment; /readyz tells when it is ready.")
         async with AsyncExitStack() as running:
+            engine = running.enter_context(self._running())
+            bill = running.enter_context(self.accounting.admit(request.caller, self.card.id))
             request, prompt = await running.enter_async_context(self._rendered(request))
+            num_choices = request.options.num_choices
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
+            bill.reserve(len(prompt.token_ids), sampling.max_tokens * num_choices)
             choices = []
-            for index in range(request.options.num_choices):
+            for index in range(num_choices):
                 generation = await running.enter_async_context(AsyncExitStack())
                 params = replace(sampling, seed=sampling.seed + index)
-                tokens = await generation.enter_async_context(self.engine.submit(prompt, params))
+                tokens = await generation.enter_async_context(engine.submit(prompt, params))
                 choices.append(
                     Choice(tokens, self._detokenizer(request, index), generation, self._echo(request, prompt))
                 )
-            yield Answer(request, prompt, choices, self.renderer, self.tokenizer, started_s)
+            answer = Answer(request, prompt, choices, self.renderer, self.tokenizer, started_s)
+            running.callback(lambda: bill.count(answer.outcome))  # the first thing that is done on leaving
+            yield answer
 
-    async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
-        """What `answer` would do, up to the engine, which is not asked. Raises RequestError."""
+    async def measure(self, requests: Sequence[ChatRequest | CompletionRequest]) -> list[Measurement]:
+        """What `answer` would do, up to the engine, which is not asked. Raises RequestError.
+
+        The prompts of one request, which counts as one: it may have images that have to be fetched.
+        """
+        with self._running(), self.accounting.admit(requests[0].caller, self.card.id):
+            return [await self._measure(request) for request in requests]
+
+    async def _measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
         async with self._rendered(request) as (_, prompt):
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
             return Measurement(prompt, sampling.max_tokens)
+
+    @contextmanager
+    def _running(self) -> Iterator[EngineClient]:
+        """The engine, for a request that is taken on. Raises Overloaded."""
+        engine = self.check_ready()
+        self._num_running += 1
+        try:
+            yield engine
+        finally:
+            self._num_running -= 1
+            if self._num_running == 0:
+                self._all_ended.set()
 
     @asynccontextmanager
     async def _rendered(self, asked: ChatRequest | CompletionRequest) -> AsyncIterator[Rendered]:
@@ -132,7 +185,11 @@ class Pipeline:
             options = request.options
             yield (
                 request,
-                replace(prompt, cache_salt=cache_salt(options), max_cached_tokens=options.max_cached_tokens),
+                replace(
+                    prompt,
+                    cache_salt=cache_salt(options, asked.caller),
+                    max_cached_tokens=options.max_cached_tokens,
+                ),
             )
 
     async def _with_grammar(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
@@ -178,6 +235,13 @@ def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model
     return replace(options.sampling, max_tokens=min(wanted, room))
 
 
-def cache_salt(options: GenerationOptions) -> bytes:
-    """The salt of a request's prompt: for one that shares nothing, a salt that no other request can have."""
-    return secrets.token_bytes(32) if options.max_cached_tokens == 0 else options.cache_salt
+def cache_salt(options: GenerationOptions, caller: Caller) -> bytes:
+    """The salt of a request's prompt: for one that shares nothing, a salt that no other request can have.
+
+    Accounts share nothing with each other, whatever isolation keys their clients choose.
+    """
+    if options.max_cached_tokens == 0:
+        return secrets.token_bytes(32)
+    if caller.account == Caller().account:
+        return options.cache_salt
+    return hashlib.sha256(b"account\0" + caller.account.encode() + b"\0" + options.cache_salt).digest()

@@ -14,9 +14,19 @@ from typing import Literal, NamedTuple
 Role = Literal["system", "user", "assistant"]
 Detail = Literal["auto", "low", "high"]
 FinishReason = Literal["stop", "length"]
+Status = Literal["finished", "failed", "aborted"]
 
 
 # --- what the client asked -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and by which id the request is found again in the log and in the ledger."""
+
+    request_id: str = ""
+    key_id: str = ""  # "": nobody was asked for a key
+    account: str = "default"  # its callers share what has been computed; other accounts cannot tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     options: GenerationOptions = GenerationOptions()
+    caller: Caller = Caller()
 
     @property
     def image_refs(self) -> tuple[ImageRef, ...]:
@@ -105,6 +116,7 @@ class CompletionRequest:
     image_refs: tuple[ImageRef, ...] = ()
     options: GenerationOptions = GenerationOptions()
     safe_tokenization: bool = False  # what looks like a special token in the prompt is text
+    caller: Caller = Caller()  # requests of one request id are parts of one, and are counted as one
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -252,3 +264,13 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer ended, and what it took."""
+
+    usage: Usage
+    status: Status
+    first_token_s: float | None  # from acceptance to the first piece; None: it ended before
+    total_s: float

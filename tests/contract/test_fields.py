@@ -55,7 +55,7 @@ async def client(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     service = Service(config, folder)
     await service.start(LocalEngine.start)
     try:
-        transport = httpx.ASGITransport(create_app(service.pipeline, config.http))
+        transport = httpx.ASGITransport(create_app(service.pipeline, config.http, service.accounting))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1/") as http:
             yield http
     finally:

@@ -17,6 +17,7 @@ from foveal.http.health import health_routes
 from foveal.http.limits import BodyLimit
 from foveal.http.models import model_routes
 from foveal.http.problems import ErrorBody, add_problem_responses
+from foveal.http.ratelimits import RateLimitHeaders
 from foveal.http.reference import reference_routes
 from foveal.http.refused import refused_routes
 from foveal.http.replies import ChatChunk, ChatCompletion, Completion
@@ -27,6 +28,7 @@ from foveal.http.tokenize import Tokenization, tokenize_routes
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from foveal.accounting.accounting import Accounting
     from foveal.config import HttpConfig
     from foveal.http.contract import Pipeline
 
@@ -44,10 +46,10 @@ UNSEEN_SCHEMAS: tuple[Any, ...] = (
 )
 
 
-def create_app(pipeline: Pipeline, config: HttpConfig) -> ASGIApp:
-    """Serve `pipeline` under `config`. Raises ConfigError for keys that cannot be used."""
-    api = create_api(pipeline, config)
-    return RequestLog(Authentication(BodyLimit(api, config.max_body_bytes), config.api_keys))
+def create_app(pipeline: Pipeline, config: HttpConfig, accounting: Accounting) -> ASGIApp:
+    """Serve `pipeline` under `config` to those whom `accounting` knows."""
+    api = BodyLimit(create_api(pipeline, config), config.max_body_bytes)
+    return RequestLog(Authentication(RateLimitHeaders(api, accounting), accounting, config.host))
 
 
 def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:

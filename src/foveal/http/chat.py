@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
+from foveal.http.auth import caller_in
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
@@ -49,7 +51,9 @@ def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> A
         """Answer a conversation with images: as one JSON object, or with `stream: true` as events."""
         body = isolated(await bodies.read(request, ChatBody), request.headers)
         check_can_answer(pipeline, body.model)
-        asked = chat_request(body, pipeline.card, config, secrets.randbits(63))
+        asked = replace(
+            chat_request(body, pipeline.card, config, secrets.randbits(63)), caller=caller_in(request.scope)
+        )
         return Generation(pipeline, job_for(body, [asked], CHAT, request.state.request_id))
 
     return router
