@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foveal.accounting.accounting import Accounting
+from foveal.engine.client import EngineClient
 from foveal.errors import Overloaded
-from foveal.pipeline import Measurement, ModelCard
+from foveal.images.stats import ImageStats
+from foveal.pipeline import Measurement, ModelCard, Vitals
 from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, SamplingParams, Usage
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class FakePipeline:
     measurement: Measurement = MEASUREMENT
     warnings: tuple[str, ...] = ()
     num_running: int = 0
+    engine: EngineClient | None = None
     accounting: Accounting = field(default_factory=Accounting)  # admits, before anything else is done
 
     @asynccontextmanager
@@ -56,6 +59,10 @@ class FakePipeline:
             finally:
                 await asyncio.sleep(0)  # leaving takes a moment, as it does in the engine
                 self.num_running -= 1
+
+    @property
+    def vitals(self) -> Vitals:
+        return Vitals(self.accounting.totals, ImageStats(), self.engine)
 
     def check_ready(self) -> None:
         if not self.is_ready:

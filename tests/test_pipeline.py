@@ -12,7 +12,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.config import LimitConfig
 from foveal.conversation.config import load_conversation
 from foveal.conversation.render import Renderer
-from foveal.engine.client import EngineInfo
+from foveal.engine.client import EngineInfo, EngineStats
 from foveal.errors import (
     Draining,
     GenerationFailed,
@@ -22,6 +22,7 @@ from foveal.errors import (
     PromptTooLong,
     TooManyRequests,
 )
+from foveal.images.stats import ImageStats
 from foveal.pipeline import ModelCard, Pipeline, fit_to_context
 from foveal.types import (
     Caller,
@@ -57,6 +58,14 @@ class ScriptedEngine:
     def info(self) -> EngineInfo:
         return EngineInfo("phi3_v", "cpu", "float32", 600, CONTEXT_LENGTH, 16, 8, 1024)
 
+    @property
+    def stats(self) -> EngineStats:
+        return EngineStats(num_running=self.running)
+
+    @property
+    def num_restarts(self) -> int:
+        return 0
+
     @asynccontextmanager
     async def submit(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
         self.prompts.append(prompt)
@@ -82,6 +91,7 @@ class ReadyImages:
     """Images that are there already; remembers how many are pinned."""
 
     def __init__(self) -> None:
+        self.stats = ImageStats()
         self.pinned = 0
         self.num_loaded = 0
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from foveal.accounting.accounting import Accounting
+from foveal.accounting.totals import Totals
 from foveal.answer import Answer, Choice
 from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer
@@ -24,6 +25,7 @@ from foveal.conversation.tokenizer import Tokenizer
 from foveal.conversation.truncate import without_oldest_turns
 from foveal.engine.client import EngineClient
 from foveal.errors import Draining, Overloaded, PromptTooLong
+from foveal.images.stats import ImageStats
 from foveal.types import (
     Caller,
     ChatRequest,
@@ -62,8 +64,20 @@ class Measurement:
     max_tokens: int  # longest answer of each choice, after the cut to what the context leaves
 
 
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """The stages, as those who watch a server see them."""
+
+    totals: Totals
+    images: ImageStats
+    engine: EngineClient | None  # None while the model is loaded
+
+
 class Images(Protocol):
     """Where images come from: `images.loader.ImageLoader`, or a fake."""
+
+    @property
+    def stats(self) -> ImageStats: ...
 
     def load(self, refs: Sequence[ImageRef]) -> AbstractAsyncContextManager[tuple[Image, ...]]: ...
 
@@ -97,6 +111,11 @@ class Pipeline:
         self._is_draining = False
         self._num_running = 0
         self._all_ended = asyncio.Event()
+
+    @property
+    def vitals(self) -> Vitals:
+        """What can be measured of the stages now."""
+        return Vitals(self.accounting.totals, self.images.stats, self.engine)
 
     def check_ready(self) -> EngineClient:
         """The engine, if it can be asked. Raises Overloaded."""

@@ -20,6 +20,7 @@ from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine.client import EngineClient, OnProgress
 from foveal.engine.grammar_check import GrammarCheck
 from foveal.images.loader import ImageLoader
+from foveal.images.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import load_processor
 from foveal.pipeline import ModelCard, Pipeline
@@ -78,6 +79,8 @@ class Service:
 
 class NoImages:
     """The image loader of a text model: the renderer has refused every request with images."""
+
+    stats = ImageStats()
 
     @asynccontextmanager
     async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:

@@ -105,6 +105,8 @@ def test_streams_go_on_token_for_token_after_kill_9(running: Running) -> None:
         (prompt_of(text(7, 3)), replace(SEEDED, mirostat_target=3.0, mirostat_lr=0.9)),
     ]
 
+    num_restarts = engine.num_restarts
+
     async def scenario() -> list[list[int]]:
         undisturbed = [await tokens_of(engine, *question) for question in asked]
 
@@ -119,6 +121,7 @@ def test_streams_go_on_token_for_token_after_kill_9(running: Running) -> None:
 
     answers = running.run(scenario())
 
+    assert engine.num_restarts == num_restarts + 1
     for (prompt, sampling), answer in zip(asked, answers, strict=True):
         if sampling is greedy:
             assert answer == expected_tokens(prompt, 40, SHARED_ARENA)

@@ -15,6 +15,7 @@ from foveal.http.chat import chat_routes
 from foveal.http.completions import completion_routes
 from foveal.http.health import health_routes
 from foveal.http.limits import BodyLimit
+from foveal.http.metrics import Traffic, metrics_routes
 from foveal.http.models import model_routes
 from foveal.http.problems import ErrorBody, add_problem_responses
 from foveal.http.ratelimits import RateLimitHeaders
@@ -48,11 +49,12 @@ UNSEEN_SCHEMAS: tuple[Any, ...] = (
 
 def create_app(pipeline: Pipeline, config: HttpConfig, accounting: Accounting) -> ASGIApp:
     """Serve `pipeline` under `config` to those whom `accounting` knows."""
-    api = BodyLimit(create_api(pipeline, config), config.max_body_bytes)
-    return RequestLog(Authentication(RateLimitHeaders(api, accounting), accounting, config.host))
+    traffic = Traffic()
+    api = BodyLimit(create_api(pipeline, config, traffic), config.max_body_bytes)
+    return RequestLog(Authentication(RateLimitHeaders(api, accounting), accounting, config.host), traffic)
 
 
-def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
+def create_api(pipeline: Pipeline, config: HttpConfig, traffic: Traffic) -> FastAPI:
     """The routes alone, which is what the OpenAPI document describes."""
     api = FastAPI(
         title="Foveal",
@@ -76,6 +78,7 @@ def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
         for router in versioned:
             api.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     api.include_router(health_routes(pipeline))
+    api.include_router(metrics_routes(traffic, pipeline))
     api.include_router(reference_routes(lambda: describe(api)))
     return api
 

@@ -44,7 +44,7 @@ def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> A
     @router.post(
         "/chat/completions",
         response_class=Response,
-        responses={200: stream_docs(ChatCompletion, ChatChunk), **problem_docs(400, 401, 404, 413, 500, 503)},
+        responses={200: stream_docs(ChatCompletion, ChatChunk), **problem_docs(400, 401, 402, 404, 413, 429, 500, 503)},
         openapi_extra=body_docs(ChatBody, EXAMPLE),
     )
     async def create_chat_completion(request: Request) -> Response:

@@ -37,7 +37,7 @@ def completion_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader
     @router.post(
         "/completions",
         response_class=Response,
-        responses={200: stream_docs(Completion, Completion), **problem_docs(400, 401, 404, 413, 500, 503)},
+        responses={200: stream_docs(Completion, Completion), **problem_docs(400, 401, 402, 404, 413, 429, 500, 503)},
         openapi_extra=body_docs(CompletionBody, EXAMPLE),
     )
     async def create_completion(request: Request) -> Response:

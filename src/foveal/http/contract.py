@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from foveal.pipeline import Measurement, ModelCard
+    from foveal.pipeline import Measurement, ModelCard, Vitals
     from foveal.types import ChatRequest, CompletionRequest, Delta, Usage
 
 
@@ -52,6 +52,9 @@ class Pipeline(Protocol):
 
     def check_ready(self) -> object:
         """Raises Overloaded while the model is loading, or when the server is stopping."""
+
+    @property
+    def vitals(self) -> Vitals: ...
 
     def answer(self, request: ChatRequest | CompletionRequest) -> AbstractAsyncContextManager[Answer]:
         """Entering raises RequestError before anything is generated; leaving aborts what still runs."""

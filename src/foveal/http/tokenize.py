@@ -69,7 +69,7 @@ def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) 
                 "description": "Counts, and the price if prices are configured.",
                 "content": {"application/json": reply},
             },
-            **problem_docs(400, 401, 404, 413, 503),
+            **problem_docs(400, 401, 402, 404, 413, 429, 503),
         },
         openapi_extra=body_docs(TokenizeBody, EXAMPLE),
     )
