@@ -44,6 +44,7 @@ class Message:
 
     role: Role
     content: tuple[str | ImageRef, ...]
+    name: str | None = None  # of who speaks; no conversation format here has a place for it
 
 
 @dataclass(frozen=True, slots=True)

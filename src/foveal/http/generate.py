@@ -168,7 +168,9 @@ async def _events(first: Reply, rest: AsyncIterator[Reply], job: Job) -> AsyncIt
 
 
 async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
-    """One choice a chunk. The chunk that ends the last choice carries usage and metrics, so it waits for their end."""
+    """One choice a chunk. The chunk that ends the last choice carries metrics, and usage unless that was asked for in a
+    chunk of its own, so it waits for their end. Usage comes once: some clients add up what they see.
+    """
     choices = [_StreamedChoice(answers.of(index), job) for index in range(answers.num_choices)]
     num_unfinished = answers.num_choices
     ending: Reply = {}
@@ -181,9 +183,12 @@ async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
             if num_unfinished:
                 yield ending
     usage = usage_reply(answers.usage)
-    yield ending | {"usage": usage, "perf_metrics": answers.perf_metrics}
+    metrics = {"perf_metrics": answers.perf_metrics}
     if job.include_usage:
+        yield ending | metrics
         yield _envelope(job, job.format.chunk_kind, []) | {"usage": usage}
+    else:
+        yield ending | {"usage": usage} | metrics
 
 
 class _StreamedChoice:
