@@ -23,7 +23,7 @@ from foveal.errors import (
     TooManyRequests,
 )
 from foveal.images.stats import ImageStats
-from foveal.pipeline import ModelCard, Pipeline, fit_to_context
+from foveal.pipeline import MAX_PROMPT_LOGPROBS, ModelCard, Pipeline, fit_to_context, num_prompt_logprobs
 from foveal.types import (
     Caller,
     ChatRequest,
@@ -276,6 +276,29 @@ def test_draining_ends_when_its_time_is_over() -> None:
             await served.drain(timeout_s=0.01)
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (GenerationOptions(SamplingParams(num_logprobs=1), echo=True), 10),
+        (GenerationOptions(SamplingParams(num_logprobs=0), echo=True), 10),
+        (GenerationOptions(SamplingParams(num_logprobs=1), echo_last=3), 3),
+        (GenerationOptions(SamplingParams(num_logprobs=1), echo_last=99), 10),
+        (GenerationOptions(SamplingParams(num_logprobs=1)), 0),
+        (GenerationOptions(SamplingParams(), echo=True), 0),
+    ],
+)
+def test_logprobs_of_the_prompt_are_those_of_the_echo(options: GenerationOptions, expected: int) -> None:
+    assert num_prompt_logprobs(options, 10) == expected
+
+
+def test_more_logprobs_of_a_prompt_than_one_answer_should_carry_are_refused() -> None:
+    options = GenerationOptions(SamplingParams(num_logprobs=1), echo=True)
+    assert num_prompt_logprobs(options, MAX_PROMPT_LOGPROBS) == MAX_PROMPT_LOGPROBS
+    with pytest.raises(InvalidRequest, match="set echo_last to fewer"):
+        num_prompt_logprobs(options, MAX_PROMPT_LOGPROBS + 1)
+    assert num_prompt_logprobs(replace(options, echo_last=5), MAX_PROMPT_LOGPROBS + 1) == 5
 
 
 # --- accounting -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -19,24 +19,28 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.totals import Totals
 from foveal.answer import Answer, Choice
 from foveal.config import PriceConfig
-from foveal.conversation.detokenize import Detokenizer
+from foveal.conversation.detokenize import Detokenizer, spelled
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
 from foveal.conversation.truncate import without_oldest_turns
 from foveal.engine.client import EngineClient
-from foveal.errors import Draining, Overloaded, PromptTooLong
+from foveal.errors import Draining, InvalidRequest, Overloaded, PromptTooLong
 from foveal.images.stats import ImageStats
 from foveal.types import (
     Caller,
     ChatRequest,
     CompletionRequest,
+    Echo,
     GenerationOptions,
     Grammar,
     Image,
     ImageRef,
     Prompt,
     SamplingParams,
+    Token,
 )
+
+MAX_PROMPT_LOGPROBS = 8192  # tokens: with five alternatives each, some two megabytes of JSON
 
 Rendered = tuple[ChatRequest | CompletionRequest, Prompt]
 
@@ -155,8 +159,10 @@ class Pipeline:
             bill = running.enter_context(self.accounting.admit(request.caller, self.card.id))
             request, prompt = await running.enter_async_context(self._rendered(request))
             num_choices = request.options.num_choices
-            sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
-            bill.reserve(len(prompt.token_ids), sampling.max_tokens * num_choices)
+            num_prompt_tokens = len(prompt.token_ids)
+            sampling = fit_to_context(request.options, num_prompt_tokens, self.card.context_length)
+            sampling = replace(sampling, num_prompt_logprobs=num_prompt_logprobs(request.options, num_prompt_tokens))
+            bill.reserve(num_prompt_tokens, sampling.max_tokens * num_choices)
             choices = []
             for index in range(num_choices):
                 generation = await running.enter_async_context(AsyncExitStack())
@@ -224,14 +230,23 @@ class Pipeline:
             request, images = without_oldest_turns(request, images, self.renderer.render)
         return request, self.renderer.render(request, images)
 
-    def _echo(self, request: ChatRequest | CompletionRequest, prompt: Prompt) -> str:
-        """What each answer begins with."""
-        options, num_tokens = request.options, len(prompt.token_ids)
-        if options.echo_last:
-            shown = prompt.token_ids[-options.echo_last :]
-            return self.tokenizer.decode(shown, continues=len(shown) < num_tokens)
-        if not options.echo:
-            return ""
+    def _echo(self, request: ChatRequest | CompletionRequest, prompt: Prompt) -> Callable[[Token], Echo] | None:
+        """What each answer begins with, given its first token; None for nothing."""
+        options = request.options
+        if not (options.echo or options.echo_last):
+            return None
+        shown = prompt.token_ids[-options.echo_last :]  # 0: all
+        text = self._echoed_text(request, prompt, shown)
+
+        def echo(first: Token) -> Echo:
+            pairs = zip(shown, first.prompt_logprobs, strict=False)  # as many as were asked for: all of them or none
+            return Echo(text, tuple(spelled(self.tokenizer, token_id, *known) for token_id, known in pairs))
+
+        return echo
+
+    def _echoed_text(self, request: ChatRequest | CompletionRequest, prompt: Prompt, shown: tuple[int, ...]) -> str:
+        if request.options.echo_last:
+            return self.tokenizer.decode(shown, continues=len(shown) < len(prompt.token_ids))
         if isinstance(request, ChatRequest):
             return "".join(part for part in self.renderer.fragments(request) if isinstance(part, str))
         return request.prompt if isinstance(request.prompt, str) else self.tokenizer.decode(request.prompt)
@@ -252,6 +267,23 @@ def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model
     if room < 1 or (options.when_too_long == "error" and options.max_tokens is not None and wanted > room):
         raise PromptTooLong(num_prompt_tokens, max_model_len)
     return replace(options.sampling, max_tokens=min(wanted, room))
+
+
+def num_prompt_logprobs(options: GenerationOptions, num_prompt_tokens: int) -> int:
+    """How many of the prompt's last tokens are to have logprobs: those of an echo, if logprobs are asked for.
+
+    Raises InvalidRequest for more than one answer should carry.
+    """
+    if options.sampling.num_logprobs is None or not (options.echo or options.echo_last):
+        return 0
+    num_shown = min(options.echo_last or num_prompt_tokens, num_prompt_tokens)
+    if num_shown > MAX_PROMPT_LOGPROBS:
+        raise InvalidRequest(
+            f"The logprobs of {num_shown:,} echoed tokens are asked for, and at most {MAX_PROMPT_LOGPROBS:,} can be "
+            "had: set echo_last to fewer, field: 'echo_last'",
+            param="echo_last",
+        )
+    return num_shown
 
 
 def cache_salt(options: GenerationOptions, caller: Caller) -> bytes:

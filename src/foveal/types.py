@@ -76,6 +76,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     num_logprobs: int | None = None  # None: none; k: the drawn token's and the k likeliest tokens'
+    num_prompt_logprobs: int = 0  # of the prompt's last so many tokens, too
     grammar: str | None = None  # that the output is held to, as `engine.grammar.translate` gives it
 
 
@@ -215,6 +216,13 @@ class TopLogprob(NamedTuple):
     logprob: float
 
 
+class PromptLogprob(NamedTuple):
+    """Of one token of a prompt. None: it was not predicted: the first one, or a place of an image."""
+
+    logprob: float | None
+    top: tuple[TopLogprob, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """One generated token. The last one of a sequence, and only it, carries a finish_reason."""
@@ -225,6 +233,7 @@ class Token:
     top_logprobs: tuple[TopLogprob, ...] = ()
     num_cached_tokens: int = 0  # prompt tokens that were found computed, the same in every token of a sequence
     mirostat_mu: float | None = None  # what the sampler has to know for the next token, wherever it is drawn
+    prompt_logprobs: tuple[PromptLogprob, ...] = ()  # in the first token of a sequence, if they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +243,16 @@ class TokenLogprob:
     token_id: int
     text: str
     bytes: bytes
-    logprob: float
+    logprob: float | None  # None: it was not predicted
     top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The part of the prompt that an answer begins with, and its tokens if their logprobs were asked for."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +267,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     token_ids: tuple[int, ...] = ()
+    echo: Echo | None = None  # that its text begins with
 
 
 @dataclass(frozen=True, slots=True)

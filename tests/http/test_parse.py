@@ -281,7 +281,7 @@ def test_fields_that_contradict_each_other_or_the_model_are_named(fields: dict[s
         ({"prompt": ["a", "b"], "images": [["u"]]}, "images"),
         ({"prompt": ["a", "b"], "images": [["u"] * 16, ["u"] * 15]}, "images"),
         ({"prompt": ["a"] * 17, "n": 8}, "n"),
-        ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),
+        ({"prompt": "a", "echo": True, "logprobs": True}, "logprobs"),
         ({"prompt": "a", "echo_last": 1, "logprobs": True}, "logprobs"),
         ({"service_tier": "priority"}, "service_tier"),
     ],

@@ -278,6 +278,8 @@ class Scheduler:
         """The blocks that hold the sequence's first tokens already. Never all: its last token must be computed."""
         block_size, allowed = self.limits.block_size, sequence.prompt.max_cached_tokens
         num_tokens = sequence.num_tokens - 1 if allowed is None else min(allowed, sequence.num_tokens - 1)
+        if asked := sequence.prompt_logprob_range:  # the state before the first of them is needed, too
+            num_tokens = min(num_tokens, max(asked.start - 1, 0))
         blocks = self.pool.find(self._block_hashes(sequence, num_tokens // block_size))
         if self.limits.whole_spans:
             stop = len(blocks) * block_size

@@ -224,9 +224,10 @@ def _check_together(body: GenerationBody) -> None:
             "field: 'ignore_eos'",
             param="ignore_eos",
         )
-    if (body.echo or body.echo_last) and body.logprobs not in (None, False):
+    if (body.echo or body.echo_last) and body.logprobs is True:
         raise InvalidRequest(
-            "The tokens of an echoed prompt have no logprobs here: leave out echo or logprobs, field: 'logprobs'",
+            "The first token of a prompt has no logprob, for which only the older format has a place: with echo, set "
+            "logprobs to a number from 0 to 5, field: 'logprobs'",
             param="logprobs",
         )
 
