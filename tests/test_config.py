@@ -73,8 +73,9 @@ def test_limits_and_prices_that_cannot_be_meant_are_refused(section: str, name: 
     [
         ("/srv/accounts.db", {}, "/srv/accounts.db"),
         (None, {"XDG_STATE_HOME": "/state"}, "/state/foveal/accounting.db"),
-        (None, {"XDG_STATE_HOME": "relative"}, "~/.local/state/foveal/accounting.db"),
-        (None, {}, "~/.local/state/foveal/accounting.db"),
+        (None, {"XDG_STATE_HOME": "relative", "HOME": "/home/me"}, "/home/me/.local/state/foveal/accounting.db"),
+        (None, {"HOME": "/home/me"}, "/home/me/.local/state/foveal/accounting.db"),
+        (None, {}, "/var/lib/foveal/accounting.db"),
         ("~/accounts.db", {}, "~/accounts.db"),
     ],
 )

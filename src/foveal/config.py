@@ -154,9 +154,9 @@ def accounts_path(config: AccountingConfig, environ: Mapping[str, str]) -> Path:
     """Where keys and the ledger are: as configured, or where the state of a person's programs is kept."""
     if config.path:
         return Path(config.path).expanduser()
-    state = environ.get("XDG_STATE_HOME", "")
-    folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
-    return folder / "foveal" / "accounting.db"
+    state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME")
+    at_home = Path(home) / ".local" / "state" if home else Path("/var/lib")  # a service may have no home
+    return (Path(state) if state.startswith("/") else at_home) / "foveal" / "accounting.db"
 
 
 def _check_numbers(config: Config) -> None:

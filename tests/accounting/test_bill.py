@@ -45,12 +45,13 @@ def test_several_prompts_are_settled_together() -> None:
     assert request.cost_nano == 30 * 1000 + 51 * 2000
 
 
-def test_what_never_ran_costs_nothing_and_gives_all_generated_tokens_back() -> None:
+def test_what_never_ran_costs_nothing_and_gives_everything_back() -> None:
     meter = Meter()
     request = bill(meter)
     request.reserve(100, 50)
     request.settle()
-    assert (meter.generated_tokens.total(1_000.0), meter.reserved_nano, request.cost_nano) == (0, 0, 0)
+    assert (meter.prompt_tokens.total(1_000.0), meter.generated_tokens.total(1_000.0)) == (0, 0)
+    assert (meter.reserved_nano, request.cost_nano) == (0, 0)
 
 
 def test_what_failed_costs_nothing_and_what_was_left_costs_what_it_took() -> None:

@@ -13,6 +13,7 @@ from foveal.accounting.books import Books
 from foveal.accounting.database import Database
 from foveal.accounting.keys import Key
 from foveal.config import AccountingConfig
+from foveal.errors import ConfigError
 from tests.accounting.builders import ENTRY, key, until
 
 ON, AUTO, OFF = AccountingConfig(ledger=True), AccountingConfig(), AccountingConfig(ledger=False)
@@ -194,6 +195,17 @@ def test_rows_older_than_the_retention_are_deleted(path: Path) -> None:
 
     asyncio.run(scene())
     assert num_rows(path) == 1
+
+
+def test_where_it_cannot_be_told_whether_there_are_keys_no_server_opens(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(ConfigError, match=r"Permission denied; set accounting\.path"):
+        Books(path, AUTO, Shelf())
 
 
 def test_retention_of_nothing_keeps_everything(path: Path) -> None:

@@ -77,9 +77,10 @@ def test_other_paths_tell_too() -> None:
         assert call("GET", path).headers["x-ratelimit-limit-requests"] == "60000"
 
 
-def test_nothing_is_told_to_those_without_a_key() -> None:
-    response = call("GET", "/v1/models", config=HttpConfig(api_keys=("k",)))
-    assert response.status_code == 401
+@pytest.mark.parametrize(("path", "status"), [("/v1/models", 401), ("/healthz", 200)])
+def test_nothing_is_told_to_those_without_a_key(path: str, status: int) -> None:
+    response = call("GET", path, config=HttpConfig(api_keys=("k",)))
+    assert response.status_code == status
     assert not [name for name in response.headers if name.startswith("x-ratelimit")]
 
 

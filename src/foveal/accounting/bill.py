@@ -88,12 +88,13 @@ class Bill:
 
     def settle(self) -> None:
         """Give back what was reserved and not taken."""
-        spare = sum(reserved.generated_tokens for reserved in self._reservations) - self.usage.completion_tokens
+        meter, usage = self._meter, self.usage
+        unused_prompt = sum(reserved.prompt_tokens for reserved in self._reservations) - usage.prompt_tokens
+        unused = sum(reserved.generated_tokens for reserved in self._reservations) - usage.completion_tokens
         for reserved in self._reservations:
-            self._meter.reserved_nano -= reserved.nano
-            unused = max(0, min(spare, reserved.generated_tokens))
-            self._meter.generated_tokens.give_back(unused, reserved.taken_s)
-            spare -= unused
+            meter.reserved_nano -= reserved.nano
+            unused_prompt -= _give_back(meter.prompt_tokens, unused_prompt, reserved.prompt_tokens, reserved.taken_s)
+            unused -= _give_back(meter.generated_tokens, unused, reserved.generated_tokens, reserved.taken_s)
 
     @property
     def usage(self) -> Usage:
@@ -129,6 +130,13 @@ class Bill:
             raise SpendingLimitReached(TOO_DEAR)
         if nano > funds_nano - self._meter.reserved_nano:
             raise TooManyRequests(HELD, wait_s=1)
+
+
+def _give_back(window: Window, unused: int, taken: int, taken_s: float) -> int:
+    """As much of what is unused as was taken at that time; says how much."""
+    amount = max(0, min(unused, taken))
+    window.give_back(amount, taken_s)
+    return amount
 
 
 def check_can_start(meter: Meter, terms: Terms, now_s: float) -> None:

@@ -52,7 +52,7 @@ class Books:
         self._is_closing = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "accounting")
-        if config.ledger or path.exists():
+        if config.ledger or _is_there(path):
             self._open()
             on_keys(self._changed_keys() or [])
 
@@ -127,7 +127,7 @@ class Books:
 
     def _write(self, entries: Sequence[Entry], spent_nano: Counter[str]) -> None:
         """All or nothing. Raises ConfigError."""
-        if self._database is None and self._path.exists():
+        if self._database is None and _is_there(self._path):
             self._open()
         if self._database is not None:
             self._prune()
@@ -156,3 +156,14 @@ class Books:
         if self._config.retention_days and time.monotonic() - self._pruned_s >= PRUNE_S:
             self._pruned_s = time.monotonic()
             self._database.forget(time.time() - self._config.retention_days * DAY_S)
+
+
+def _is_there(path: Path) -> bool:
+    """Raises ConfigError where that cannot be told: there may be keys, and the server must not be open for not knowing."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ConfigError(
+            f"it cannot be seen whether there are accounts at {path}: {error.strerror}; set accounting.path "
+            "(FOVEAL_ACCOUNTING_PATH)"
+        ) from None

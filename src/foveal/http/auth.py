@@ -67,9 +67,9 @@ class Authentication:
         return key
 
 
-def caller_in(scope: Scope) -> Caller:
-    """Who asks, of a request that was let in; of one on an open path: nobody."""
-    caller: Caller = scope.get("state", {}).get("caller", Caller())
+def caller_in(scope: Scope) -> Caller | None:
+    """Who asks, of a request that was let in; None on an open path, where nobody is asked."""
+    caller: Caller | None = scope.get("state", {}).get("caller")
     return caller
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from foveal.http.auth import caller_in
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
@@ -51,9 +50,7 @@ def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> A
         """Answer a conversation with images: as one JSON object, or with `stream: true` as events."""
         body = isolated(await bodies.read(request, ChatBody), request.headers)
         check_can_answer(pipeline, body.model)
-        asked = replace(
-            chat_request(body, pipeline.card, config, secrets.randbits(63)), caller=caller_in(request.scope)
-        )
+        asked = replace(chat_request(body, pipeline.card, config, secrets.randbits(63)), caller=request.state.caller)
         return Generation(pipeline, job_for(body, [asked], CHAT, request.state.request_id))
 
     return router

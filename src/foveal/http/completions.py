@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from foveal.http.auth import caller_in
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.generate import Choice, Format, Generation, job_for
 from foveal.http.models import check_can_answer
@@ -44,7 +43,7 @@ def completion_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader
         """Continue a prompt; `<image>` stands where each of `images` belongs."""
         body = isolated(await bodies.read(request, CompletionBody), request.headers)
         check_can_answer(pipeline, body.model)
-        caller = caller_in(request.scope)
+        caller = request.state.caller
         prompts = completion_requests(body, pipeline.card, config, secrets.randbits(63))
         asked = [replace(prompt, caller=caller) for prompt in prompts]
         return Generation(pipeline, job_for(body, asked, COMPLETION, request.state.request_id))

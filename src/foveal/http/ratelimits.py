@@ -24,8 +24,9 @@ class RateLimitHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_standing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                standing = self.accounting.standing(caller_in(scope).key_id)
+            caller = caller_in(scope)
+            if message["type"] == "http.response.start" and caller is not None:
+                standing = self.accounting.standing(caller.key_id)
                 MutableHeaders(scope=message).update(headers(standing, message["status"]))
             await send(message)
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from typing_extensions import TypedDict
 
 from foveal.accounting.prices import cost_nano, has_prices, in_currency
-from foveal.http.auth import caller_in
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.chat import EXAMPLE
 from foveal.http.models import check_can_answer
@@ -81,7 +80,7 @@ def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) 
         body = (await bodies.read(request, TokenizeBody)).root
         check_can_answer(pipeline, body.model)
         requests = _requests(body, pipeline, config)
-        caller = caller_in(request.scope)
+        caller = request.state.caller
         measured = await pipeline.measure([replace(asked, caller=caller) for asked in requests])
         reply = _tokenization(body.model, requests, measured, pipeline.card.prices)
         if body.return_token_ids:
