@@ -159,7 +159,7 @@ class Books:
 
 
 def _is_there(path: Path) -> bool:
-    """Raises ConfigError where that cannot be told: there may be keys, and the server must not be open for not knowing."""
+    """Raises ConfigError where that cannot be told: a server must not be open for not knowing its keys."""
     try:
         return path.exists()
     except OSError as error:
