@@ -5,4 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="foveal-tests-")
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    state = tempfile.TemporaryDirectory(prefix="foveal-tests-")
+    config.add_cleanup(state.cleanup)
+    os.environ["XDG_STATE_HOME"] = state.name

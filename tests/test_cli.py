@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from foveal.accounting.database import Database
 from foveal.cli import main
 from tests.builders import picture, tiny_phi3_v
 
@@ -191,6 +192,24 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others
         assert (refused.value.status, int(refused.value.headers["retry-after"]) > 0) == (503, True)
         assert answering.result()[0] == 200
         assert server.wait(timeout=20) == 0
+
+
+def test_a_server_that_is_told_twice_waits_for_no_answer_and_accounts_for_it(model: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounting.db"
+    config = tmp_path / "foveal.toml"
+    config.write_text(f"[accounting]\nledger = true\npath = {json.dumps(str(accounts))}\n")
+    body = {"model": "eyes", "prompt": "Hello", "max_tokens": 900, "ignore_eos": True}
+    with serving(model, "--name", "eyes", "--config", config) as (server, url), ThreadPoolExecutor(1) as client:
+        answering = client.submit(get, f"{url}/v1/completions", body)
+        time.sleep(0.3)
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=5) == 0
+        assert answering.exception() is not None
+    (row,) = Database(accounts).usage("model")
+    assert (row.num_requests, row.group) == (1, "eyes")
+    assert row.num_failed + row.num_aborted == 1
 
 
 def _wait_until_it_listens(port: int) -> None:

@@ -174,7 +174,7 @@ async def _serve(config: Config) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave people's pictures on the disk
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel("WARNING")
-    stopped = _when_told_to_stop()
+    stopped, hurried = _when_told_to_stop()
     async with AsyncExitStack() as closing:
         accounting = _accounting(config)
         service = _open(config, accounting)
@@ -182,7 +182,7 @@ async def _serve(config: Config) -> None:
         server = create_server(create_app(service.pipeline, config.http, accounting), config.http, accounting)
         listener = closing.enter_context(listen(config.http))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        closing.push_async_callback(_finish, service, server, serving)
+        closing.push_async_callback(_finish, service, server, serving, hurried)
         with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
             engine = await _unless(stopped, service.start(EngineProcess.start, on_progress))
         if engine is not None:
@@ -190,12 +190,14 @@ async def _serve(config: Config) -> None:
             await stopped.wait()
 
 
-async def _finish(service: Service, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+async def _finish(
+    service: Service, server: uvicorn.Server, serving: asyncio.Task[None], hurried: asyncio.Event
+) -> None:
     """Take no more requests, and say so, until those that are being answered have ended; then stop listening."""
     from foveal.http.server import DRAIN_S
 
-    await service.pipeline.drain(DRAIN_S)
-    server.should_exit = True
+    await _unless(hurried, service.pipeline.drain(DRAIN_S))
+    server.should_exit, server.force_exit = True, hurried.is_set()
     await serving
 
 
@@ -225,18 +227,16 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
     return None
 
 
-def _when_told_to_stop() -> asyncio.Event:
-    """Set at SIGINT or SIGTERM; whoever says it twice is in a hurry, and ends the process at once."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _when_told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set at the first SIGINT or SIGTERM, and at the second: whoever says it twice does not want to wait."""
+    once, twice = asyncio.Event(), asyncio.Event()
 
-    def stop(told: signal.Signals) -> None:
-        stopped.set()
-        loop.remove_signal_handler(told)
+    def told() -> None:
+        (twice if once.is_set() else once).set()
 
-    for told in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(told, stop, told)
-    return stopped
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    return once, twice
 
 
 def _show_ready(service: Service, info: EngineInfo, url: str, took_s: float) -> None:
