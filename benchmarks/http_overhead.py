@@ -20,6 +20,7 @@ from random import Random
 import httpx
 import uvloop
 
+from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
 from foveal.http.server import create_server
@@ -76,8 +77,8 @@ async def load() -> None:
 
 
 def serve() -> None:
-    config = HttpConfig(port=PORT)
-    uvloop.run(create_server(create_app(FakePipeline(), config), config).serve())
+    config, accounting = HttpConfig(port=PORT), Accounting()
+    uvloop.run(create_server(create_app(FakePipeline(), config, accounting), config, accounting).serve())
 
 
 def main() -> None:

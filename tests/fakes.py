@@ -7,7 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from foveal.pipeline import Measurement, ModelCard
+from foveal.accounting.accounting import Accounting
+from foveal.engine.client import EngineClient
+from foveal.errors import Overloaded
+from foveal.images.stats import ImageStats
+from foveal.pipeline import Measurement, ModelCard, Vitals
 from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, SamplingParams, Usage
 
 if TYPE_CHECKING:
@@ -40,24 +44,35 @@ class FakePipeline:
     measurement: Measurement = MEASUREMENT
     warnings: tuple[str, ...] = ()
     num_running: int = 0
+    engine: EngineClient | None = None
+    accounting: Accounting = field(default_factory=Accounting)  # admits, before anything else is done
 
     @asynccontextmanager
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[FakeAnswer]:
         self.requests.append(request)
         if self.refusal is not None:
             raise self.refusal
-        self.num_running += 1
-        try:
-            yield FakeAnswer(self.script, self.usage, warnings=self.warnings)
-        finally:
-            await asyncio.sleep(0)  # leaving takes a moment, as it does in the engine
-            self.num_running -= 1
+        with self.accounting.admit(request.caller, self.card.id):
+            self.num_running += 1
+            try:
+                yield FakeAnswer(self.script, self.usage, warnings=self.warnings)
+            finally:
+                await asyncio.sleep(0)  # leaving takes a moment, as it does in the engine
+                self.num_running -= 1
 
-    async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
-        self.requests.append(request)
+    @property
+    def vitals(self) -> Vitals:
+        return Vitals(self.accounting.totals, ImageStats(), self.engine)
+
+    def check_ready(self) -> None:
+        if not self.is_ready:
+            raise Overloaded("The model is still loading.")
+
+    async def measure(self, requests: Sequence[ChatRequest | CompletionRequest]) -> list[Measurement]:
+        self.requests += requests
         if self.refusal is not None:
             raise self.refusal
-        return self.measurement
+        return [self.measurement for _ in requests]
 
 
 @dataclass

@@ -8,13 +8,16 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from foveal.accounting.database import Database
 from foveal.cli import main
 from tests.builders import picture, tiny_phi3_v
 
@@ -74,14 +77,19 @@ def is_gone(pid: int) -> bool:
 
 
 def test_help_names_the_commands_and_version_tells_the_version() -> None:
-    assert all(command in foveal("--help").stdout for command in ("serve", "ask", "models"))
+    assert all(command in foveal("--help").stdout for command in ("serve", "ask", "models", "keys", "usage"))
     assert re.fullmatch(r"foveal \d+\.\d+\.\d+\n", foveal("--version").stdout)
 
 
 def test_a_server_never_imports_torch_and_an_engine_never_the_web() -> None:
     server = "foveal.cli, foveal.service, foveal.engine.supervisor, foveal.http.app, foveal.http.server"
+    accounts = "foveal.cli_accounts, foveal.accounting.accounting, foveal.accounting.database"
     engine = "foveal.engine.process, foveal.engine.local, foveal.models.registry"
-    for modules, forbidden in ((server, ("torch",)), (engine, ("fastapi", "starlette", "uvicorn", "pydantic"))):
+    for modules, forbidden in (
+        (server, ("torch", "sqlite3")),
+        (accounts, ("torch", "fastapi")),
+        (engine, ("fastapi", "starlette", "uvicorn", "pydantic")),
+    ):
         code = f"import {modules}, sys; sys.exit(any(name in sys.modules for name in {forbidden}))"
         assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
 
@@ -103,7 +111,7 @@ def test_models_lists_the_one_inside() -> None:
         (["ask", __file__, "What?"], "image 1: not a picture in a supported format"),
         (["ask", "http://127.0.0.1/a.png", "What?"], "image 1: this address is not allowed"),
         (["serve", "nowhere"], "is no folder"),
-        (["serve", "--host", "0.0.0.0"], "api-key"),
+        (["serve", "--host", "0.0.0.0"], "there is no API key"),
         (["serve", "--conversation", "klingon"], "no conversation config klingon"),
         (["serve", "--config", "nowhere.toml"], "nowhere.toml cannot be read"),
         (["serve", "--port", "0", "--max-model-len", "9999999"], "the model ends at"),
@@ -169,6 +177,39 @@ def test_a_server_that_is_told_to_stop_while_it_loads_stops() -> None:
         _wait_until_it_listens(port)
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=20) == 0
+
+
+def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others_away(model: Path) -> None:
+    body = {"model": "eyes", "prompt": "Hello", "max_tokens": 600, "ignore_eos": True}
+    with serving(model, "--name", "eyes") as (server, url), ThreadPoolExecutor(1) as client:
+        answering = client.submit(get, f"{url}/v1/completions", body)
+        time.sleep(0.3)
+        assert not answering.done()
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(f"{url}/v1/completions", body | {"max_tokens": 1})
+        assert (refused.value.status, int(refused.value.headers["retry-after"]) > 0) == (503, True)
+        assert answering.result()[0] == 200
+        assert server.wait(timeout=20) == 0
+
+
+def test_a_server_that_is_told_twice_waits_for_no_answer_and_accounts_for_it(model: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounting.db"
+    config = tmp_path / "foveal.toml"
+    config.write_text(f"[accounting]\nledger = true\npath = {json.dumps(str(accounts))}\n")
+    body = {"model": "eyes", "prompt": "Hello", "max_tokens": 900, "ignore_eos": True}
+    with serving(model, "--name", "eyes", "--config", config) as (server, url), ThreadPoolExecutor(1) as client:
+        answering = client.submit(get, f"{url}/v1/completions", body)
+        time.sleep(0.3)
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=5) == 0
+        assert answering.exception() is not None
+    (row,) = Database(accounts).usage("model")
+    assert (row.num_requests, row.group) == (1, "eyes")
+    assert row.num_failed + row.num_aborted == 1
 
 
 def _wait_until_it_listens(port: int) -> None:

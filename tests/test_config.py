@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foveal.config import Config, load_config
+from foveal.config import AccountingConfig, Config, accounts_path, load_config
 from foveal.errors import ConfigError
 
 
@@ -51,6 +51,38 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, part: str) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
         load_config(tmp_path / "nowhere.toml", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("limits", "requests_per_minute", -1),
+        ("prices", "prompt", -0.1),
+        ("prices", "completion", float("nan")),
+        ("prices", "cached_prompt", float("inf")),
+        ("accounting", "retention_days", -1),
+    ],
+)
+def test_limits_and_prices_that_cannot_be_meant_are_refused(section: str, name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"{section}\.{name} is"):
+        load_config(None, {}, {section: {name: value}})
+
+
+@pytest.mark.parametrize(
+    ("path", "environ", "expected"),
+    [
+        ("/srv/accounts.db", {}, "/srv/accounts.db"),
+        (None, {"XDG_STATE_HOME": "/state"}, "/state/foveal/accounting.db"),
+        (None, {"XDG_STATE_HOME": "relative", "HOME": "/home/me"}, "/home/me/.local/state/foveal/accounting.db"),
+        (None, {"HOME": "/home/me"}, "/home/me/.local/state/foveal/accounting.db"),
+        (None, {}, "/var/lib/foveal/accounting.db"),
+        ("~/accounts.db", {}, "~/accounts.db"),
+    ],
+)
+def test_accounts_are_where_they_are_configured_or_where_state_is_kept(
+    path: str | None, environ: dict[str, str], expected: str
+) -> None:
+    assert accounts_path(AccountingConfig(path), environ) == Path(expected).expanduser()
 
 
 def test_keys_are_not_shown() -> None:

@@ -8,12 +8,24 @@ from typing import Literal
 
 import pytest
 
+from foveal.accounting.accounting import Accounting
+from foveal.config import LimitConfig
 from foveal.conversation.config import load_conversation
 from foveal.conversation.render import Renderer
-from foveal.engine.client import EngineInfo
-from foveal.errors import GenerationFailed, ImageError, InvalidRequest, Overloaded, PromptTooLong
-from foveal.pipeline import ModelCard, Pipeline, fit_to_context
+from foveal.engine.client import EngineInfo, EngineStats
+from foveal.errors import (
+    Draining,
+    GenerationFailed,
+    ImageError,
+    InvalidRequest,
+    Overloaded,
+    PromptTooLong,
+    TooManyRequests,
+)
+from foveal.images.stats import ImageStats
+from foveal.pipeline import MAX_PROMPT_LOGPROBS, ModelCard, Pipeline, fit_to_context, num_prompt_logprobs
 from foveal.types import (
+    Caller,
     ChatRequest,
     CompletionRequest,
     Delta,
@@ -46,6 +58,14 @@ class ScriptedEngine:
     def info(self) -> EngineInfo:
         return EngineInfo("phi3_v", "cpu", "float32", 600, CONTEXT_LENGTH, 16, 8, 1024)
 
+    @property
+    def stats(self) -> EngineStats:
+        return EngineStats(num_running=self.running)
+
+    @property
+    def num_restarts(self) -> int:
+        return 0
+
     @asynccontextmanager
     async def submit(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
         self.prompts.append(prompt)
@@ -71,13 +91,16 @@ class ReadyImages:
     """Images that are there already; remembers how many are pinned."""
 
     def __init__(self) -> None:
+        self.stats = ImageStats()
         self.pinned = 0
+        self.num_loaded = 0
 
     @asynccontextmanager
     async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
         if any(ref.source == "broken" for ref in refs):
             raise ImageError(1, "not a picture")
         self.pinned += len(refs)
+        self.num_loaded += len(refs)
         try:
             yield tuple(images(len(refs)))
         finally:
@@ -101,10 +124,12 @@ def says(text: str) -> list[Token]:
     return [*tokens, Token(ids[b"<|end|>"], "stop", num_cached_tokens=7)]
 
 
-def pipeline(engine: ScriptedEngine, loader: ReadyImages | None = None) -> Pipeline:
+def pipeline(
+    engine: ScriptedEngine, loader: ReadyImages | None = None, accounting: Accounting | None = None
+) -> Pipeline:
     renderer = Renderer(load_conversation("phi3_v"), tokenizer(), processor())
     card = ModelCard("m", 0, 4096, tokenizer().vocab_size, True, SamplingParams())
-    served = Pipeline(card, loader or ReadyImages(), renderer, tokenizer(), EasyGrammars())
+    served = Pipeline(card, loader or ReadyImages(), renderer, tokenizer(), EasyGrammars(), accounting or Accounting())
     served.attach(engine)
     return served
 
@@ -217,11 +242,134 @@ def test_a_failure_of_the_engine_reaches_the_reader_and_frees_everything() -> No
 
 def test_until_its_engine_is_there_a_pipeline_asks_for_patience() -> None:
     served = pipeline(ScriptedEngine(lambda seed: []))
-    assert (served.is_ready, served.card.context_length) == (True, CONTEXT_LENGTH)
+    served.check_ready()
+    assert served.card.context_length == CONTEXT_LENGTH
     served.engine = None
-    assert not served.is_ready
-    with pytest.raises(Overloaded, match="still being loaded"):
+    with pytest.raises(Overloaded, match="still loading"):
+        served.check_ready()
+    with pytest.raises(Overloaded, match="still loading"):
         asyncio.run(collect(served, chat(("user", "hi"))))
+
+
+def test_a_pipeline_that_drains_lets_answers_end_and_takes_no_more() -> None:
+    async def scene() -> Sequence[str | None]:
+        served = pipeline(ScriptedEngine(lambda seed: says("to the end")))
+        async with served.answer(chat(("user", "hi"))) as answer:
+            deltas = answer.deltas()
+            await anext(deltas)
+            draining = asyncio.create_task(served.drain(timeout_s=60))
+            await asyncio.sleep(0)
+            with pytest.raises(Draining):
+                await collect(served, chat(("user", "me too")))
+            reasons = [delta.finish_reason async for delta in deltas]
+            assert not draining.done()
+        await draining
+        return reasons
+
+    assert asyncio.run(scene())[-1] == "stop"
+
+
+def test_draining_ends_when_its_time_is_over() -> None:
+    async def scene() -> None:
+        served = pipeline(ScriptedEngine(lambda seed: says("never ends")))
+        async with served.answer(chat(("user", "hi"))):
+            await served.drain(timeout_s=0.01)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (GenerationOptions(SamplingParams(num_logprobs=1), echo=True), 10),
+        (GenerationOptions(SamplingParams(num_logprobs=0), echo=True), 10),
+        (GenerationOptions(SamplingParams(num_logprobs=1), echo_last=3), 3),
+        (GenerationOptions(SamplingParams(num_logprobs=1), echo_last=99), 10),
+        (GenerationOptions(SamplingParams(num_logprobs=1)), 0),
+        (GenerationOptions(SamplingParams(), echo=True), 0),
+    ],
+)
+def test_logprobs_of_the_prompt_are_those_of_the_echo(options: GenerationOptions, expected: int) -> None:
+    assert num_prompt_logprobs(options, 10) == expected
+
+
+def test_more_logprobs_of_a_prompt_than_one_answer_should_carry_are_refused() -> None:
+    options = GenerationOptions(SamplingParams(num_logprobs=1), echo=True)
+    assert num_prompt_logprobs(options, MAX_PROMPT_LOGPROBS) == MAX_PROMPT_LOGPROBS
+    with pytest.raises(InvalidRequest, match="set echo_last to fewer"):
+        num_prompt_logprobs(options, MAX_PROMPT_LOGPROBS + 1)
+    assert num_prompt_logprobs(replace(options, echo_last=5), MAX_PROMPT_LOGPROBS + 1) == 5
+
+
+# --- accounting -------------------------------------------------------------------------------------------------------
+
+
+def test_what_an_answer_took_is_counted_when_it_has_ended() -> None:
+    accounting = Accounting()
+    served = pipeline(ScriptedEngine(lambda seed: says("yes")), accounting=accounting)
+    _, usage = asyncio.run(collect(served, chat(("user", "hi"))))
+    totals = accounting.totals
+    assert totals.by_status == {"finished": 1}
+    assert (totals.prompt_tokens, totals.completion_tokens) == (usage.prompt_tokens, usage.completion_tokens)
+    assert usage.completion_tokens == len("yes") + 1
+
+
+def test_an_answer_that_is_left_is_aborted_and_counts_what_it_gave() -> None:
+    accounting = Accounting()
+    served = pipeline(ScriptedEngine(lambda seed: says("a long answer")), accounting=accounting)
+
+    async def leave() -> None:
+        async with served.answer(chat(("user", "hi"))) as answer:
+            deltas = answer.deltas()
+            for _ in range(3):
+                await anext(deltas)
+
+    asyncio.run(leave())
+    assert accounting.totals.by_status == {"aborted": 1}
+    assert accounting.totals.completion_tokens == 3
+
+
+def test_an_answer_that_breaks_off_has_failed() -> None:
+    accounting = Accounting()
+    served = pipeline(ScriptedEngine(lambda seed: says("never said"), fails_after=3), accounting=accounting)
+    with pytest.raises(GenerationFailed):
+        asyncio.run(collect(served, chat(("user", "hi"))))
+    assert accounting.totals.by_status == {"failed": 1}
+
+
+def test_the_limit_of_requests_is_checked_before_any_image_is_loaded() -> None:
+    loader = ReadyImages()
+    accounting = Accounting(LimitConfig(requests_per_minute=1))
+    served = pipeline(ScriptedEngine(lambda seed: says("yes")), loader, accounting)
+    asyncio.run(collect(served, chat(("user", [IMAGE, "What?"]))))
+    loader.num_loaded = 0
+    with pytest.raises(TooManyRequests):
+        asyncio.run(collect(served, chat(("user", [IMAGE, "What?"]))))
+    with pytest.raises(TooManyRequests):
+        asyncio.run(served.measure([chat(("user", [IMAGE, "What?"]))]))
+    assert loader.num_loaded == 0
+
+
+def test_limits_of_tokens_are_checked_before_the_engine_is_asked() -> None:
+    engine = ScriptedEngine(lambda seed: says("yes"))
+    served = pipeline(engine, accounting=Accounting(LimitConfig(generated_tokens_per_minute=20)))
+    two_choices = replace(chat(("user", "hi")), options=GenerationOptions(max_tokens=11, num_choices=2))
+    with pytest.raises(InvalidRequest, match="up to 22 generated tokens, and the limit is 20"):
+        asyncio.run(collect(served, two_choices))
+    assert engine.prompts == []
+
+
+def test_accounts_share_nothing_whatever_isolation_keys_they_choose() -> None:
+    def salt(account: str, isolation: bytes = b"") -> bytes:
+        engine = ScriptedEngine(lambda seed: says("yes"))
+        request = replace(chat(("user", "hi")), caller=Caller("r", "k", account))
+        asyncio.run(collect(pipeline(engine), replace(request, options=GenerationOptions(cache_salt=isolation))))
+        return engine.prompts[0].cache_salt
+
+    assert salt("default") == b""
+    assert salt("default", b"x") == b"x"
+    assert salt("a") == salt("a")
+    assert len({salt("default"), salt("a"), salt("b"), salt("a", b"x"), salt("b", b"x")}) == 5
 
 
 def test_what_cannot_be_answered_is_refused_before_the_engine_is_asked() -> None:
@@ -238,7 +386,7 @@ def test_a_measurement_is_of_the_prompt_that_an_answer_would_have_and_runs_nothi
     loader, engine = ReadyImages(), ScriptedEngine(lambda seed: says("yes"))
     served, request = pipeline(engine, loader), chat(("user", [IMAGE, "What?"]))
 
-    measurement = asyncio.run(served.measure(request))
+    (measurement,) = asyncio.run(served.measure([request]))
     assert (loader.pinned, engine.prompts) == (0, [])
 
     _, usage = asyncio.run(collect(served, request))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import Tokenizer
-from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, Token, Usage
+from foveal.types import ChatRequest, CompletionRequest, Delta, Echo, Outcome, Prompt, Status, Token, Usage
 
 
 class Answer:
@@ -36,6 +36,7 @@ class Answer:
         self._tokenizer = tokenizer
         self._started_s = started_s
         self.first_token_s: float | None = None  # from acceptance to the first delta
+        self._status: Status = "aborted"  # until it has ended otherwise
         self.warnings = renderer.warnings(request)
 
     @property
@@ -69,32 +70,53 @@ class Answer:
             completion_tokens=sum(choice.num_tokens for choice in self._choices),
         )
 
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; of an answer that is left before its end: aborted."""
+        return Outcome(self.usage, self._status, self.first_token_s, self.total_s)
+
     async def deltas(self) -> AsyncIterator[Delta]:
         """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
-        async for delta in interleave([choice.deltas() for choice in self._choices]):
-            if self.first_token_s is None:
-                self.first_token_s = self.total_s
-            yield delta
+        num_unfinished = len(self._choices)
+        try:
+            async for delta in interleave([choice.deltas() for choice in self._choices]):
+                if self.first_token_s is None:
+                    self.first_token_s = self.total_s
+                num_unfinished -= delta.finish_reason is not None
+                if num_unfinished == 0:
+                    self._status = "finished"
+                yield delta
+        except Exception:  # not a cancellation: then it is left
+            self._status = "failed"
+            raise
 
 
 class Choice:
     """One continuation of the prompt: tokens in, text out."""
 
-    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack, echo: str) -> None:
+    def __init__(
+        self,
+        tokens: AsyncIterator[Token],
+        text: Detokenizer,
+        generation: AsyncExitStack,
+        echo: Callable[[Token], Echo] | None,
+    ) -> None:
         self.num_tokens = 0
         self.num_cached_tokens = 0
         self._tokens = tokens
         self._text = text
         self._generation = generation  # closing it stops the engine's work on this choice
-        self._echo = echo  # stands before the text
+        self._echo = echo  # what stands before the text, once the first token is there
 
     async def deltas(self) -> AsyncIterator[Delta]:
         async for token in self._tokens:
             self.num_tokens += 1
             self.num_cached_tokens = token.num_cached_tokens
             delta = self._text.push(token)
-            delta = replace(delta, text=self._echo + delta.text, token_ids=(token.token_id,))
-            self._echo = ""
+            delta = replace(delta, token_ids=(token.token_id,))
+            if self._echo is not None:
+                echo, self._echo = self._echo(token), None
+                delta = replace(delta, text=echo.text + delta.text, echo=echo)
             if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
                 await self._generation.aclose()
             yield delta

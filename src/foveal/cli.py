@@ -1,4 +1,4 @@
-"""The command line: `foveal serve`, `foveal ask`, `foveal models`.
+"""The command line: `foveal serve`, `foveal ask`, `foveal models` (and those of cli_accounts).
 
 What a person reads and types, and in which order things are started and stopped. Heavy modules are imported by the
 command that needs them, so that `foveal --help` is quick, and a server never imports torch.
@@ -28,13 +28,15 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from foveal import __version__
-from foveal.config import MIB, Config, Layer, load_config
+from foveal.cli_accounts import keys, usage
+from foveal.config import MIB, Config, Layer, accounts_path, load_config
 from foveal.errors import FovealError
 from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from foveal.accounting.accounting import Accounting
     from foveal.engine.client import EngineInfo, OnProgress
     from foveal.service import Service
 
@@ -150,6 +152,10 @@ def models() -> None:
     Console().print(table)
 
 
+app.add_typer(keys, name="keys")
+app.command()(usage)
+
+
 def main() -> None:
     """The `foveal` command: errors are one plain sentence and exit status 1."""
     try:
@@ -169,14 +175,15 @@ async def _serve(config: Config) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave people's pictures on the disk
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel("WARNING")
-    stopped = _when_told_to_stop()
+    stopped, hurried = _when_told_to_stop()
     async with AsyncExitStack() as closing:
-        service = _open(config)
+        accounting = _accounting(config)
+        service = _open(config, accounting)
         closing.push_async_callback(service.close)
-        server = create_server(create_app(service.pipeline, config.http), config.http)
+        server = create_server(create_app(service.pipeline, config.http, accounting), config.http, accounting)
         listener = closing.enter_context(listen(config.http))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        closing.push_async_callback(_finish, server, serving)
+        closing.push_async_callback(_finish, service, server, serving, hurried)
         with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
             engine = await _unless(stopped, service.start(EngineProcess.start, on_progress))
         if engine is not None:
@@ -184,10 +191,29 @@ async def _serve(config: Config) -> None:
             await stopped.wait()
 
 
-async def _finish(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-    """Take no more requests and wait for those that are being answered."""
-    server.should_exit = True
+async def _finish(
+    service: Service, server: uvicorn.Server, serving: asyncio.Task[None], hurried: asyncio.Event
+) -> None:
+    """Take no more requests, and say so, until those that are being answered have ended; then stop listening."""
+    from foveal.http.server import DRAIN_S
+
+    await _unless(hurried, service.pipeline.drain(DRAIN_S))
+    server.should_exit, server.force_exit = True, hurried.is_set()
     await serving
+
+
+def _accounting(config: Config) -> Accounting:
+    """With the keys of the configuration and of the database, if there is one."""
+    from foveal.accounting.accounting import Accounting
+    from foveal.accounting.books import Books
+
+    path = accounts_path(config.accounting, os.environ)
+    return Accounting(
+        config.limits,
+        config.prices,
+        config.http.api_keys,
+        open_books=lambda on_keys: Books(path, config.accounting, on_keys),
+    )
 
 
 async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
@@ -202,12 +228,16 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
     return None
 
 
-def _when_told_to_stop() -> asyncio.Event:
-    """Set at SIGINT or SIGTERM, the first of which uvicorn catches while it serves, and hands on at its end."""
-    stopped = asyncio.Event()
-    for told in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(told, stopped.set)
-    return stopped
+def _when_told_to_stop() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set at the first SIGINT or SIGTERM, and at the second: whoever says it twice does not want to wait."""
+    once, twice = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (twice if once.is_set() else once).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    return once, twice
 
 
 def _show_ready(service: Service, info: EngineInfo, url: str, took_s: float) -> None:
@@ -228,7 +258,7 @@ def _url(listener: socket.socket) -> str:
 async def _ask(config: Config, turns: tuple[Message, ...], max_tokens: int, temperature: float | None) -> None:
     from foveal.engine.local import LocalEngine
 
-    service = _open(config)
+    service = _open(config, None)
     try:
         with _progress(f"Loading {service.pipeline.card.id}") as on_progress:
             await service.start(LocalEngine.start, on_progress)
@@ -237,12 +267,12 @@ async def _ask(config: Config, turns: tuple[Message, ...], max_tokens: int, temp
         await service.close()
 
 
-def _open(config: Config) -> Service:
+def _open(config: Config, accounting: Accounting | None) -> Service:
     """The service of the configured model, which is downloaded first if need be (with progress bars of its own)."""
     from foveal.models.hub import local_folder
     from foveal.service import Service
 
-    return Service(config, local_folder(config.model.path, config.model.revision))
+    return Service(config, local_folder(config.model.path, config.model.revision), accounting)
 
 
 @contextmanager

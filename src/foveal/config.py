@@ -17,6 +17,7 @@ import msgspec
 from foveal.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MAX_SETTING = 1_000_000_000_000  # of a limit or a price; what is over it is a slip of the pen
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,32 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitConfig:
+    """What each key may ask for, unless it has limits of its own. 0: no limit. A server without keys is as one key."""
+
+    requests_per_minute: int = 60_000
+    prompt_tokens_per_minute: int = 60_000_000  # images included, whether found in the cache or not
+    generated_tokens_per_minute: int = 60_000_000  # max_tokens count until an answer has ended
+    max_concurrent_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PriceConfig:
     """What a million tokens cost. None: nothing is said of costs. An image's tokens cost what text's do."""
 
     prompt: float | None = None  # images included; such as 0.2
+    cached_prompt: float | None = None  # prompt tokens that were found computed; default: the price of the others
     completion: float | None = None  # generated tokens
     currency: str = "USD"  # as it is shown
+
+
+@dataclass(frozen=True, slots=True)
+class AccountingConfig:
+    """Where keys and the ledger are kept."""
+
+    path: str | None = None  # an SQLite file; default: foveal/accounting.db in $XDG_STATE_HOME, or in ~/.local/state
+    ledger: bool | None = None  # keep a row of each answer; default: if the file is there (foveal keys create)
+    retention_days: int = 400  # rows of the ledger that are older are deleted; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +115,9 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
+    limits: LimitConfig = field(default_factory=LimitConfig)
     prices: PriceConfig = field(default_factory=PriceConfig)
+    accounting: AccountingConfig = field(default_factory=AccountingConfig)
 
 
 _SECTIONS = {
@@ -102,7 +125,9 @@ _SECTIONS = {
     "engine": EngineConfig,
     "images": ImageConfig,
     "http": HttpConfig,
+    "limits": LimitConfig,
     "prices": PriceConfig,
+    "accounting": AccountingConfig,
 }
 Layer = Mapping[str, Mapping[str, object]]  # {section: {field: value}}, from one source
 
@@ -118,9 +143,30 @@ def load_config(path: Path | None, environ: Mapping[str, str], flags: Layer) -> 
             _check_known(section, values, origin)
             sections[section] |= {key: value for key, value in values.items() if value is not None}
     try:
-        return msgspec.convert(sections, Config, strict=False)
+        config = msgspec.convert(sections, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has the wrong type: {error}") from None
+    _check_numbers(config)
+    return config
+
+
+def accounts_path(config: AccountingConfig, environ: Mapping[str, str]) -> Path:
+    """Where keys and the ledger are: as configured, or where the state of a person's programs is kept."""
+    if config.path:
+        return Path(config.path).expanduser()
+    state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME")
+    at_home = Path(home) / ".local" / "state" if home else Path("/var/lib")  # a service may have no home
+    return (Path(state) if state.startswith("/") else at_home) / "foveal" / "accounting.db"
+
+
+def _check_numbers(config: Config) -> None:
+    """Limits and prices are what people are refused and charged by, so that a slip of the pen is an error here."""
+    for section in ("limits", "prices", "accounting"):
+        settings = getattr(config, section)
+        for setting in fields(settings):
+            value = getattr(settings, setting.name)
+            if isinstance(value, int | float) and not 0 <= value <= MAX_SETTING:
+                raise ConfigError(f"{section}.{setting.name} is {value}; it has to be from 0 to {MAX_SETTING:,}")
 
 
 def _file_layer(path: Path | None) -> tuple[Layer, str]:

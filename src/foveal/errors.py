@@ -6,9 +6,13 @@
     │   │   ├── ImageError         400, names the image by position
     │   │   └── PromptTooLong      400
     │   ├── Unauthorized           401
+    │   ├── SpendingLimitReached   402
+    │   ├── Forbidden              403
     │   ├── NotFound               404
     │   ├── BodyTooLarge           413
+    │   ├── TooManyRequests        429, with Retry-After
     │   ├── Overloaded             503, with Retry-After
+    │   │   └── Draining           503
     │   └── GenerationFailed       500, this request alone could not be answered
     ├── CheckpointError            a model folder or hub id that cannot be served; says what is missing
     └── ConfigError                a setting that cannot work; says which and what would
@@ -20,6 +24,7 @@ address of another system (except CheckpointError and ConfigError, which only th
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -34,7 +39,7 @@ class RequestError(FovealError):
     type: ClassVar[str] = "invalid_request_error"
     code: ClassVar[str] = "invalid_request_error"
     object: ClassVar[str] = "error"
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -70,6 +75,18 @@ class Unauthorized(RequestError):
         super().__init__("The API key you provided is invalid.")
 
 
+class SpendingLimitReached(RequestError):
+    status = 402
+    type = "error"
+    code = "SPENDING_LIMIT_REACHED"
+
+
+class Forbidden(RequestError):
+    status = 403
+    type = "error"
+    code = "FORBIDDEN"
+
+
 class NotFound(RequestError):
     status = 404
     type = "error"
@@ -80,11 +97,29 @@ class BodyTooLarge(RequestError):
     status = 413
 
 
+class TooManyRequests(RequestError):
+    """A limit of the caller's key is reached. The same request will be let in after `wait_s`, if nobody is quicker."""
+
+    status = 429
+    type = "error"
+    code = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, math.ceil(wait_s))
+
+
 class Overloaded(RequestError):
     status = 503
     type = "error"
     code = "OVERLOADED"
     retry_after_s = 1
+
+
+class Draining(Overloaded):
+    """The server is stopping. Another one may be there already; this one will not be back sooner."""
+
+    retry_after_s = 5
 
 
 class GenerationFailed(RequestError):

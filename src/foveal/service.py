@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from foveal.accounting.accounting import Accounting
 from foveal.arena import PixelArena
 from foveal.config import Config, EngineConfig
 from foveal.conversation.published import conversation_of
@@ -19,6 +20,7 @@ from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine.client import EngineClient, OnProgress
 from foveal.engine.grammar_check import GrammarCheck
 from foveal.images.loader import ImageLoader
+from foveal.images.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import load_processor
 from foveal.pipeline import ModelCard, Pipeline
@@ -31,8 +33,11 @@ StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[En
 class Service:
     """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
 
-    def __init__(self, config: Config, folder: Path) -> None:
-        """Everything but the engine. Raises CheckpointError or ConfigError."""
+    def __init__(self, config: Config, folder: Path, accounting: Accounting | None = None) -> None:
+        """Everything but the engine. `accounting`: default: the configured limits and prices; nothing is kept.
+
+        Raises CheckpointError or ConfigError.
+        """
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
         tokenizer = load_tokenizer(folder)
@@ -53,24 +58,29 @@ class Service:
             prices=config.prices,
         )
         self._grammars = GrammarCheck(folder)
-        self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars)
+        self.accounting = accounting or Accounting(config.limits, config.prices)
+        self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting)
 
     async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
         """Load the model; the pipeline answers from then on. Raises CheckpointError or ConfigError."""
+        self.accounting.start()
         engine = await start_engine(str(self._folder), self._config.engine, self._arena, on_progress)
         self.pipeline.attach(engine)
         return engine
 
     async def close(self) -> None:
-        """Stop the engine and the image workers. What is in flight fails."""
+        """Stop the engine and the image workers. What is in flight fails, and is accounted for."""
         if self.pipeline.engine is not None:
             await self.pipeline.engine.close()
         await self._grammars.close()
         await self._images.close()
+        await self.accounting.close()
 
 
 class NoImages:
     """The image loader of a text model: the renderer has refused every request with images."""
+
+    stats = ImageStats()
 
     @asynccontextmanager
     async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:

@@ -14,9 +14,19 @@ from typing import Literal, NamedTuple
 Role = Literal["system", "user", "assistant"]
 Detail = Literal["auto", "low", "high"]
 FinishReason = Literal["stop", "length"]
+Status = Literal["finished", "failed", "aborted"]
 
 
 # --- what the client asked -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and by which id the request is found again in the log and in the ledger."""
+
+    request_id: str = ""
+    key_id: str = ""  # "": nobody was asked for a key
+    account: str = "default"  # its callers share what has been computed; other accounts cannot tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class Message:
 
     role: Role
     content: tuple[str | ImageRef, ...]
+    name: str | None = None  # of who speaks; no conversation format here has a place for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     num_logprobs: int | None = None  # None: none; k: the drawn token's and the k likeliest tokens'
+    num_prompt_logprobs: int = 0  # of the prompt's last so many tokens, too
     grammar: str | None = None  # that the output is held to, as `engine.grammar.translate` gives it
 
 
@@ -91,6 +103,7 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     options: GenerationOptions = GenerationOptions()
+    caller: Caller = Caller()
 
     @property
     def image_refs(self) -> tuple[ImageRef, ...]:
@@ -105,6 +118,7 @@ class CompletionRequest:
     image_refs: tuple[ImageRef, ...] = ()
     options: GenerationOptions = GenerationOptions()
     safe_tokenization: bool = False  # what looks like a special token in the prompt is text
+    caller: Caller = Caller()  # requests of one request id are parts of one, and are counted as one
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -202,6 +216,13 @@ class TopLogprob(NamedTuple):
     logprob: float
 
 
+class PromptLogprob(NamedTuple):
+    """Of one token of a prompt. None: it was not predicted: the first one, or a place of an image."""
+
+    logprob: float | None
+    top: tuple[TopLogprob, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """One generated token. The last one of a sequence, and only it, carries a finish_reason."""
@@ -212,6 +233,7 @@ class Token:
     top_logprobs: tuple[TopLogprob, ...] = ()
     num_cached_tokens: int = 0  # prompt tokens that were found computed, the same in every token of a sequence
     mirostat_mu: float | None = None  # what the sampler has to know for the next token, wherever it is drawn
+    prompt_logprobs: tuple[PromptLogprob, ...] = ()  # in the first token of a sequence, if they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +243,16 @@ class TokenLogprob:
     token_id: int
     text: str
     bytes: bytes
-    logprob: float
+    logprob: float | None  # None: it was not predicted
     top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The part of the prompt that an answer begins with, and its tokens if their logprobs were asked for."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +267,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     token_ids: tuple[int, ...] = ()
+    echo: Echo | None = None  # that its text begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,3 +283,13 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer ended, and what it took."""
+
+    usage: Usage
+    status: Status
+    first_token_s: float | None  # from acceptance to the first piece; None: it ended before
+    total_s: float

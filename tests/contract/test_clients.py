@@ -224,7 +224,6 @@ def test_the_list_of_models(client: Client, asked: Asked) -> None:
 
 
 @only("langchain-fireworks", "langchain-openai")
-@pytest.mark.xfail(strict=True, reason="a stream with include_usage carries usage twice, and LangChain adds them up")
 def test_langchain_counts_a_stream_once(client: Client, asked: Asked, prompt_tokens: dict[str, int]) -> None:
     assert read(run(client, asked)["chat, usage asked for"]) == expected("chat, streamed", prompt_tokens)
 

@@ -55,7 +55,7 @@ async def client(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     service = Service(config, folder)
     await service.start(LocalEngine.start)
     try:
-        transport = httpx.ASGITransport(create_app(service.pipeline, config.http))
+        transport = httpx.ASGITransport(create_app(service.pipeline, config.http, service.accounting))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1/") as http:
             yield http
     finally:
@@ -104,6 +104,39 @@ def test_which_requests_share_what_was_computed(folder: Path, first: Reply, seco
 def test_the_found_part_of_a_prompt_is_no_longer_than_was_allowed(folder: Path) -> None:
     *_, limited = post_all(folder, chat(png(28, 28)), chat(png(28, 28), prompt_cache_max_len=20))
     assert limited["usage"]["prompt_tokens_details"]["cached_tokens"] == 16
+
+
+# --- logprobs of prompts ----------------------------------------------------------------------------------------------
+
+
+def test_a_prompts_logprobs_are_those_that_its_tokens_had_when_they_were_generated(folder: Path) -> None:
+    """What the model said token by token, asked again as a prompt that the cache knows."""
+    ask = {"prompt": "a shape", "max_tokens": 12, "temperature": 0, "logprobs": 2, "ignore_eos": True}
+    said = post(folder, "completions", **ask, return_token_ids=True)["choices"][0]
+    prompt = said["prompt_token_ids"] + said["token_ids"]
+    again = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": 2, "echo": True}
+    _, echoed = post_all(folder, ("completions", ask), ("completions", again))
+
+    columns = echoed["choices"][0]["logprobs"]
+    generated = columns["token_logprobs"][len(said["prompt_token_ids"]) : len(prompt)]
+    assert columns["token_ids"][: len(prompt)] == prompt
+    assert columns["token_logprobs"][0] is None
+    assert generated == pytest.approx(said["logprobs"]["token_logprobs"], abs=1e-4)
+    assert echoed["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
+def test_an_image_has_places_without_logprobs_and_the_text_behind_it_has_some(folder: Path) -> None:
+    fields = {"prompt": "a <image>b", "images": [png(28, 28)], "max_tokens": 2, "echo": True, "logprobs": 0}
+    answered = post(folder, "completions", **fields)
+    (choice,) = answered["choices"]
+    columns, num_prompt_tokens = choice["logprobs"], answered["usage"]["prompt_tokens"]
+    assert len(columns["tokens"]) == len(columns["text_offset"]) >= num_prompt_tokens
+    num_unpredicted = columns["token_logprobs"][:num_prompt_tokens].count(None)
+    assert 1 < num_unpredicted <= answered["usage"]["prompt_tokens_details"]["image_tokens"] + 1
+    assert columns["token_logprobs"][num_prompt_tokens - 1] <= 0
+    assert columns["tokens"][num_prompt_tokens - 1] == "b"
+    assert columns["text_offset"][num_prompt_tokens - 1] == choice["text"].index("b")
+    assert columns["text_offset"] == sorted(columns["text_offset"])
 
 
 # --- tokenize ---------------------------------------------------------------------------------------------------------

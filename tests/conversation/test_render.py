@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from foveal.conversation.config import ConversationConfig, PromptRules, load_conversation
-from foveal.conversation.render import Renderer
+from foveal.conversation.render import NAME_NOT_SHOWN, Renderer
 from foveal.conversation.tokenizer import Run
 from foveal.errors import CheckpointError, InvalidRequest
-from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, ImageSpan
+from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, ImageSpan, Message
 from tests.conversation.builders import IMAGE, backend, chat, images, processor, spelled, tokenizer
 
 _REF = ImageRef("data:", 1)
@@ -142,6 +142,14 @@ def test_text_before_an_image_is_warned_of_where_the_model_wants_images_first(
     asked = chat(("user", content))
     assert bool(_renderer(config=config).warnings(asked)) is is_warned
     assert _renderer(config=_echo(PromptRules())).warnings(asked) == ()
+
+
+def test_names_that_no_template_shows_are_warned_of() -> None:
+    named, plain = Message("user", ("Q",), "Ann"), Message("user", ("Q",))
+    renderer = _renderer()
+    assert renderer.warnings(ChatRequest((plain, named))) == (NAME_NOT_SHOWN,)
+    assert renderer.warnings(ChatRequest((plain,))) == ()
+    assert renderer.render(ChatRequest((named,)), ()) == renderer.render(ChatRequest((plain,)), ())
 
 
 def test_llama_3_2_vision_wants_images_first() -> None:

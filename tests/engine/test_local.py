@@ -70,6 +70,7 @@ async def test_leaving_a_stream_frees_its_blocks(tmp_path: Path, arena: PixelAre
         await tokens_of(engine, prompt_of(2))  # its last step comes after the abort
 
         assert engine.engine.scheduler.sequences == {}
+        assert (engine.stats.num_running, engine.stats.num_used_blocks, engine.num_restarts) == (0, 0, 0)
 
 
 async def test_closing_fails_what_is_in_flight_and_what_comes_after(tmp_path: Path, arena: PixelArena) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from foveal.config import EngineConfig
-from foveal.engine.client import EngineInfo
+from foveal.engine.client import EngineInfo, EngineStats
 from foveal.engine.protocol import (
     Abort,
     Close,
@@ -31,6 +31,7 @@ from foveal.types import (
     PixelRef,
     Prompt,
     PromptImage,
+    PromptLogprob,
     SamplingParams,
     Size,
     Token,
@@ -50,7 +51,8 @@ FROM_ENGINE: list[FromEngine] = [
     Ready(EngineInfo("phi3_v", "cpu", "bfloat16", 32064, 4096, 16, 100, 1 << 20)),
     LoadFailed("there is no config.json", is_setting=False),
     StepStarted((1, 2)),
-    StepDone(((1, Token(7, "stop", -0.5, (TopLogprob(7, -0.5),), 16)),), ((2, "why"),), (3,)),
+    StepDone(((1, Token(7, "stop", -0.5, (TopLogprob(7, -0.5),), 16)),), ((2, "why"),), (3,), EngineStats(1, 2, 3)),
+    StepDone(((1, Token(7, prompt_logprobs=(PromptLogprob(None), PromptLogprob(-1.0, (TopLogprob(7, -0.5),))))),)),
 ]
 
 

@@ -192,6 +192,7 @@ def test_two_sequences_share_the_encoding_of_one_image() -> None:
     steps.add(8, Picture(5, 3, 6), first_token=50)
 
     assert steps.work(3) == [({1: 2, 2: 5}, 4), ({1: 6, 2: 3}, 2), ({1: 1, 2: 1}, 0)]
+    assert steps.scheduler.stats.num_encoded_crops == 6
 
 
 def test_features_are_let_go_when_the_sequence_is_past_them() -> None:
@@ -301,6 +302,10 @@ def test_the_last_comer_gives_way_and_goes_back_to_the_head_of_the_queue() -> No
     assert list(steps.scheduler.waiting) == [second, waiting]
     assert second.num_computed_tokens == 0
     assert second.num_output_tokens > 0
+    stats = steps.scheduler.stats
+    assert (stats.num_running, stats.num_waiting, stats.num_preemptions) == (1, 2, 1)
+    assert stats.num_used_blocks == len(first.block_table)
+    assert stats.num_used_blocks + stats.num_idle_blocks <= 6
 
 
 def test_a_preempted_sequence_catches_up_with_all_its_tokens_before_it_draws() -> None:

@@ -20,7 +20,7 @@ from foveal.config import EngineConfig
 from foveal.engine.protocol import LOAD_MODEL
 from foveal.engine.supervisor import CLOSED, QUARANTINED, EngineProcess
 from foveal.errors import CheckpointError, ConfigError, GenerationFailed
-from foveal.types import Prompt, SamplingParams
+from foveal.types import Prompt, SamplingParams, Token
 from tests.engine.toy import (
     DEADLY,
     GREEDY,
@@ -105,6 +105,8 @@ def test_streams_go_on_token_for_token_after_kill_9(running: Running) -> None:
         (prompt_of(text(7, 3)), replace(SEEDED, mirostat_target=3.0, mirostat_lr=0.9)),
     ]
 
+    num_restarts = engine.num_restarts
+
     async def scenario() -> list[list[int]]:
         undisturbed = [await tokens_of(engine, *question) for question in asked]
 
@@ -119,6 +121,7 @@ def test_streams_go_on_token_for_token_after_kill_9(running: Running) -> None:
 
     answers = running.run(scenario())
 
+    assert engine.num_restarts == num_restarts + 1
     for (prompt, sampling), answer in zip(asked, answers, strict=True):
         if sampling is greedy:
             assert answer == expected_tokens(prompt, 40, SHARED_ARENA)
@@ -162,6 +165,31 @@ def test_requests_that_come_while_the_engine_is_away_wait_for_it(running: Runnin
         return await tokens_of(running.engine, prompt_of(4, 5))
 
     assert running.run(scenario()) == expected_tokens(prompt_of(4, 5), 8, SHARED_ARENA)
+
+
+@pytest.mark.parametrize("kill_at", [0, 3])
+def test_logprobs_of_a_prompt_come_once_whenever_the_engine_dies(running: Running, kill_at: int) -> None:
+    sampling = replace(GREEDY, num_logprobs=1, num_prompt_logprobs=30)
+
+    async def asked(kill_at: int | None) -> list[int]:
+        """How many logprobs of the prompt each token brought, and the tokens."""
+        async with running.engine.submit(prompt_of(text(30, 5)), sampling) as tokens:
+            found: list[Token] = []
+            if kill_at == 0:
+                kill(running.engine)
+            async for token in tokens:
+                found.append(token)
+                if len(found) == kill_at:
+                    kill(running.engine)
+        return [len(token.prompt_logprobs) for token in found] + [token.token_id for token in found]
+
+    async def scenario() -> tuple[list[int], list[int]]:
+        return await asked(None), await asked(kill_at)
+
+    undisturbed, disturbed = running.run(scenario())
+
+    assert disturbed == undisturbed
+    assert undisturbed[:8] == [30, 0, 0, 0, 0, 0, 0, 0]
 
 
 def test_leaving_a_stream_aborts_it_and_the_engine_goes_on(running: Running) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
 from tests.fakes import FakePipeline
@@ -27,7 +28,13 @@ def call(
     **request: Any,
 ) -> httpx.Response:
     """Send one request to a new application; `request` is what httpx takes (json, content, headers)."""
-    return send(create_app(pipeline or FakePipeline(), config or HttpConfig()), method, path, **request)
+    config = config or HttpConfig()
+    return send(create_app(pipeline or FakePipeline(), config, accounting_for(config)), method, path, **request)
+
+
+def accounting_for(config: HttpConfig) -> Accounting:
+    """With the keys of the configuration alone."""
+    return Accounting(api_keys=config.api_keys)
 
 
 def send(app: ASGIApp, method: str, path: str, **request: Any) -> httpx.Response:

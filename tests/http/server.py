@@ -15,10 +15,12 @@ import uvloop
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
 from foveal.http.server import create_server
+from tests.http.client import accounting_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from foveal.accounting.accounting import Accounting
     from tests.fakes import FakePipeline
 
 DEADLINE_S = 10.0
@@ -43,8 +45,12 @@ class Served:
 
 
 @contextmanager
-def serving(pipeline: FakePipeline, config: HttpConfig | None = None) -> Iterator[Served]:
-    server = create_server(create_app(pipeline, config or HttpConfig()), replace(config or HttpConfig(), port=0))
+def serving(
+    pipeline: FakePipeline, config: HttpConfig | None = None, accounting: Accounting | None = None
+) -> Iterator[Served]:
+    config = config or HttpConfig()
+    accounting = accounting or accounting_for(config)
+    server = create_server(create_app(pipeline, config, accounting), replace(config, port=0), accounting)
     thread = threading.Thread(target=lambda: uvloop.run(server.serve()))
     thread.start()
     try:

@@ -72,6 +72,7 @@ def test_the_openapi_document_describes_every_field_and_refers_to_nothing_missin
         "/v1/accounts/{account}/models/{model}",
         "/healthz",
         "/readyz",
+        "/metrics",
     }
 
 

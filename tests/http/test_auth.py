@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
+from foveal.accounting.accounting import Accounting
+from foveal.accounting.keys import Key, new_key
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
 from foveal.http.app import create_app
 from foveal.http.auth import is_loopback
+from foveal.types import Caller
+from tests.accounting.builders import with_keys
 from tests.fakes import FakePipeline
-from tests.http.client import ASK, call, error
+from tests.http.client import ASK, COMPLETE, accounting_for, call, error, send
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEYS = HttpConfig(api_keys=("first-key", "zweiter-Schlüssel"))
 
@@ -104,10 +114,42 @@ def test_with_keys_the_name_does_not_matter() -> None:
     assert call("GET", "/v1/models", config=KEYS, headers=headers).status_code == 200
 
 
+def test_who_it_is_goes_with_the_request() -> None:
+    pipeline = FakePipeline()
+    response = call(
+        "POST", "/v1/chat/completions", pipeline, KEYS, json=ASK, headers={"authorization": "Bearer first-key"}
+    )
+    (request,) = pipeline.requests
+    assert request.caller == Caller(response.headers["x-request-id"], "config-1", "default")
+
+
+def test_without_keys_nobody_is_named() -> None:
+    pipeline = FakePipeline()
+    response = call("POST", "/v1/completions", pipeline, json=COMPLETE | {"prompt": ["a", "b"]})
+    assert {request.caller for request in pipeline.requests} == {Caller(response.headers["x-request-id"])}
+
+
+def test_a_server_that_others_can_reach_is_never_open() -> None:
+    response = call("GET", "/v1/models", config=HttpConfig(host="0.0.0.0"), headers={"host": "localhost"})
+    assert response.status_code == 401
+
+
+def test_keys_of_the_database_let_in_until_they_are_revoked(tmp_path: Path) -> None:
+    new = new_key()
+    known = Key(new.id, "alice", new.digest, account="team")
+    accounting = Accounting(open_books=with_keys(tmp_path, known))
+    app, headers = create_app(FakePipeline(), HttpConfig(), accounting), {"authorization": f"Bearer {new.secret}"}
+    assert send(app, "GET", "/v1/models", headers=headers).status_code == 200
+    assert send(app, "GET", "/v1/models").status_code == 401
+    accounting._take_in([replace(known, revoked_s=1.0)])
+    assert send(app, "GET", "/v1/models", headers=headers).status_code == 401
+    assert send(app, "GET", "/v1/models").status_code == 401
+
+
 @pytest.mark.parametrize("key", ["", " ", "key\n"])
 def test_a_key_that_cannot_be_meant_is_a_config_error(key: str) -> None:
     with pytest.raises(ConfigError, match=r"http\.api_keys"):
-        create_app(FakePipeline(), HttpConfig(api_keys=(key,)))
+        accounting_for(HttpConfig(api_keys=(key,)))
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,17 @@ def test_the_headers_of_a_stream_know_the_first_token() -> None:
     assert headers["fireworks-server-time-to-first-token"] == "0.125"
 
 
-def test_include_usage_adds_an_event_without_choices() -> None:
-    *_, last, done = events(chat(stream=True, stream_options={"include_usage": True}))
+def test_usage_that_is_asked_for_comes_once_in_an_event_without_choices() -> None:
+    *chunks, last, done = events(chat(stream=True, stream_options={"include_usage": True}))
     assert (last["choices"], last["usage"], done) == ([], USAGE, "[DONE]")
+    assert not any("usage" in chunk for chunk in chunks)
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[-1]["perf_metrics"] == PERF_METRICS
+
+
+def test_usage_that_is_asked_not_to_come_comes_as_unasked() -> None:
+    *_, last, _ = events(chat(stream=True, stream_options={"include_usage": False}))
+    assert (last["choices"][0]["finish_reason"], last["usage"]) == ("stop", USAGE)
 
 
 def test_a_stream_of_two_choices_gives_usage_once_with_the_last_end() -> None:

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
-from foveal.types import CompletionRequest, Delta, ImageRef, TokenLogprob
+from foveal.types import CompletionRequest, Delta, Echo, ImageRef, TokenLogprob
 from tests.fakes import FakePipeline
 from tests.http.client import complete, events
+
+
+def _echoing() -> FakePipeline:
+    def known(text: str, logprob: float | None) -> TokenLogprob:
+        return TokenLogprob(ord(text), text, text.encode(), logprob)
+
+    echo = Echo("Hi", (known("H", None), known("i", -1.5)))
+    return FakePipeline(
+        (Delta(0, "Hi!", (known("!", -0.5),), token_ids=(33,), echo=echo), Delta(0, finish_reason="stop"))
+    )
+
+
+def test_an_echos_logprobs_stand_before_those_of_the_answer() -> None:
+    expected = {
+        "tokens": ["H", "i", "!"],
+        "token_ids": [72, 105, 33],
+        "token_logprobs": [None, -1.5, -0.5],
+        "top_logprobs": [None, {}, {}],
+        "text_offset": [0, 1, 2],
+    }
+    whole = complete(_echoing(), echo=True, logprobs=0).json()["choices"][0]
+    assert (whole["text"], whole["logprobs"]) == ("Hi!", expected)
+    first, *_ = events(complete(_echoing(), echo=True, logprobs=0, stream=True))
+    assert first["choices"][0]["logprobs"] == expected
+
+
+def test_an_echo_alone_has_no_logprobs() -> None:
+    assert "logprobs" not in complete(_echoing(), echo=True).json()["choices"][0]
 
 
 def test_a_whole_answer() -> None:

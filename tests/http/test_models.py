@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
 from tests.fakes import CARD, FakePipeline
@@ -75,7 +76,7 @@ def test_an_accounts_model_is_found_and_others_are_not() -> None:
 
 def test_the_context_length_is_that_of_the_moment() -> None:
     pipeline = FakePipeline()
-    app = create_app(pipeline, HttpConfig())
+    app = create_app(pipeline, HttpConfig(), Accounting())
     pipeline.card = replace(CARD, context_length=512)
     (item, _) = send(app, "GET", "/v1/models").json()["data"]
     assert item["context_length"] == 512

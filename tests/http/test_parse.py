@@ -167,7 +167,8 @@ def test_content_keeps_its_order_and_images_are_numbered_over_the_request() -> N
     [
         ({"role": "tool", "content": "4"}, "messages.0.role"),
         ({"role": "function", "content": "4"}, "messages.0.role"),
-        ({"role": "user", "content": "4", "name": "Ann"}, "messages.0.name"),
+        ({"role": "user", "content": "4", "name": 4}, "messages.0.name"),
+        ({"role": "user", "content": "4", "name": "A" * 257}, "messages.0.name"),
         ({"role": "assistant", "tool_calls": [{"id": "x"}]}, "messages.0.tool_calls"),
         ({"role": "assistant", "content": "4", "tool_call_id": "x"}, "messages.0.tool_call_id"),
         ({"role": "user", "content": None}, "messages.0.content"),
@@ -183,6 +184,12 @@ def test_a_message_that_cannot_be_taken_is_named(message: dict[str, Any], field:
     with pytest.raises(InvalidRequest, match=rf"field: '{field}'") as caught:
         parse_chat(messages=[message])
     assert caught.value.param == field
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Ann", "Ann"), ("", None), (None, None)])
+def test_a_name_goes_with_its_message(name: str | None, expected: str | None) -> None:
+    (message,) = parse_chat(messages=[{"role": "user", "content": "4", "name": name}]).messages
+    assert message.name == expected
 
 
 # --- completions ------------------------------------------------------------------------------------------------------
@@ -274,7 +281,7 @@ def test_fields_that_contradict_each_other_or_the_model_are_named(fields: dict[s
         ({"prompt": ["a", "b"], "images": [["u"]]}, "images"),
         ({"prompt": ["a", "b"], "images": [["u"] * 16, ["u"] * 15]}, "images"),
         ({"prompt": ["a"] * 17, "n": 8}, "n"),
-        ({"prompt": "a", "echo": True, "logprobs": 1}, "logprobs"),
+        ({"prompt": "a", "echo": True, "logprobs": True}, "logprobs"),
         ({"prompt": "a", "echo_last": 1, "logprobs": True}, "logprobs"),
         ({"service_tier": "priority"}, "service_tier"),
     ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
 from foveal.http import server as server_module
@@ -15,7 +16,7 @@ from foveal.http.app import create_app
 from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server, listen
 from foveal.types import Delta
 from tests.fakes import FakePipeline
-from tests.http.client import ASK
+from tests.http.client import ASK, accounting_for
 from tests.http.server import Served, post_bytes, serving, wait_until
 
 if TYPE_CHECKING:
@@ -167,15 +168,16 @@ def test_a_head_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "vlm.example", ""])
 def test_without_keys_it_listens_to_this_machine_only(host: str) -> None:
-    with pytest.raises(ConfigError, match=r"http\.api_keys is empty"):
-        create_server(create_app(FakePipeline(), HttpConfig()), HttpConfig(host=host))
+    with pytest.raises(ConfigError, match="there is no API key"):
+        create_server(create_app(FakePipeline(), HttpConfig(), Accounting()), HttpConfig(host=host), Accounting())
 
 
 @pytest.mark.parametrize(
     "config", [HttpConfig(), HttpConfig(host="::1"), HttpConfig(host="0.0.0.0", api_keys=("key",))], ids=str
 )
 def test_with_keys_it_listens_anywhere(config: HttpConfig) -> None:
-    assert create_server(create_app(FakePipeline(), config), config).config.host == config.host
+    accounting = accounting_for(config)
+    assert create_server(create_app(FakePipeline(), config, accounting), config, accounting).config.host == config.host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

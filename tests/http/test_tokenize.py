@@ -73,6 +73,12 @@ def test_an_images_price_is_that_of_its_tokens_in_the_prompt() -> None:
     assert tokenize(pipeline, **ASK).json()["images"][0]["price"] == 14e-6
 
 
+def test_with_one_price_alone_the_rest_is_free() -> None:
+    card = replace(CARD, prices=PriceConfig(completion=8.0))
+    found = tokenize(FakePipeline(card=card), **COMPLETE).json()
+    assert found["price"] == {"currency": "USD", "prompt": 0.0, "completion_at_most": 40e-6}
+
+
 @pytest.mark.parametrize(("body", "kind"), [(ASK, ChatRequest), (COMPLETE, CompletionRequest)])
 def test_either_body_is_measured_as_its_endpoint_would_take_it(body: dict[str, Any], kind: type) -> None:
     pipeline = FakePipeline()

@@ -132,6 +132,19 @@ async def test_a_failure_is_shared_but_not_kept() -> None:
     assert web.fetched == [A, A]
 
 
+async def test_what_happens_is_counted() -> None:
+    web = FakeWeb(fresh_s=60)
+    kept = downloads(web)
+
+    for _ in range(3):
+        await kept.get(A)
+    web.refusal = Refused("no")
+    with pytest.raises(Refused):
+        await kept.get(httpx.URL("http://b.example/"))
+
+    assert (sum(kept.fetch_s.counts), kept.num_hits, kept.num_failures) == (1, 2, 1)
+
+
 async def test_close_ends_what_runs() -> None:
     web = FakeWeb()
     kept = downloads(web, is_open=False)

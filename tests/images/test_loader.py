@@ -263,6 +263,19 @@ async def test_the_same_bytes_are_decoded_once_however_they_come() -> None:
     assert isinstance(counted.jobs[-1], Prepare)  # and once it is there, it is not even measured
 
 
+async def test_what_happens_is_counted() -> None:
+    async with serving(PAGES) as host, image_loader() as bench:
+        await load(bench, refs(png(), host.url("/red.png")))
+        await load(bench, refs(host.url("/red.png")))
+        with pytest.raises(ImageError):
+            await load(bench, refs(data_url(b"no picture")))
+        stats = bench.loader.stats
+
+    assert (stats.num_images, stats.num_decode_failures, sum(stats.decode_s.counts)) == (4, 1, 1)
+    assert stats.num_hits >= 1  # the second of two that come at once may or may not be one
+    assert (sum(stats.fetch_s.counts), stats.num_fetch_failures) == (1, 0)
+
+
 async def test_the_key_covers_all_that_decides_the_pixels() -> None:
     keys = {
         hash_image(encoded, detail, fingerprint)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foveal.conversation.tokenizer import Tokenizer
-from foveal.types import Delta, FinishReason, Token, TokenLogprob
+from foveal.types import Delta, FinishReason, Token, TokenLogprob, TopLogprob
 
 
 class Detokenizer:
@@ -79,12 +79,14 @@ class Detokenizer:
         return held.end <= self._num_given or (finish_reason is not None and held.start < self._num_given)
 
     def _logprob(self, token: Token, logprob: float) -> TokenLogprob:
-        top = tuple(self._spelled(other.token_id, other.logprob) for other in token.top_logprobs)
-        return self._spelled(token.token_id, logprob, top)
+        return spelled(self._tokenizer, token.token_id, logprob, token.top_logprobs)
 
-    def _spelled(self, token_id: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-        data = self._tokenizer.token_bytes(token_id)
-        return TokenLogprob(token_id, data.decode("utf-8", "replace"), data, logprob, top)
+
+def spelled(tokenizer: Tokenizer, token_id: int, logprob: float | None, top: Sequence[TopLogprob] = ()) -> TokenLogprob:
+    """A token's logprob, and those of the likeliest in its place, with their texts."""
+    data = tokenizer.token_bytes(token_id)
+    others = tuple(spelled(tokenizer, other.token_id, other.logprob) for other in top)
+    return TokenLogprob(token_id, data.decode("utf-8", "replace"), data, logprob, others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ TEXT_BEFORE_IMAGE = (
     "Text stands before an image. This model was trained on images that come first and may refuse otherwise: put each "
     "message's images before its text."
 )
+NAME_NOT_SHOWN = (
+    "The names of messages are not shown to the model: its conversation format has no place for them. Write them into "
+    "the text where they matter."
+)
 
 
 class Renderer:
@@ -80,11 +84,11 @@ class Renderer:
 
     def warnings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
         """What the client should know of a request that is answered all the same."""
-        if self._config.images_first and isinstance(request, ChatRequest):
-            for message in request.messages:
-                if _has_text_before_image(message.content):
-                    return (TEXT_BEFORE_IMAGE,)
-        return ()
+        if not isinstance(request, ChatRequest):
+            return ()
+        is_late = self._config.images_first and any(_has_text_before_image(m.content) for m in request.messages)
+        is_named = any(message.name for message in request.messages)
+        return (TEXT_BEFORE_IMAGE,) * is_late + (NAME_NOT_SHOWN,) * is_named
 
     def stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
         """What ends the answer: the request's own, and in a chat those of the conversation's style."""

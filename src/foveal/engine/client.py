@@ -31,11 +31,30 @@ class EngineInfo:
     kv_cache_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """An engine at the end of its last step; what is counted begins anew with each engine."""
+
+    num_running: int = 0  # sequences
+    num_waiting: int = 0
+    num_used_blocks: int = 0  # KV blocks that sequences hold
+    num_idle_blocks: int = 0  # that hold what may be asked for again
+    num_preemptions: int = 0  # counted
+    num_encoded_crops: int = 0  # counted
+
+
 class EngineClient(Protocol):
     """Tokens in, tokens out."""
 
     @property
     def info(self) -> EngineInfo: ...
+
+    @property
+    def stats(self) -> EngineStats: ...
+
+    @property
+    def num_restarts(self) -> int:
+        """How often the engine died or hung, and was started again."""
 
     def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
         """Have `prompt` continued; the context's value yields the tokens, the last one with a finish_reason.

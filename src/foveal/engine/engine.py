@@ -124,27 +124,39 @@ class Engine:
                 self._fail(self.scheduler.sequences[request_id], IMAGE_FAILED)
         chunks = [chunk for chunk in plan.chunks.values() if chunk.sequence.status == "running"]
         draws = []
-        for chunk, draw in zip(chunks, self.runner.run(chunks), strict=True):
-            if isinstance(draw, Exception):
-                self._fail(chunk.sequence, _why(draw))
-            elif draw:
-                draws.append((chunk.sequence, draw))
+        for chunk, computed in zip(chunks, self.runner.run(chunks), strict=True):
+            if isinstance(computed, Exception):
+                self._fail(chunk.sequence, _why(computed))
+                continue
+            chunk.sequence.prompt_logprobs |= computed.prompt_logprobs
+            if computed.draw:
+                draws.append((chunk.sequence, computed.draw))
         return draws
 
     def _emit(self, draws: Seq[tuple[Sequence, Draw]]) -> StepDone:
         alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted meanwhile
         tokens = tuple((sequence.request_id, self._take(sequence, draw)) for sequence, draw in alive)
-        done = StepDone(tokens, tuple(self._failed), tuple(self._aborted))
+        done = StepDone(tokens, tuple(self._failed), tuple(self._aborted), self.scheduler.stats)
         self._failed, self._aborted = [], []
         return done
 
     def _take(self, sequence: Sequence, draw: Draw) -> Token:
+        prompt_logprobs = tuple(sequence.prompt_logprobs[position] for position in sequence.prompt_logprob_range)
+        sequence.prompt_logprobs = {}
         finish_reason = sequence.append(draw.token_id)
         sequence.mirostat_mu = draw.mirostat_mu
         if finish_reason:
             self.scheduler.finish(sequence)
         num_cached_tokens = sequence.num_cached_tokens or 0
-        return Token(draw.token_id, finish_reason, draw.logprob, draw.top_logprobs, num_cached_tokens, draw.mirostat_mu)
+        return Token(
+            token_id=draw.token_id,
+            finish_reason=finish_reason,
+            logprob=draw.logprob,
+            top_logprobs=draw.top_logprobs,
+            num_cached_tokens=num_cached_tokens,
+            mirostat_mu=draw.mirostat_mu,
+            prompt_logprobs=prompt_logprobs,
+        )
 
     def _fail(self, sequence: Sequence, why: str) -> None:
         self.scheduler.finish(sequence)

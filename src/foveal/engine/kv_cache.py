@@ -46,6 +46,11 @@ class BlockPool:
         """Blocks that `allocate` can give."""
         return self._num_free + len(self._idle)
 
+    @property
+    def num_kept(self) -> int:
+        """Idle blocks: what they hold can be found again."""
+        return len(self._idle)
+
     def num_idle(self, blocks: Iterable[int]) -> int:
         """How many of `blocks` are idle, so that sharing them makes fewer available."""
         return sum(block in self._idle for block in blocks)

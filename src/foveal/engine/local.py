@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
-    from foveal.engine.client import EngineInfo, OnProgress
+    from foveal.engine.client import EngineInfo, EngineStats, OnProgress
     from foveal.engine.engine import Engine
     from foveal.types import Prompt, SamplingParams, Token
 
@@ -65,6 +65,14 @@ class LocalEngine:
     @property
     def info(self) -> EngineInfo:
         return self._streams.info
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._streams.stats
+
+    @property
+    def num_restarts(self) -> int:
+        return 0
 
     def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
         """See EngineClient."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from foveal.config import EngineConfig
-from foveal.engine.client import EngineInfo
+from foveal.engine.client import EngineInfo, EngineStats
 from foveal.types import Prompt, SamplingParams, Token
 
 LOAD_MODEL = "foveal.models.registry:load_model"
@@ -83,6 +83,7 @@ class StepDone(msgspec.Struct, frozen=True, tag=True):
     tokens: tuple[tuple[int, Token], ...] = ()
     failed: tuple[tuple[int, str], ...] = ()  # (request id, why, for the client)
     aborted: tuple[int, ...] = ()
+    stats: EngineStats = EngineStats()
 
 
 ToEngine = Start | Submit | Abort | Close

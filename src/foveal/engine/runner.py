@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from foveal.engine.batch import build_batch
+from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
 from foveal.models.family import CropRange
+from foveal.types import PromptLogprob
 
 if TYPE_CHECKING:
     from foveal.arena import PixelArena
@@ -28,6 +30,13 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Computed(NamedTuple):
+    """What came of a chunk."""
+
+    draw: Draw | None  # the next token, if the chunk is its sequence's last one
+    prompt_logprobs: dict[int, PromptLogprob]  # by position
 
 
 class Runner:
@@ -67,8 +76,8 @@ class Runner:
         return failed
 
     @torch.inference_mode()
-    def run(self, chunks: Seq[Chunk]) -> list[Draw | Exception | None]:
-        """Compute the chunks; for each the next token if it is its sequence's last one, or why there is none."""
+    def run(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
+        """Compute the chunks; for each what came of it, or why nothing did."""
         return one_by_one_if_need_be(self._run_all, chunks)
 
     def _encode_all(self, encodings: Seq[tuple[ImageKey, Encoding]]) -> list[Tensor]:
@@ -85,18 +94,21 @@ class Runner:
         pixels = torch.from_numpy(self.arena.view(encoding.image.pixels)).to(self.device)
         return CropRange(pixels, encoding.image.layout, encoding.start, encoding.stop)
 
-    def _run_all(self, chunks: Seq[Chunk]) -> list[Draw | Exception | None]:
+    def _run_all(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
         batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.rereads_images, self.device)
         hidden = self.model.forward(batch, self.kv_cache)
+        ends = batch.attention.query_start_loc
+        of_prompts = [
+            prompt_logprobs(chunk, hidden[ends[i] : ends[i + 1]], self.model.logits) for i, chunk in enumerate(chunks)
+        ]
+        results: list[Computed | Exception] = [Computed(None, found) for found in of_prompts]
         last = [i for i, chunk in enumerate(chunks) if chunk.is_last]
-        results: list[Draw | Exception | None] = [None] * len(chunks)
         if not last:
             return results
-        ends = batch.attention.query_start_loc
         logits = self.model.logits(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
         rows = [_row(chunks[i], logits.shape[1]) for i in last]
         for i, draw in zip(last, sample(logits, rows), strict=True):
-            results[i] = draw or FloatingPointError("the logits are not finite")
+            results[i] = Computed(draw, of_prompts[i]) if draw else FloatingPointError("the logits are not finite")
         return results
 
 

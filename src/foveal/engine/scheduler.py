@@ -15,6 +15,7 @@ from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
 
+from foveal.engine.client import EngineStats
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool, IntegrityError, block_hash, root_hash
 from foveal.engine.sequence import ImageKey, Sequence
@@ -90,10 +91,24 @@ class Scheduler:
         self.sequences: dict[int, Sequence] = {}  # all that are not done, by request id
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of arrival
+        self.num_preemptions = 0
+        self.num_encoded_crops = 0
 
     def add(self, sequence: Sequence) -> None:
         self.sequences[sequence.request_id] = sequence
         self.waiting.append(sequence)
+
+    @property
+    def stats(self) -> EngineStats:
+        """Of this moment."""
+        return EngineStats(
+            num_running=len(self.running),
+            num_waiting=len(self.waiting),
+            num_used_blocks=self.pool.num_blocks - self.pool.num_available,
+            num_idle_blocks=self.pool.num_kept,
+            num_preemptions=self.num_preemptions,
+            num_encoded_crops=self.num_encoded_crops,
+        )
 
     def schedule(self) -> StepPlan:
         """Hand out one step's budgets: to those that decode, to those that catch up, to those that wait."""
@@ -111,6 +126,7 @@ class Scheduler:
         The pixels of an aborted request may have been overwritten while they were read.
         """
         for key, encoding in plan.encodings.items():
+            self.num_encoded_crops += encoding.stop - encoding.start
             if encoding.owner.status == "done":
                 self.encoder_cache.drop(key)
         for chunk in plan.chunks.values():
@@ -213,6 +229,7 @@ class Scheduler:
         sequence.status = "waiting"
         self.waiting.appendleft(sequence)
         plan.has_preempted = True
+        self.num_preemptions += 1
 
     def _give_up(self, sequence: Sequence, plan: StepPlan) -> None:
         self.finish(sequence)
@@ -261,6 +278,8 @@ class Scheduler:
         """The blocks that hold the sequence's first tokens already. Never all: its last token must be computed."""
         block_size, allowed = self.limits.block_size, sequence.prompt.max_cached_tokens
         num_tokens = sequence.num_tokens - 1 if allowed is None else min(allowed, sequence.num_tokens - 1)
+        if asked := sequence.prompt_logprob_range:  # the state before the first of them is needed, too
+            num_tokens = min(num_tokens, max(asked.start - 1, 0))
         blocks = self.pool.find(self._block_hashes(sequence, num_tokens // block_size))
         if self.limits.whole_spans:
             stop = len(blocks) * block_size

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from foveal.models.family import Positions
-from foveal.types import FinishReason, ImageSpan, Prompt, SamplingParams
+from foveal.types import FinishReason, ImageSpan, Prompt, PromptLogprob, SamplingParams
 
 if TYPE_CHECKING:
     from foveal.engine.grammar import Constraint
@@ -40,6 +40,7 @@ class Sequence:
     num_cached_tokens: int | None = None  # of the prompt, found computed when it first ran
     mirostat_mu: float | None = None  # what the last draw handed to the next
     constraint: Constraint | None = None  # that holds the output to its grammar
+    prompt_logprobs: dict[int, PromptLogprob] = field(default_factory=dict)  # by position, as far as computed
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)  # of the full blocks of token_ids, as far as asked for
     span_sources: list[SpanSource] = field(init=False)  # of all images, ascending
@@ -69,6 +70,12 @@ class Sequence:
     def images_end(self) -> int:
         """The position behind the last image span; 0 without images."""
         return self.span_sources[-1].span.end if self.span_sources else 0
+
+    @property
+    def prompt_logprob_range(self) -> range:
+        """The positions of the prompt whose logprobs are still to be given: with the first token, all at once."""
+        num_tokens = 0 if self.num_output_tokens else self.sampling.num_prompt_logprobs
+        return range(max(self.num_prompt_tokens - num_tokens, 0), self.num_prompt_tokens)
 
     def image_key(self, index: int) -> ImageKey:
         return self.prompt.cache_salt, self.prompt.images[index].image.hash

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from foveal.engine.client import EngineStats
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
 from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong
 from foveal.types import Prompt, SamplingParams, Token
@@ -63,6 +64,7 @@ class Streams:
         self.info = info
         self.max_num_in_flight = max_num_in_flight
         self.in_flight: dict[int, Stream] = {}
+        self.stats = EngineStats()
         self._send = send
         self._ids = count(1)
 
@@ -83,6 +85,7 @@ class Streams:
 
     def deliver(self, done: StepDone) -> None:
         """Hand a step's events to their streams; those of streams that were left meanwhile have no taker."""
+        self.stats = done.stats
         for request_id, token in done.tokens:
             stream = self.in_flight.get(request_id)
             if stream:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
-    from foveal.engine.client import EngineInfo, OnProgress
+    from foveal.engine.client import EngineInfo, EngineStats, OnProgress
     from foveal.types import Prompt, SamplingParams, Token
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class EngineProcess:
         self._child: Child | None = None  # while it is ready for requests
         self._streams: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()  # from the first Ready on
         self._heard_s = 0.0  # event loop time of the last sign of life
+        self.num_restarts = 0
         self._end = asyncio.create_task(self._keep_running())
         self._end.add_done_callback(self._fail_all)
 
@@ -82,6 +83,10 @@ class EngineProcess:
     @property
     def info(self) -> EngineInfo:
         return self._streams.result().info
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._streams.result().stats
 
     @property
     def pid(self) -> int | None:
@@ -175,6 +180,8 @@ class EngineProcess:
             # a later engine must be no smaller than what clients were told of this one
             config = replace(config, kv_cache_bytes=info.kv_cache_bytes, max_model_len=info.max_model_len)
             self._start = msgspec.structs.replace(self._start, config=config)
+        else:
+            self.num_restarts += 1
         self._submit(self._quarantine.restarted(self._streams.result().in_flight))
 
     def _submit(self, request_ids: Iterable[int]) -> None:

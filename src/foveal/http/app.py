@@ -15,8 +15,10 @@ from foveal.http.chat import chat_routes
 from foveal.http.completions import completion_routes
 from foveal.http.health import health_routes
 from foveal.http.limits import BodyLimit
+from foveal.http.metrics import Traffic, metrics_routes
 from foveal.http.models import model_routes
 from foveal.http.problems import ErrorBody, add_problem_responses
+from foveal.http.ratelimits import RateLimitHeaders
 from foveal.http.reference import reference_routes
 from foveal.http.refused import refused_routes
 from foveal.http.replies import ChatChunk, ChatCompletion, Completion
@@ -27,6 +29,7 @@ from foveal.http.tokenize import Tokenization, tokenize_routes
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from foveal.accounting.accounting import Accounting
     from foveal.config import HttpConfig
     from foveal.http.contract import Pipeline
 
@@ -44,13 +47,14 @@ UNSEEN_SCHEMAS: tuple[Any, ...] = (
 )
 
 
-def create_app(pipeline: Pipeline, config: HttpConfig) -> ASGIApp:
-    """Serve `pipeline` under `config`. Raises ConfigError for keys that cannot be used."""
-    api = create_api(pipeline, config)
-    return RequestLog(Authentication(BodyLimit(api, config.max_body_bytes), config.api_keys))
+def create_app(pipeline: Pipeline, config: HttpConfig, accounting: Accounting) -> ASGIApp:
+    """Serve `pipeline` under `config` to those whom `accounting` knows."""
+    traffic = Traffic()
+    api = BodyLimit(create_api(pipeline, config, traffic), config.max_body_bytes)
+    return RequestLog(Authentication(RateLimitHeaders(api, accounting), accounting, config.host), traffic)
 
 
-def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
+def create_api(pipeline: Pipeline, config: HttpConfig, traffic: Traffic) -> FastAPI:
     """The routes alone, which is what the OpenAPI document describes."""
     api = FastAPI(
         title="Foveal",
@@ -74,6 +78,7 @@ def create_api(pipeline: Pipeline, config: HttpConfig) -> FastAPI:
         for router in versioned:
             api.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     api.include_router(health_routes(pipeline))
+    api.include_router(metrics_routes(traffic, pipeline))
     api.include_router(reference_routes(lambda: describe(api)))
     return api
 

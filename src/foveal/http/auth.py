@@ -5,57 +5,72 @@ Decides on the ASGI scope's path, the same string that the router matches, never
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from foveal.errors import ConfigError, InvalidRequest, RequestError, Unauthorized
+from foveal.errors import Forbidden, InvalidRequest, Unauthorized
 from foveal.http.problems import problem_response
+from foveal.types import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from foveal.accounting.accounting import Accounting
+    from foveal.accounting.keys import Key
 
 # Say nothing about the model or its users: two probes and the documentation of the API.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+OPERATOR_PATHS = frozenset({"/metrics"})  # say something about all users together
 
 
 class Authentication:
-    """ASGI middleware. Keys are kept as SHA-256 digests and compared in constant time, all of them each time."""
+    """ASGI middleware: lets in who may ask, and notes who it is (`caller_in`). `host`: what the server listens on."""
 
-    def __init__(self, app: ASGIApp, api_keys: Sequence[str]) -> None:
-        if not all(key.strip() == key and key for key in api_keys):
-            raise ConfigError("http.api_keys holds an empty key or one with blanks around it; remove it")
+    def __init__(self, app: ASGIApp, accounting: Accounting, host: str) -> None:
         self.app = app
-        self.digests = [hashlib.sha256(key.encode()).digest() for key in api_keys]
+        self.accounting = accounting
+        self.is_local = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = None if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS else self._refusal(scope)
-        app = self.app if refusal is None else problem_response(refusal)
+        app = self.app
+        if scope["type"] != "lifespan" and scope["path"] not in OPEN_PATHS:
+            try:
+                self._check(scope)
+            except (Unauthorized, Forbidden, InvalidRequest) as refusal:
+                app = problem_response(refusal)
         await app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> RequestError | None:
+    def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        if self.digests:
-            return None if self._is_known(headers.getlist("authorization")) else Unauthorized()
-        if is_loopback(_host_name(headers.get("host", ""))):
-            return None
-        return InvalidRequest(
-            "This server has no API keys, so it answers only under this machine's own name: ask it at "
-            "http://127.0.0.1 or http://localhost, or configure api_keys."
-        )
+        key = None
+        if self.accounting.requires_key or not self.is_local:
+            key = self._key(headers.getlist("authorization"))
+            if scope["path"] in OPERATOR_PATHS and not key.is_operator:
+                raise Forbidden("This path is for the operator of the server, and this API key is not the operator's.")
+        elif not is_loopback(_host_name(headers.get("host", ""))):
+            raise InvalidRequest(
+                "This server has no API keys, so it answers only under this machine's own name: ask it at "
+                "http://127.0.0.1 or http://localhost, or configure api_keys."
+            )
+        state = scope.setdefault("state", {})
+        request_id = state.get("request_id", "")
+        state["caller"] = Caller(request_id, key.id, key.account) if key else Caller(request_id)
 
-    def _is_known(self, authorizations: list[str]) -> bool:
-        if len(authorizations) != 1:
-            return False
-        scheme, _, key = authorizations[0].partition(" ")
-        digest = hashlib.sha256(key.strip().encode("latin-1")).digest()
-        matches = [hmac.compare_digest(digest, known) for known in self.digests]
-        return scheme.lower() == "bearer" and any(matches)
+    def _key(self, authorizations: list[str]) -> Key:
+        """Raises Unauthorized."""
+        scheme, _, secret = authorizations[0].partition(" ") if len(authorizations) == 1 else ("", "", "")
+        key = self.accounting.identify(secret.strip().encode("latin-1"))
+        if key is None or scheme.lower() != "bearer":
+            raise Unauthorized
+        return key
+
+
+def caller_in(scope: Scope) -> Caller | None:
+    """Who asks, of a request that was let in; None on an open path, where nobody is asked."""
+    caller: Caller | None = scope.get("state", {}).get("caller")
+    return caller
 
 
 def is_loopback(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -42,14 +43,14 @@ def chat_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> A
     @router.post(
         "/chat/completions",
         response_class=Response,
-        responses={200: stream_docs(ChatCompletion, ChatChunk), **problem_docs(400, 401, 404, 413, 500, 503)},
+        responses={200: stream_docs(ChatCompletion, ChatChunk), **problem_docs(400, 401, 402, 404, 413, 429, 500, 503)},
         openapi_extra=body_docs(ChatBody, EXAMPLE),
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation with images: as one JSON object, or with `stream: true` as events."""
         body = isolated(await bodies.read(request, ChatBody), request.headers)
         check_can_answer(pipeline, body.model)
-        asked = chat_request(body, pipeline.card, config, secrets.randbits(63))
+        asked = replace(chat_request(body, pipeline.card, config, secrets.randbits(63)), caller=request.state.caller)
         return Generation(pipeline, job_for(body, [asked], CHAT, request.state.request_id))
 
     return router

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -35,14 +36,16 @@ def completion_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader
     @router.post(
         "/completions",
         response_class=Response,
-        responses={200: stream_docs(Completion, Completion), **problem_docs(400, 401, 404, 413, 500, 503)},
+        responses={200: stream_docs(Completion, Completion), **problem_docs(400, 401, 402, 404, 413, 429, 500, 503)},
         openapi_extra=body_docs(CompletionBody, EXAMPLE),
     )
     async def create_completion(request: Request) -> Response:
         """Continue a prompt; `<image>` stands where each of `images` belongs."""
         body = isolated(await bodies.read(request, CompletionBody), request.headers)
         check_can_answer(pipeline, body.model)
-        asked = completion_requests(body, pipeline.card, config, secrets.randbits(63))
+        caller = request.state.caller
+        prompts = completion_requests(body, pipeline.card, config, secrets.randbits(63))
+        asked = [replace(prompt, caller=caller) for prompt in prompts]
         return Generation(pipeline, job_for(body, asked, COMPLETION, request.state.request_id))
 
     return router

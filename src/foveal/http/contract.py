@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from foveal.pipeline import Measurement, ModelCard
+    from foveal.pipeline import Measurement, ModelCard, Vitals
     from foveal.types import ChatRequest, CompletionRequest, Delta, Usage
 
 
@@ -50,11 +50,14 @@ class Pipeline(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
+    def check_ready(self) -> object:
+        """Raises Overloaded while the model is loading, or when the server is stopping."""
+
     @property
-    def is_ready(self) -> bool: ...
+    def vitals(self) -> Vitals: ...
 
     def answer(self, request: ChatRequest | CompletionRequest) -> AbstractAsyncContextManager[Answer]:
         """Entering raises RequestError before anything is generated; leaving aborts what still runs."""
 
-    async def measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
-        """What `answer` would ask of the engine. Raises RequestError."""
+    async def measure(self, requests: Sequence[ChatRequest | CompletionRequest]) -> Sequence[Measurement]:
+        """What `answer` would ask of the engine for each prompt of a request. Raises RequestError."""

@@ -19,7 +19,7 @@ from foveal.errors import RequestError
 from foveal.http import sse
 from foveal.http.answers import Answers
 from foveal.http.disconnect import unless_client_leaves
-from foveal.http.logprobs import TextPosition, content_logprobs, legacy_logprobs
+from foveal.http.logprobs import TextPosition, content_logprobs, echoed_logprobs, legacy_logprobs
 from foveal.http.problems import as_request_error, problem_body
 from foveal.http.replies import ChoiceDetails, to_json, usage_reply
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from foveal.http.contract import Answer, Pipeline
-    from foveal.http.replies import RawOutput
+    from foveal.http.replies import Logprobs, RawOutput
     from foveal.http.schemas import GenerationBody
     from foveal.types import ChatRequest, CompletionRequest, Delta, FinishReason
 
@@ -141,7 +141,7 @@ def _join(deltas: Sequence[Delta], answer: Answer, job: Job) -> Choice:
     text = "".join(delta.text for delta in deltas)
     logprobs = tuple(token for delta in deltas for token in delta.logprobs)
     token_ids = tuple(token_id for delta in deltas for token_id in delta.token_ids)
-    whole = replace(deltas[-1], text=text, logprobs=logprobs, token_ids=token_ids)
+    whole = replace(deltas[-1], text=text, logprobs=logprobs, token_ids=token_ids, echo=deltas[0].echo)
     details = _prompt_details(answer, job) | _details(whole, TextPosition(), job)
     if job.raw_output:
         details["raw_output"] = _raw_output(deltas, answer)
@@ -168,7 +168,9 @@ async def _events(first: Reply, rest: AsyncIterator[Reply], job: Job) -> AsyncIt
 
 
 async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
-    """One choice a chunk. The chunk that ends the last choice carries usage and metrics, so it waits for their end."""
+    """One choice a chunk. The chunk that ends the last choice carries metrics, and usage unless that was asked for in a
+    chunk of its own, so it waits for their end. Usage comes once: some clients add up what they see.
+    """
     choices = [_StreamedChoice(answers.of(index), job) for index in range(answers.num_choices)]
     num_unfinished = answers.num_choices
     ending: Reply = {}
@@ -181,9 +183,12 @@ async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
             if num_unfinished:
                 yield ending
     usage = usage_reply(answers.usage)
-    yield ending | {"usage": usage, "perf_metrics": answers.perf_metrics}
+    metrics = {"perf_metrics": answers.perf_metrics}
     if job.include_usage:
+        yield ending | metrics
         yield _envelope(job, job.format.chunk_kind, []) | {"usage": usage}
+    else:
+        yield ending | {"usage": usage} | metrics
 
 
 class _StreamedChoice:
@@ -232,12 +237,26 @@ def _envelope(job: Job, kind: str, choices: Sequence[Mapping[str, object]]) -> R
 
 def _details(said: Delta, position: TextPosition, job: Job) -> ChoiceDetails:
     details = ChoiceDetails()
-    if job.logprobs is not None and said.logprobs:
-        write = content_logprobs if job.logprobs == "content" else legacy_logprobs
-        details["logprobs"] = write(said.logprobs, position)
+    if job.logprobs is not None and (said.logprobs or said.echo):
+        details["logprobs"] = _logprobs(said, position, job)
     if job.token_ids:
         details["token_ids"] = list(said.token_ids)
     return details
+
+
+def _logprobs(said: Delta, position: TextPosition, job: Job) -> Logprobs:
+    if job.logprobs == "content":
+        return content_logprobs(said.logprobs, position)
+    if said.echo is None:
+        return legacy_logprobs(said.logprobs, position)
+    echoed, generated = echoed_logprobs(said.echo, position), legacy_logprobs(said.logprobs, position)
+    return {
+        "tokens": echoed["tokens"] + generated["tokens"],
+        "token_ids": echoed["token_ids"] + generated["token_ids"],
+        "token_logprobs": echoed["token_logprobs"] + generated["token_logprobs"],
+        "top_logprobs": echoed["top_logprobs"] + generated["top_logprobs"],
+        "text_offset": echoed["text_offset"] + generated["text_offset"],
+    }
 
 
 def _prompt_details(answer: Answer, job: Job) -> ChoiceDetails:

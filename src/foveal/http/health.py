@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from foveal.errors import Overloaded
 from foveal.http.problems import problem_docs
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ def health_routes(pipeline: Pipeline) -> APIRouter:
 
     @router.get("/readyz", responses=problem_docs(503))
     async def is_ready() -> dict[str, str]:
-        if not pipeline.is_ready:
-            raise Overloaded("The model is still loading.")
+        pipeline.check_ready()
         return {"status": "ready"}
 
     return router

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from fastapi import APIRouter
 from typing_extensions import TypedDict
 
-from foveal.errors import NotFound, Overloaded
+from foveal.errors import NotFound
 from foveal.http.problems import problem_docs
 
 if TYPE_CHECKING:
@@ -85,10 +85,9 @@ def model_routes(pipeline: Pipeline) -> APIRouter:
 
 
 def check_can_answer(pipeline: Pipeline, model: str) -> None:
-    """Raises NotFound where the model is not the served one, Overloaded while it is loading."""
+    """Raises NotFound where the model is not the served one, Overloaded while it cannot be asked."""
     check_known(pipeline.card, model)
-    if not pipeline.is_ready:
-        raise Overloaded("The model is still loading; ask again soon. GET /readyz answers 200 once it can be asked.")
+    pipeline.check_ready()
 
 
 def check_known(card: ModelCard, model: str) -> None:

@@ -38,7 +38,7 @@ SAMPLING_FIELDS = (
     "repetition_penalty",
     "ignore_eos",
 )
-NO_TOOLS = "is for tools, and this model has no tool format"
+NO_TOOLS = "needs a tool format, and this model has none"
 ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 # The images stage bounds each prompt's images; all prompts of a request hold theirs at the same time.
 MAX_IMAGES_OF_SEVERAL_PROMPTS = 30
@@ -95,12 +95,11 @@ def _message(message: ChatMessage, index: int, positions: Iterator[int]) -> Mess
     where = f"messages.{index}"
     if message.role not in ROLES:
         raise InvalidRequest(f"The role {message.role} {NO_TOOLS}, field: '{where}.role'", f"{where}.role")
-    _refuse_if(bool(message.name), f"{where}.name", "has no place in this model's conversation format")
     for field in ("tool_calls", "tool_call_id"):
         _refuse_if(bool(getattr(message, field)), f"{where}.{field}", NO_TOOLS)
     if message.content is None and message.role != "assistant":
         raise InvalidRequest(f"A message needs content, field: '{where}.content'", f"{where}.content")
-    return Message(ROLES[message.role], tuple(_content(message, positions)))
+    return Message(ROLES[message.role], tuple(_content(message, positions)), message.name or None)
 
 
 def _content(message: ChatMessage, positions: Iterator[int]) -> Iterator[str | ImageRef]:
@@ -225,9 +224,10 @@ def _check_together(body: GenerationBody) -> None:
             "field: 'ignore_eos'",
             param="ignore_eos",
         )
-    if (body.echo or body.echo_last) and body.logprobs not in (None, False):
+    if (body.echo or body.echo_last) and body.logprobs is True:
         raise InvalidRequest(
-            "The tokens of an echoed prompt have no logprobs here: leave out echo or logprobs, field: 'logprobs'",
+            "The first token of a prompt has no logprob, for which only the older format has a place: with echo, set "
+            "logprobs to a number from 0 to 5, field: 'logprobs'",
             param="logprobs",
         )
 

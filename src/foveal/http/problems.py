@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 ERROR_DESCRIPTIONS = {
     400: "Something about the request or one of its images; the message says what and what to do.",
     401: "The API key is missing or wrong.",
+    402: "The spending limit of the API key is reached.",
+    403: "The API key is not the operator's.",
     404: "No such model.",
     413: "The body is over its limit.",
+    429: "A limit of the API key is reached; Retry-After says when the same request will be let in.",
     500: "This request failed in the server.",
-    503: "Loading or overloaded; Retry-After says when to ask again.",
+    503: "Loading, overloaded or stopping; Retry-After says when to ask again.",
 }
 
 

@@ -60,8 +60,8 @@ class LegacyLogprobs(TypedDict):
 
     tokens: list[str]
     token_ids: list[int]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]  # null: a token of an echoed prompt that was not predicted
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

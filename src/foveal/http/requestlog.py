@@ -1,4 +1,4 @@
-"""Gives each request its id and writes one line about it: never a prompt, a body, a header or a query string."""
+"""Gives each request its id, counts it and writes a line about it: never a prompt, a body, a header or a query."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from starlette.datastructures import MutableHeaders
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from foveal.http.metrics import Traffic
+
 MAX_LOGGED_PATH = 120  # characters
 
 logger = logging.getLogger(__name__)
@@ -23,8 +25,9 @@ class RequestLog:
     An exception that got this far was answered with a 500 further in; here it gets its traceback, with the id.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
         self.app = app
+        self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,6 +49,7 @@ class RequestLog:
         except Exception:
             logger.exception("request %s failed", request_id)
         finally:
+            self.traffic.count(scope, status)
             took_s = time.monotonic() - started_s
             logger.info("%s %s %d %.3f s %s", scope["method"], _loggable_path(scope), status, took_s, request_id)
 

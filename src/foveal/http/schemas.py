@@ -106,7 +106,9 @@ class ChatMessage(WireModel):
         description="`developer` means `system`. `tool` and `function`: no model here has tools."
     )
     content: Content | None = Field(None, description="Text, or parts whose order is kept. null: an assistant's only.")
-    name: str | None = Field(None, description="Refused: conversation formats have no place for it.")
+    name: str | None = Field(
+        None, max_length=256, description="Accepted with a warning: conversation formats have no place for it."
+    )
     tool_calls: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model has tools.")
     tool_call_id: str | None = Field(None, description="Refused: no model here has tools.")
 
@@ -115,7 +117,9 @@ class ChatMessage(WireModel):
 
 
 class StreamOptions(WireModel):
-    include_usage: bool | None = Field(None, description="One more event before [DONE], with usage and no choices.")
+    include_usage: bool | None = Field(
+        None, description="Usage comes in one more event before [DONE], without choices, instead of with the last end."
+    )
 
 
 JsonSchema = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -14,8 +15,11 @@ from foveal.errors import ConfigError
 from foveal.http.auth import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.types import ASGIApp
 
+    from foveal.accounting.accounting import Accounting
     from foveal.config import HttpConfig
 
 MAX_HEAD_BYTES = 32 * 1024  # request line and headers
@@ -23,7 +27,8 @@ MAX_NUM_HEADERS = 100
 HEAD_TIMEOUT_S = 15.0  # from the connection, or from a request's first byte, to the end of its head
 KEEP_ALIVE_S = 75
 BACKLOG = 2048  # connections that wait to be accepted
-GRACEFUL_SHUTDOWN_S = 30  # for the answers that run; then they are cut off
+DRAIN_S = 25  # for the answers that run; others are told to go elsewhere meanwhile
+GRACEFUL_SHUTDOWN_S = 5  # for what is still being sent after that; then it is cut off
 
 
 def listen(config: HttpConfig) -> socket.socket:
@@ -44,14 +49,14 @@ def listen(config: HttpConfig) -> socket.socket:
     return listener
 
 
-def create_server(app: ASGIApp, config: HttpConfig) -> uvicorn.Server:
+def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> Server:
     """The server, not yet listening. Raises ConfigError where it would listen to others without asking for a key."""
-    if not config.api_keys and not is_loopback(config.host):
+    if not accounting.requires_key and not is_loopback(config.host):
         raise ConfigError(
-            f"http.host is {config.host}, which others can reach, and http.api_keys is empty: "
-            "configure a key (foveal serve --api-key KEY), or listen on 127.0.0.1"
+            f"http.host is {config.host}, which others can reach, and there is no API key: "
+            "make one (foveal keys create NAME) or configure one (http.api_keys), or listen on 127.0.0.1"
         )
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             host=config.host,
@@ -67,6 +72,15 @@ def create_server(app: ASGIApp, config: HttpConfig) -> uvicorn.Server:
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         )
     )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which leaves signals to the process: it would stop listening at once, and callers who could
+    be told to come back would find nobody."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class BoundedHttp(HttpToolsProtocol):

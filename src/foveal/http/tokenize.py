@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, NotRequired
 
 from fastapi import APIRouter, Request, Response
 from typing_extensions import TypedDict
 
+from foveal.accounting.prices import cost_nano, has_prices, in_currency
 from foveal.http.body import BodyReader, body_docs
 from foveal.http.chat import EXAMPLE
 from foveal.http.models import check_can_answer
@@ -37,7 +39,7 @@ class MeasuredImage(TypedDict):
 
 class Price(TypedDict):
     currency: str
-    prompt: float
+    prompt: float  # if nothing of it is found in the cache
     completion_at_most: float  # if every choice is as long as it may be
 
 
@@ -66,7 +68,7 @@ def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) 
                 "description": "Counts, and the price if prices are configured.",
                 "content": {"application/json": reply},
             },
-            **problem_docs(400, 401, 404, 413, 503),
+            **problem_docs(400, 401, 402, 404, 413, 429, 503),
         },
         openapi_extra=body_docs(TokenizeBody, EXAMPLE),
     )
@@ -78,7 +80,8 @@ def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) 
         body = (await bodies.read(request, TokenizeBody)).root
         check_can_answer(pipeline, body.model)
         requests = _requests(body, pipeline, config)
-        measured = [await pipeline.measure(asked) for asked in requests]
+        caller = request.state.caller
+        measured = await pipeline.measure([replace(asked, caller=caller) for asked in requests])
         reply = _tokenization(body.model, requests, measured, pipeline.card.prices)
         if body.return_token_ids:
             reply["token_ids"] = [list(measurement.prompt.token_ids) for measurement in measured]
@@ -128,15 +131,15 @@ def _measured_image(image: PromptImage, position: int, prices: PriceConfig) -> M
         "height": layout.size.height,
         "tokens": layout.num_tokens,
         "crops": layout.num_crops,
-        "price": None if prices.prompt is None else prices.prompt * image.num_prompt_tokens / 1e6,
+        "price": in_currency(cost_nano(prices, image.num_prompt_tokens)) if has_prices(prices) else None,
     }
 
 
 def _price(num_prompt_tokens: int, num_completion_tokens: int, prices: PriceConfig) -> Price | None:
-    if prices.prompt is None or prices.completion is None:
+    if not has_prices(prices):
         return None
     return {
         "currency": prices.currency,
-        "prompt": prices.prompt * num_prompt_tokens / 1e6,
-        "completion_at_most": prices.completion * num_completion_tokens / 1e6,
+        "prompt": in_currency(cost_nano(prices, num_prompt_tokens)),
+        "completion_at_most": in_currency(cost_nano(prices, 0, num_completion_tokens)),
     }

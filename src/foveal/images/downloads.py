@@ -16,7 +16,9 @@ import httpx
 
 from foveal.images.fetch import Download
 from foveal.images.tasks import BackgroundTasks
+from foveal.telemetry import Histogram
 
+FETCH_BOUNDS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5)
 _ENTRY_BYTES = 512  # what an entry takes besides its text and its body
 
 
@@ -43,6 +45,9 @@ class Downloads:
         self._running: dict[str, asyncio.Task[bytes]] = {}
         self._tasks = BackgroundTasks()
         self.num_bytes = 0
+        self.num_hits = 0
+        self.num_failures = 0
+        self.fetch_s = Histogram(FETCH_BOUNDS_S)  # of those that did not fail
 
     async def get(self, url: httpx.URL) -> bytes:
         """The body, from the cache, from a download that already runs, or from a new one. Raises what `fetch` raises.
@@ -52,6 +57,7 @@ class Downloads:
         key = str(url)
         if (kept := self._kept.get(key)) is not None and kept.expires_at > self._now():
             self._kept.move_to_end(key)
+            self.num_hits += 1
             return kept.body
         if key not in self._running:
             self._running[key] = self._tasks.start(self._download(key, url))
@@ -61,10 +67,15 @@ class Downloads:
         await self._tasks.close()
 
     async def _download(self, key: str, url: httpx.URL) -> bytes:
+        started_s = time.monotonic()
         try:
             download = await self._fetch(url)
+        except Exception:
+            self.num_failures += 1
+            raise
         finally:
             del self._running[key]
+        self.fetch_s.observe(time.monotonic() - started_s)
         self._keep(key, download)
         return download.body
 

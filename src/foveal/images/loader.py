@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,11 +27,14 @@ from foveal.images.pool import Decoder, InProcess, WorkerPool
 from foveal.images.protocol import Job, Measure, Prepare, Refusal
 from foveal.images.refusal import Refused
 from foveal.images.source import read_source
+from foveal.images.stats import ImageStats
 from foveal.models.family import InvalidImageSize, Processor
+from foveal.telemetry import Histogram
 from foveal.types import Detail, Image, ImageRef, Size
 
 LOAD_PROCESSOR = "foveal.models.registry:load_processor"
 _MAX_WAIT_FOR_ROOM_S = 5.0
+DECODE_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 T = TypeVar("T")
 
@@ -53,6 +57,10 @@ class ImageLoader:
         self._config = config
         self._processor = processor
         self._arena = arena
+        self._decode_s = Histogram(DECODE_BOUNDS_S)
+        self._num_decode_failures = 0
+        self._num_hits = 0
+        self._num_images = 0
         self._thread = ThreadPoolExecutor(1, "images")  # one: more would only fight the event loop for the interpreter
         self._fetcher = Fetcher(config)
         self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
@@ -85,6 +93,18 @@ class ImageLoader:
                 ) from None
             yield tuple(entry.image for entry in entries)
 
+    @property
+    def stats(self) -> ImageStats:
+        return ImageStats(
+            num_images=self._num_images,
+            num_hits=self._num_hits,
+            num_url_hits=self._downloads.num_hits,
+            num_fetch_failures=self._downloads.num_failures,
+            num_decode_failures=self._num_decode_failures,
+            fetch_s=self._downloads.fetch_s,
+            decode_s=self._decode_s,
+        )
+
     async def close(self) -> None:
         """Ends downloads and workers. Nothing may be loading."""
         await self._downloads.close()
@@ -97,6 +117,8 @@ class ImageLoader:
         encoded = await self._encoded(ref.source)
         image_hash = await self._in_thread(hash_image, encoded, ref.detail, self._processor.fingerprint)
         layout = self.cache.layout(image_hash)
+        self._num_images += 1
+        self._num_hits += layout is not None
         if layout is None:
             size = await self._run(Measure(encoded))
             try:
@@ -113,11 +135,14 @@ class ImageLoader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _prepare(self, image: EncodedImage, place: Image) -> None:
+        started_s = time.monotonic()
         await self._run(Prepare(image.encoded, place.layout, place.pixels))
+        self._decode_s.observe(time.monotonic() - started_s)
 
     async def _run(self, job: Job) -> Size:
         reply = await self.decoder.run(job)
         if isinstance(reply, Refusal):
+            self._num_decode_failures += 1
             raise Refused(reply.sentence)
         return reply.size
 

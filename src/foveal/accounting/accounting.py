@@ -1,0 +1,151 @@
+"""Accounting at work: who asks, may they, what did they take.
+
+Lives on the event loop and never waits: what has to be written goes to the books. A request is admitted, reserves what
+it may take, and is always settled, however it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from foveal.accounting.bill import Bill, Terms, check_can_start
+from foveal.accounting.books import Books
+from foveal.accounting.keys import Key, KeyRing, configured_keys
+from foveal.accounting.ledger import Entry
+from foveal.accounting.limits import Meter, Standing, standing
+from foveal.accounting.prices import has_prices
+from foveal.accounting.totals import Totals
+from foveal.config import LimitConfig, PriceConfig
+from foveal.types import Caller
+
+log = logging.getLogger(__name__)
+
+OpenBooks = Callable[[Callable[[Sequence[Key]], None]], Books]
+
+
+class Accounting:
+    """`open_books` is given the function that takes in changed keys; without it nothing is kept, and only the
+    configuration has keys. `clock`: monotonic seconds, for limits; `now`: Unix time, for dates.
+    """
+
+    def __init__(
+        self,
+        limits: LimitConfig | None = None,
+        prices: PriceConfig | None = None,
+        api_keys: Sequence[str] = (),
+        open_books: OpenBooks | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises ConfigError for keys or a database that cannot be used."""
+        self.totals = Totals()
+        self._limits = limits or LimitConfig()
+        self._prices = prices or PriceConfig()
+        self._clock = clock
+        self._now = now
+        self._ring = KeyRing(configured_keys(api_keys), now)
+        self._meters: defaultdict[str, Meter] = defaultdict(Meter)  # by key id
+        self._open: dict[str, Bill] = {}  # by request id
+        self._books = open_books(self._take_in) if open_books else None
+
+    def _take_in(self, keys: Sequence[Key]) -> None:
+        self._ring.update(keys)
+        if not has_prices(self._prices) and any(key.spending_limit_nano is not None for key in keys):
+            log.warning("keys have spending limits, which have no effect until [prices] are configured")
+
+    def start(self) -> None:
+        if self._books:
+            self._books.start()
+
+    async def close(self) -> None:
+        """Write what is left. All bills should be settled by now."""
+        if self._books:
+            await self._books.close()
+
+    # --- who ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def requires_key(self) -> bool:
+        return self._ring.requires_key
+
+    def identify(self, secret: bytes) -> Key | None:
+        """The key that this is the secret of, if it is valid now."""
+        return self._ring.find(secret)
+
+    def standing(self, key_id: str) -> Standing:
+        """How a key stands with its limits at this moment."""
+        return standing(self._meters[key_id], self._limits_of(self._ring.get(key_id)), self._clock())
+
+    # --- how much -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def admit(self, caller: Caller, model: str) -> Iterator[Bill]:
+        """The request's bill, settled when the last one who was given it leaves.
+
+        The prompts of one request have one bill. Raises SpendingLimitReached or TooManyRequests on entering.
+        """
+        bill = self._open.get(caller.request_id) or self._start(caller, model)
+        bill.num_parts += 1
+        try:
+            yield bill
+        finally:
+            bill.num_parts -= 1
+            if bill.num_parts == 0:
+                self._settle(bill)
+
+    def _start(self, caller: Caller, model: str) -> Bill:
+        meter, terms = self._meters[caller.key_id], self._terms(caller.key_id)
+        now_s = self._clock()
+        check_can_start(meter, terms, now_s)
+        meter.requests.take(1, now_s)
+        meter.num_running += 1
+        bill = Bill(caller, model, meter, terms, self._clock)
+        if caller.request_id:
+            self._open[caller.request_id] = bill
+        return bill
+
+    def _settle(self, bill: Bill) -> None:
+        self._open.pop(bill.caller.request_id, None)
+        self._meters[bill.caller.key_id].num_running -= 1
+        bill.settle()
+        for outcome in bill.outcomes:
+            self.totals.add(outcome)
+        if self._books and bill.outcomes:
+            self._books.record(self._entry(bill))
+
+    def _entry(self, bill: Bill) -> Entry:
+        key, usage, outcomes = self._ring.get(bill.caller.key_id), bill.usage, bill.outcomes
+        return Entry(
+            request_id=bill.caller.request_id,
+            ended_s=self._now(),
+            key_id=bill.caller.key_id,
+            key_name=key.name if key else "",
+            account=bill.caller.account,
+            model=bill.model,
+            status=bill.status,
+            prompt_tokens=usage.prompt_tokens,
+            image_tokens=usage.image_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost_nano=bill.cost_nano,
+            currency=self._prices.currency,
+            duration_s=max(outcome.total_s for outcome in outcomes),
+            first_token_s=min((o.first_token_s for o in outcomes if o.first_token_s is not None), default=None),
+        )
+
+    def _terms(self, key_id: str) -> Terms:
+        return Terms(self._limits_of(self._ring.get(key_id)), self._prices, lambda: self._funds_nano(key_id))
+
+    def _limits_of(self, key: Key | None) -> LimitConfig:
+        return key.limits.over(self._limits) if key else self._limits
+
+    def _funds_nano(self, key_id: str) -> int | None:
+        key = self._ring.get(key_id)
+        if key is None or key.spending_limit_nano is None:
+            return None
+        unseen_nano = self._books.unseen_nano(key_id) if self._books else 0
+        return key.spending_limit_nano - key.spent_nano - unseen_nano

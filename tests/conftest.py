@@ -1,0 +1,14 @@
+"""What holds for every test: none of them sees the accounts of whoever runs it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    state = tempfile.TemporaryDirectory(prefix="foveal-tests-")
+    config.add_cleanup(state.cleanup)
+    os.environ["XDG_STATE_HOME"] = state.name
