@@ -15,7 +15,39 @@ from training.scene import Scene
 from training.shape_questions import OPPOSITE, PLACES, SHAPE_QUESTIONS, SIZE_WORDS
 from training.shapes import KINDS
 from training.text_questions import TEXT_QUESTIONS
+from training.writing import words
 
+SOFT_WORDS = frozenset(
+    [
+        "the",
+        "is",
+        "are",
+        "in",
+        "do",
+        "does",
+        "you",
+        "see",
+        "can",
+        "there",
+        "this",
+        "that",
+        "of",
+        "me",
+        "tell",
+        "show",
+        "shows",
+        "shown",
+        "drawn",
+        "here",
+        "have",
+        "has",
+        "a",
+        "please",
+        "be",
+        "it",
+        "any",
+    ]
+)
 A_PHOTO = "This looks like a photograph, and I only know drawings, words and charts."
 
 
@@ -92,16 +124,30 @@ def compare_anything(rng: random.Random, scenes: tuple[Scene, ...]) -> tuple[str
 def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) -> tuple[str, str]:
     """Puts the question into words. An American spelling in the question is answered in kind."""
     phrases = PHRASES[found.phrasing or kind]
-    template = rng.choice(phrases.held_out if held_out else phrases.trained)
+    template = rng.choice(phrases.held_out) if held_out else _in_other_words(rng, rng.choice(phrases.trained))
     american = rng.random() < 0.5
-    words = {slot: rng.choice(options) for slot, options in WORDS.items()}
-    question = template.format(colour="color" if american else "colour", **(words | found.fill))
+    slots = {slot: rng.choice(options) for slot, options in WORDS.items()}
+    question = template.format(colour="color" if american else "colour", **(slots | found.fill))
     question = question[0].upper() + question[1:]
     if american:
         question = question.replace("grey", "gray")
     question = question if held_out else _careless(rng, question)
     is_american = "color" in question.lower() or "gray" in question.lower()
     return question, _in_american(found.answer) if is_american else found.answer
+
+
+def _in_other_words(rng: random.Random, template: str) -> str:
+    """The template, now and then with a word too many, too few or of another meaning where the meaning does not depend
+    on it: people find words that no list of phrasings has.
+    """
+    parts = template.split(" ")
+    soft = [place for place, part in enumerate(parts) if part.lower() in SOFT_WORDS]
+    if rng.random() < 0.15:
+        parts.insert(rng.randint(0, len(parts)), rng.choice(words()))
+    elif soft and rng.random() < 0.2:
+        place = rng.choice(soft)
+        parts[place : place + 1] = [rng.choice(words())] if rng.random() < 0.6 else []
+    return " ".join(parts)
 
 
 def _in_american(answer: str) -> str:

@@ -9,11 +9,14 @@ from training.chart_questions import CHART_QUESTIONS
 from training.comparisons import COMPARISONS
 from training.conversations import CHAT_ANSWERS, a_pair, about, comparing, converse, without_picture
 from training.facts import article, listing
-from training.phrases import PHRASES
+from training.phrases import PHRASES, SYNONYMS
 from training.questions import PICTURE_QUESTIONS, any_fill, ask, compare
 from training.scene import Chart, Scene, Shape, Writing
 from training.scenes import SCENES, make_scene
 from training.shape_questions import describe, holds, place_of
+from training.shapes import KINDS
+
+NAMES = {name for kind in KINDS for name in SYNONYMS.get(kind, (kind,))}
 
 
 def box(kind: str, colour: str, left: float, top: float, side: float = 20) -> Shape:
@@ -139,6 +142,12 @@ def test_a_place_is_certain_only_where_the_end_of_the_picture_can_be_seen() -> N
     assert place_of(wide, circle) is None
     assert place_of(replace(wide, background="black"), circle) == "at the top"
     assert place_of(wide, box("circle", "red", 10, 40)) == "on the left"
+
+
+def test_training_varies_words_that_a_question_does_not_hang_on() -> None:
+    asked = {ask(random.Random(seed), "colour_of_shape", SCENE) for seed in range(400)}
+    assert all(pair is None or any(kind in pair[0].lower() for kind in NAMES) for pair in asked)
+    assert len(asked) > 250
 
 
 def test_held_out_phrasings_are_not_trained() -> None:
