@@ -21,6 +21,7 @@ def _lines(text: str) -> tuple[str, ...]:
 WORDS: dict[str, tuple[str, ...]] = {slot: tuple(words) for slot, words in RAW["words"].items()}
 SYNONYMS: dict[str, tuple[str, ...]] = {name: tuple(words) for name, words in RAW["synonyms"].items()}
 PREFIXES, SUFFIXES, SYSTEMS = (tuple(RAW[name]) for name in ("prefixes", "suffixes", "systems"))
+SOFT_WORDS = frozenset(RAW["soft_words"].split())
 JUMBLE: list[str] = RAW["jumble"].split()
 PHRASES: dict[str, Phrases] = {
     kind: Phrases(_lines(phrases["trained"]), _lines(phrases["held_out"])) for kind, phrases in RAW["kinds"].items()

@@ -10,44 +10,13 @@ from training.chart_questions import CHART_QUESTIONS
 from training.colours import COLOURS
 from training.comparisons import COMPARISONS
 from training.facts import Found, Table, article, listing, plural
-from training.phrases import PHRASES, PREFIXES, SUFFIXES, WORDS
+from training.phrases import PHRASES, PREFIXES, SOFT_WORDS, SUFFIXES, WORDS
 from training.scene import Scene
 from training.shape_questions import OPPOSITE, PLACES, SHAPE_QUESTIONS, SIZE_WORDS
 from training.shapes import KINDS
 from training.text_questions import TEXT_QUESTIONS
 from training.writing import words
 
-SOFT_WORDS = frozenset(
-    [
-        "the",
-        "is",
-        "are",
-        "in",
-        "do",
-        "does",
-        "you",
-        "see",
-        "can",
-        "there",
-        "this",
-        "that",
-        "of",
-        "me",
-        "tell",
-        "show",
-        "shows",
-        "shown",
-        "drawn",
-        "here",
-        "have",
-        "has",
-        "a",
-        "please",
-        "be",
-        "it",
-        "any",
-    ]
-)
 A_PHOTO = "This looks like a photograph, and I only know drawings, words and charts."
 
 
