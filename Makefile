@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP_INSTALL := --disable-pip-version-check install --quiet
 PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test contract check evaluate train clean
+.PHONY: help install serve test contract check shapes evaluate train clean
 CLIENTS := .clients/node/installed $(patsubst tests/contract/%.txt,.%/installed,$(wildcard tests/contract/clients/*.txt))
 
 help:
@@ -31,8 +31,11 @@ check: .venv/tested-with
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+shapes: .venv/tested-with
+	$(BIN)/python -m benchmarks.real_shapes
+
 evaluate: .venv/tested-with
-	$(BIN)/python -m training.evaluate --url http://$(HOST):$(PORT)/v1
+	$(BIN)/python -m training.evaluate --show 2 --sheet training/runs/wrong.png
 
 train: .venv/tested-with
 	$(BIN)/python -m training.train training/mini.toml

@@ -51,7 +51,7 @@ def tiny_phi3_v(folder: Path, seed: int = 0, *, crop_size: int = 28, num_crops: 
             "num_crops": num_crops,
         },
     )
-    save_file(_random_weights(_phi3_v_shapes(config), seed), folder / "model.safetensors", {"format": "pt"})
+    save_file(_random_weights(phi3_v_shapes(config), seed), folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -179,7 +179,7 @@ def _phi3_v_config(crop_size: int, vocab_size: int) -> dict[str, Any]:
     }
 
 
-def _phi3_v_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def phi3_v_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Tensor names and shapes of the published layout."""
     width, mlp = config["hidden_size"], config["intermediate_size"]
     head_dim = width // config["num_attention_heads"]

@@ -78,3 +78,17 @@ def test_a_text_model_is_served_without_images(tmp_path: Path) -> None:
             await service.close()
 
     assert asyncio.run(ask()) > 0
+
+
+def test_a_conversation_may_be_written_by_the_checkpoint_s_own_template(tmp_path: Path) -> None:
+    folder = tiny_llama(tmp_path)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}")
+
+    async def written() -> list[str | int]:
+        service = Service(Config(ModelConfig(path=str(folder), conversation="checkpoint")), folder)
+        try:
+            return service.pipeline.renderer.fragments(ChatRequest((Message("user", (" Q ",)),)))
+        finally:
+            await service.close()
+
+    assert asyncio.run(written())[-3:] == ["[", "Q", "]"]

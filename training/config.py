@@ -15,6 +15,8 @@ class Run:
     workers: int
     checkpoint_every_s: float
     log_every: int
+    device: str = "auto"  # auto: a GPU where there is one
+    start_from: str | None = None  # a model folder whose weights the run begins with
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Stage:
     num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
     tower: bool = True  # whether the tower learns
+    pages: int = 0  # pictures a step that nothing is asked about, full of letters for the tower
 
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)

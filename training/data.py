@@ -5,6 +5,7 @@ Batch i of a stage is always the same, whichever process makes it, so a run can 
 
 import random
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,26 +15,29 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.colours import COLOURS
 from training.config import Stage
+from training.conversations import Conversation, converse, without_picture
 from training.model import IGNORE, ModelConfig
 from training.preprocess import crops, normalise, padded
-from training.questions import Conversation, with_pictures, without_picture
-from training.scene import COLOURS, KINDS, Scene, cover, draw, make_scene
-from training.tokenizer import IMAGE, UNKNOWN, prompt_tokens
+from training.scene import Scene, cover, draw, letter_cover
+from training.scenes import make_scene
+from training.shapes import KINDS
+from training.tokenizer import IMAGE, UNKNOWN, Tokens, prompt_tokens
+from training.writing import CHARACTERS
 
 PADDING = 255  # in a cover mask: outside of the picture
-PATCH_KINDS = ("background", "padding", *KINDS)
-FIRST_SHAPE = 2  # in PATCH_KINDS
+PATCH_KINDS = ("background", "padding", "letter", "bar", *KINDS)
+FIRST_THING = 2  # in PATCH_KINDS
 PATCH_COLOURS = tuple(COLOURS)
 MIN_COVER = 0.3  # of a patch, from which on it belongs to a shape
+MIN_LETTER_COVER = 0.15
 
 
 Grid = tuple[int, int]  # crops down, crops across
-TEXT_SHARE = 0.1  # conversations without a picture, for each picture
-PAIR_SHARE = 0.1  # of pictures that are followed by a second one in the same conversation
-
-
-ROW_LENGTH = 320  # tokens; conversations are packed into rows of this many, or of the longest one's
+T = TypeVar("T", "PatchTargets", "Text")
+TEXT_SHARE = 0.06  # conversations without a picture, for each picture
+ROW_LENGTH = 480  # tokens; conversations are packed into rows of this many, or of the longest one's
 
 
 @dataclass
@@ -42,7 +46,8 @@ class PatchTargets:
 
     kinds: Tensor  # [N, L] indices into PATCH_KINDS
     colours: Tensor  # [N, L] indices into PATCH_COLOURS, or IGNORE
-    extents: Tensor  # [N, L, 5] of the shape, as far as the view shows it: see `_extents`
+    letters: Tensor  # [N, L] indices into CHARACTERS, or IGNORE
+    extents: Tensor  # [N, L, 5] of the thing, as far as the view shows it: see `_extents`
 
 
 @dataclass
@@ -50,6 +55,8 @@ class Text:
     token_ids: Tensor  # [B, T]: several conversations a row, then padding
     labels: Tensor  # [B, T], IGNORE where nothing is answered
     owners: Tensor  # [B, T]: which conversation of its row a token belongs to
+    branches: Tensor  # [B, T]: which of its forks, 0 for what they share
+    positions: Tensor  # [B, T]
     image_mask: Tensor  # [B, T]
 
 
@@ -57,27 +64,64 @@ class Text:
 class Batch:
     pixels: Tensor  # [N, 3, crop, crop] bfloat16
     targets: PatchTargets
-    grids: list[Grid]  # of each picture
+    grids: list[Grid]  # of each picture that is asked about; the others are behind them
     text: Text | None
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(
+            self.pixels.to(device), _moved(self.targets, device), self.grids, self.text and _moved(self.text, device)
+        )
+
+
+def _moved(tensors: T, device: torch.device) -> T:
+    """The same record of tensors on the device."""
+    return type(tensors)(**{name: value.to(device, non_blocking=True) for name, value in vars(tensors).items()})
 
 
 def views_of(image: Image.Image, crop_size: int, num_crops: int) -> tuple[Tensor, Grid]:
     """[views, 3, crop, crop], the global view first, and the grid of crops; a one-crop picture has one view."""
     pixels = padded(image, crop_size, num_crops)
     grid = pixels.shape[0] // crop_size, pixels.shape[1] // crop_size
-    views = crops(normalise(torch.from_numpy(pixels.copy())), crop_size)
-    return (views[:1] if grid == (1, 1) else views), grid
+    seen = normalise(torch.from_numpy(pixels.copy()))
+    return (seen[None] if grid == (1, 1) else crops(seen, crop_size)), grid
 
 
 def patch_targets(scene: Scene, config: ModelConfig, num_crops: int) -> PatchTargets:
-    mask = padded(Image.fromarray(cover(scene)), config.crop_size, num_crops, fill=PADDING, nearest=True)
-    views = _mask_views(mask, config.crop_size)
-    owners = np.stack([_owners(view, config, len(scene.shapes)) for view in views])
-    extents = np.stack([_extents(view, config, seen) for view, seen in zip(views, owners, strict=True)])
+    written, letters = letter_cover(scene)
+    shape_views, letter_views = (_views_of_mask(mask, config, num_crops) for mask in (cover(scene), written))
+    found = [
+        _view_targets(shapes, inks, config, scene, letters)
+        for shapes, inks in zip(shape_views, letter_views, strict=True)
+    ]
+    return PatchTargets(*(torch.from_numpy(np.stack(column)) for column in zip(*found, strict=True)))
+
+
+def _view_targets(
+    shapes: NDArray[np.uint8],
+    written: NDArray[np.uint8],
+    config: ModelConfig,
+    scene: Scene,
+    letters: list[tuple[str, str]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Kinds, colours, letters and extents of one view's patches; letters count before what they stand on."""
+    owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
+    readers = _owners(written, config, len(letters), MIN_LETTER_COVER)
+    is_letter = readers > 0
     kinds = [PATCH_KINDS.index(kind) for kind in ("padding", "background", *(shape.kind for shape in scene.shapes))]
-    names = [scene.background, *(shape.colour for shape in scene.shapes)]
-    colours = [IGNORE, *(PATCH_COLOURS.index(name) for name in names)]
-    return PatchTargets(torch.tensor(kinds)[owners + 1], torch.tensor(colours)[owners + 1], torch.from_numpy(extents))
+    colours = [PATCH_COLOURS.index(name) for name in (scene.background, *(shape.colour for shape in scene.shapes))]
+    inks = [PATCH_COLOURS.index(colour) for _, colour in letters]
+    characters = [CHARACTERS.index(character) for character, _ in letters]
+    return (
+        np.where(is_letter, PATCH_KINDS.index("letter"), np.array(kinds)[owners + 1]),
+        np.where(is_letter, np.array([IGNORE, IGNORE, *inks])[readers + 1], np.array([IGNORE, *colours])[owners + 1]),
+        np.array([IGNORE, IGNORE, *characters])[readers + 1],
+        np.where(is_letter[:, None], _extents(written, config, readers), _extents(shapes, config, owners)),
+    )
+
+
+def _views_of_mask(mask: NDArray[np.uint8], config: ModelConfig, num_crops: int) -> list[NDArray[np.uint8]]:
+    image = Image.fromarray(mask)
+    return _mask_views(padded(image, config.crop_size, num_crops, fill=PADDING, nearest=True), config.crop_size)
 
 
 def _mask_views(mask: NDArray[np.uint8], crop: int) -> list[NDArray[np.uint8]]:
@@ -89,12 +133,12 @@ def _mask_views(mask: NDArray[np.uint8], crop: int) -> list[NDArray[np.uint8]]:
     return [overview, *tiles]
 
 
-def _owners(mask: NDArray[np.uint8], config: ModelConfig, num_shapes: int) -> NDArray[np.int64]:
-    """[crop, crop] -> [L]: -1 padding, 0 background, i + 1 shape i."""
+def _owners(mask: NDArray[np.uint8], config: ModelConfig, count: int, min_cover: float) -> NDArray[np.int64]:
+    """[crop, crop] -> [L]: -1 padding, 0 background, i + 1 thing i of so many."""
     side, patch = config.patches_per_side, config.patch_size
     pixels = mask.reshape(side, patch, side, patch).swapaxes(1, 2).reshape(side * side, -1)
-    shares = np.stack([(pixels == number).mean(1) for number in range(1, num_shapes + 1)] or [np.zeros(len(pixels))])
-    owners = np.where(shares.max(0) >= MIN_COVER, shares.argmax(0) + 1, 0)
+    shares = np.stack([(pixels == number).mean(1) for number in range(1, count + 1)] or [np.zeros(len(pixels))])
+    owners = np.where(shares.max(0) >= min_cover, shares.argmax(0) + 1, 0)
     return np.where((pixels == PADDING).mean(1) > 0.5, -1, owners)
 
 
@@ -123,23 +167,34 @@ def num_image_tokens(grid: Grid, side: int) -> int:
     return (height * width + 1) * side * side + 1 + (height + 1) * side
 
 
-def pack(conversations: list[tuple[list[int], list[int]]]) -> Text:
-    """Token ids and labels of conversations -> rows, the conversations in order; each will see only itself."""
-    length = max(ROW_LENGTH, *(len(ids) for ids, _ in conversations))
-    rows: list[list[tuple[list[int], list[int]]]] = [[]]
-    for ids, labels in conversations:
-        if sum(len(taken) for taken, _ in rows[-1]) + len(ids) > length:
+def pack(conversations: list[Tokens]) -> Text:
+    """Conversations -> rows, in order; each will see only itself."""
+    length = max(ROW_LENGTH, *(len(tokens.ids) for tokens in conversations))
+    rows: list[list[Tokens]] = [[]]
+    for tokens in conversations:
+        if sum(len(taken.ids) for taken in rows[-1]) + len(tokens.ids) > length:
             rows.append([])
-        rows[-1].append((ids, labels))
+        rows[-1].append(tokens)
     token_ids = torch.full((len(rows), length), UNKNOWN)
-    labels_BT, owners = torch.full_like(token_ids, IGNORE), torch.full_like(token_ids, -1)
+    text = Text(
+        token_ids,
+        torch.full_like(token_ids, IGNORE),
+        torch.full_like(token_ids, -1),
+        torch.zeros_like(token_ids),
+        torch.zeros_like(token_ids),
+        token_ids == IMAGE,
+    )
     for row, members in enumerate(rows):
         end = 0
-        for number, (ids, labels) in enumerate(members):
-            start, end = end, end + len(ids)
-            token_ids[row, start:end], labels_BT[row, start:end] = torch.tensor(ids), torch.tensor(labels)
-            owners[row, start:end] = number
-    return Text(token_ids, labels_BT, owners, token_ids == IMAGE)
+        for number, tokens in enumerate(members):
+            start, end = end, end + len(tokens.ids)
+            text.token_ids[row, start:end] = torch.tensor(tokens.ids)
+            text.labels[row, start:end] = torch.tensor(tokens.labels)
+            text.owners[row, start:end] = number
+            text.branches[row, start:end] = torch.tensor(tokens.branches)
+            text.positions[row, start:end] = torch.tensor(tokens.positions)
+    text.image_mask = text.token_ids == IMAGE
+    return text
 
 
 class Batches(Dataset[Batch]):
@@ -153,23 +208,32 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         rng = random.Random(f"{self.seed}/{self.stage.name}/{index}")
-        scenes = [make_scene(rng.choice(self.stage.scenes), rng.getrandbits(32), 0) for _ in range(self.stage.pictures)]
-        conversations = _conversations(rng, scenes) if self.stage.answers else []
-        return make_batch(self.config, rng.choice(self.stage.num_crops), self.tokenizer, scenes, conversations)
+        num_crops, wanted = rng.choice(self.stage.num_crops), self.stage.pictures
+        if not self.stage.answers:
+            scenes = [make_scene(rng.choice(self.stage.scenes), rng.getrandbits(32), 0) for _ in range(wanted)]
+            return make_batch(self.config, num_crops, self.tokenizer, scenes, [])
+        conversations = [without_picture(rng) for _ in range(round(TEXT_SHARE * wanted))]
+        while sum(len(made.pictures) for made in conversations) < wanted:
+            conversations.append(converse(rng, rng.choice(self.stage.scenes)))
+        scenes = [picture for made in conversations for picture in made.pictures]
+        pages = [make_scene("page", rng.getrandbits(32), 0) for _ in range(self.stage.pages)]
+        return make_batch(self.config, num_crops, self.tokenizer, scenes + pages, conversations)
 
 
 def make_batch(
     config: ModelConfig, num_crops: int, tokenizer: Tokenizer, scenes: list[Scene], conversations: list[Conversation]
 ) -> Batch:
-    """`scenes` are the conversations' pictures, in order, cut into at most so many crops."""
+    """`scenes` are the conversations' pictures, in order, and perhaps more, cut into at most so many crops."""
     seen = [views_of(draw(scene), config.crop_size, num_crops) for scene in scenes]
     targets = [patch_targets(scene, config, num_crops) for scene in scenes]
-    grids = [grid for _, grid in seen]
+    asked_about = sum(len(conversation.pictures) for conversation in conversations)
+    grids = [grid for _, grid in seen[:asked_about]]
     return Batch(
         pixels=torch.cat([views.bfloat16() for views, _ in seen]),
         targets=PatchTargets(
             torch.cat([target.kinds for target in targets]),
             torch.cat([target.colours for target in targets]),
+            torch.cat([target.letters for target in targets]),
             torch.cat([target.extents for target in targets]),
         ),
         grids=grids,
@@ -177,20 +241,11 @@ def make_batch(
     )
 
 
-def _conversations(rng: random.Random, scenes: list[Scene]) -> list[Conversation]:
-    made, rest = [], list(scenes)
-    while rest:
-        taken = 2 if rng.random() < PAIR_SHARE else 1
-        made.append(with_pictures(rng, rest[:taken]))
-        rest = rest[taken:]
-    return made + [without_picture(rng) for _ in range(round(TEXT_SHARE * len(scenes)))]
-
-
 def make_text(config: ModelConfig, tokenizer: Tokenizer, conversations: list[Conversation], grids: list[Grid]) -> Text:
     """`grids` are those of the conversations' pictures, in order."""
     rest, rows = list(grids), []
     for conversation in conversations:
-        shown = sum(turn.picture is not None for turn in conversation.turns)
+        shown = len(conversation.pictures)
         counts = [num_image_tokens(grid, config.patches_per_side // 2) for grid in rest[:shown]]
         rows.append(prompt_tokens(tokenizer, conversation, counts))
         rest = rest[shown:]

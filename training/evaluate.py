@@ -1,90 +1,76 @@
-"""Asks about pictures from seeds that the model never saw, in phrasings it never saw; a table per kind of question.
+"""Asks about held-out pictures and prints what share of the answers was right, task by task.
 
-`python -m training.evaluate --url http://127.0.0.1:8000/v1` asks a served model over HTTP;
-`python -m training.evaluate --run training/mini.toml` asks the training model of a run directly.
+python -m training.evaluate                                  starts a server and asks it over HTTP
+python -m training.evaluate --url http://127.0.0.1:8000/v1   asks a server that runs
+python -m training.evaluate --run training/mini.toml         asks the training model of a run, without a server
 """
 
 import argparse
 import base64
 import io
 import json
-import random
-import re
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
 import urllib.request
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import torch
+from PIL import Image
+from rich.progress import track
 from tokenizers import Tokenizer
 
+from training.answers_sheet import draw_sheet
 from training.config import TrainingConfig, read_config
-from training.data import Grid, make_batch, make_text
+from training.conversations import Conversation, Turn
+from training.data import Grid, make_text, views_of
 from training.model import IGNORE, Phi3V
-from training.questions import CHAT_ANSWERS, PICTURE_QUESTIONS, Conversation, Turn, ask, chat_turn
-from training.scene import SCENES, Scene, draw, make_scene
+from training.tasks import SEED, TASKS, Sample, is_right, samples
 from training.tokenizer import load_or_train
 from training.train import answer_logits
 
-SEED = 20261123  # of the held-out pictures; the trainer's seeds are 32 random bits each, from another stream
-UNORDERED = ("describe", "shapes", "colours")  # the same words in another order are as right
-BATCH = 32
+BATCH = 16
+AT_ONCE = 8  # requests over HTTP
 
 
-@dataclass(frozen=True)
-class Sample:
-    kind: str
-    conversation: Conversation
-
-
-def samples(kind: str, count: int, seed: int = SEED, held_out: bool = True, scenes: str = "shapes") -> list[Sample]:
-    """Single questions of a kind, each about its own picture; of the chat's kinds without one."""
-    rng, found, index = random.Random(f"evaluate/{kind}/{seed}"), list[Sample](), 0
-    while len(found) < count:
-        index += 1
-        if kind in CHAT_ANSWERS:
-            turn = chat_turn(rng, held_out)
-            asked = (turn.question, turn.answer) if turn.kind == kind else None
-            scene = None
-        else:
-            scene = make_scene(scenes, seed, index)
-            asked = ask(rng, kind, scene, held_out)
-        if asked:
-            found.append(Sample(kind, Conversation(None, (Turn(kind, *asked, scene),))))
-    return found
-
-
-def is_right(kind: str, expected: str, answer: str) -> bool:
-    def words(text: str) -> list[str]:
-        found = re.findall(r"[a-z]+", text.lower().replace("gray", "grey").replace(" an ", " a "))
-        return sorted(found) if kind in UNORDERED else found
-
-    return words(expected) == words(answer)
+# --- who answers ------------------------------------------------------------------------------------------------------
 
 
 def ask_trained(config: TrainingConfig, asked: list[Sample]) -> list[str]:
-    """Answers by the training model, greedily: right up to the first token that is not the likeliest, then cut."""
+    """Answers by the training model: the likeliest token at each position of the expected answer, which is what greedy
+    decoding gives as far as it is right.
+    """
     folder = Path(config.run.folder)
     tokenizer = load_or_train(folder / "tokenizer.json", config.model.vocab_size, config.run.seed)
     model = Phi3V(config.model)
-    state = torch.load(folder / "checkpoint.pt")["modules"]
+    state = torch.load(folder / "checkpoint.pt", map_location="cpu")["modules"]
     model.load_state_dict({name[2:]: value for name, value in state.items() if name.startswith("0.")})
     answers: list[str] = []
-    for start in range(0, len(asked), BATCH):
+    for start in track(range(0, len(asked), BATCH), "Asking the training model"):
         answers += _guided_answers(model, tokenizer, config, asked[start : start + BATCH])
     return answers
 
 
 @torch.no_grad()
 def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, asked: list[Sample]) -> list[str]:
-    """The likeliest token at each position of the expected answer: what greedy decoding gives as far as it is right."""
-    conversations = [sample.conversation for sample in asked]
-    scenes = [turn.picture for talk in conversations for turn in talk.turns if turn.picture]
+    talks = [
+        Conversation(None, (Turn(sample.kind, sample.question, sample.answer, sample.scenes),)) for sample in asked
+    ]
+    seen = [views_of(image, config.model.crop_size, config.model.num_crops) for one in asked for image in one.pictures]
     patches, grids = torch.empty(0), list[Grid]()
     with torch.autocast("cpu", torch.bfloat16):
-        if scenes:
-            batch = make_batch(config.model, config.model.num_crops, tokenizer, scenes, [])
-            patches, grids = model.encode(batch.pixels.float()), batch.grids
-        text = make_text(config.model, tokenizer, conversations, grids)
+        if seen:
+            patches, grids = model.encode(torch.cat([views for views, _ in seen])), [grid for _, grid in seen]
+        text = make_text(config.model, tokenizer, talks, grids)
         logits, _ = answer_logits(model, patches, grids, text)
     rows = torch.arange(len(text.owners))[:, None] * len(asked)
     owners = (text.owners + rows)[:, 1:][text.labels[:, 1:] != IGNORE]
@@ -92,74 +78,130 @@ def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, 
     return [tokenizer.decode(likeliest[owners == owner].tolist()) for owner in sorted(set(owners.tolist()))]
 
 
-def ask_served(url: str, model: str, sample: Sample) -> str:
-    """One chat completion over HTTP."""
-    turn = sample.conversation.turns[0]
-    content: list[dict[str, object]] = [{"type": "text", "text": turn.question}]
-    if turn.picture:
-        content.insert(0, {"type": "image_url", "image_url": {"url": data_url(turn.picture)}})
-    body = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 64}
+def ask_served(url: str, asked: list[Sample]) -> list[str]:
+    """Answers of chat completions over HTTP, several at once."""
+    with urllib.request.urlopen(f"{url}/models", timeout=60) as response:
+        model: str = json.load(response)["data"][0]["id"]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = pool.map(lambda sample: _completion(url, model, sample), asked)
+        return list(track(answers, f"Asking {model}", total=len(asked)))
+
+
+def _completion(url: str, model: str, sample: Sample) -> str:
+    content: list[dict[str, object]] = [
+        {"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in sample.pictures
+    ]
+    content.append({"type": "text", "text": sample.question})
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 96}
     request = urllib.request.Request(
         f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         answer: str = json.load(response)["choices"][0]["message"]["content"]
     return answer
 
 
-def data_url(scene: Scene) -> str:
+def _data_url(picture: Image.Image) -> str:
     packed = io.BytesIO()
-    draw(scene).save(packed, "PNG")
+    picture.save(packed, "PNG")
     return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
-def served_model(url: str) -> str:
-    with urllib.request.urlopen(f"{url}/models", timeout=60) as response:
-        name: str = json.load(response)["data"][0]["id"]
-    return name
+@contextmanager
+def served(model: str) -> Iterator[str]:
+    """The URL of a server of our own, which is gone afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    command = [sys.executable, "-m", "foveal", "serve", model, "--port", str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
+    try:
+        _wait_until_ready(f"http://127.0.0.1:{port}/readyz", server)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait()
 
 
-def report(asked: list[Sample], answers: list[str], show: int) -> None:
-    rows: dict[str, list[bool]] = {}
+def _wait_until_ready(url: str, server: subprocess.Popen[bytes], limit_s: float = 120.0) -> None:
+    until_s = time.monotonic() + limit_s
+    while server.poll() is None and time.monotonic() < until_s:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise SystemExit(f"the server was not ready after {limit_s:.0f} s")
+
+
+# --- what is printed --------------------------------------------------------------------------------------------------
+
+
+def table(asked: list[Sample], answers: list[str]) -> str:
+    """Markdown: a row a task, both drawing libraries apart."""
+    right: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for sample, answer in zip(asked, answers, strict=True):
-        turn = sample.conversation.turns[0]
-        rows.setdefault(sample.kind, []).append(is_right(sample.kind, turn.answer, answer))
-        if not rows[sample.kind][-1] and rows[sample.kind].count(False) <= show:
-            print(f"  {sample.kind}: {turn.question!r} -> {answer!r}, expected {turn.answer!r}")
-    print("| question | right | asked | share |\n|---|---|---|---|")
-    for kind, right in rows.items():
-        print(f"| {kind} | {sum(right)} | {len(right)} | {sum(right) / len(right):.1%} |")
+        right[sample.task].append((sample.is_drawn_again, is_right(sample, answer)))
+    targets = {task.name: task.target for task in TASKS}
+    rows = ["| task | asked | right | Pillow | matplotlib | target |", "|---|---|---|---|---|---|"]
+    for name, results in right.items():
+        parts = [[one for again, one in results if again in wanted] for wanted in ((False, True), (False,), (True,))]
+        shares = [f"{sum(part) / len(part):.1%}" if part else "" for part in parts]
+        target = targets[name]
+        mark = "" if not target else f"{target:.0%}" + (" reached" if sum(parts[0]) >= target * len(parts[0]) else "")
+        rows.append(f"| {name} | {len(results)} | {' | '.join(shares)} | {mark} |")
+    return "\n".join(rows)
+
+
+def by_kind(asked: list[Sample], answers: list[str]) -> str:
+    right: dict[str, list[bool]] = defaultdict(list)
+    for sample, answer in zip(asked, answers, strict=True):
+        right[f"{sample.task}: {sample.kind}"].append(is_right(sample, answer))
+    return "\n".join(f"{name}  {sum(found)}/{len(found)}" for name, found in right.items())
+
+
+def wrong(asked: list[Sample], answers: list[str], most: int) -> list[tuple[Sample, str]]:
+    """The first wrong answers of each task."""
+    found: dict[str, list[tuple[Sample, str]]] = defaultdict(list)
+    for sample, answer in zip(asked, answers, strict=True):
+        if not is_right(sample, answer) and len(found[sample.task]) < most:
+            found[sample.task].append((sample, answer))
+    return [pair for pairs in found.values() for pair in pairs]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--url", help="of a served model, up to /v1")
-    where.add_argument("--run", type=Path, help="configuration file of a run")
-    parser.add_argument("--count", type=int, default=200, help="questions of each kind")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--url", help="of a server that runs, up to /v1")
+    who.add_argument("--run", type=Path, help="configuration file of a training run")
+    who.add_argument("--model", default="foveal-mini", help="a folder or hub id to serve meanwhile")
+    parser.add_argument("--count", type=int, default=200, help="questions of each task")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--scenes", choices=list(SCENES), default="shapes")
-    parser.add_argument("--kinds", nargs="+", default=[*PICTURE_QUESTIONS, *CHAT_ANSWERS])
-    parser.add_argument(
-        "--trained-phrasings", action="store_true", help="ask in words of the training, not in held-out ones"
-    )
+    parser.add_argument("--tasks", nargs="+", default=[task.name for task in TASKS])
+    parser.add_argument("--trained", action="store_true", help="words, fonts and phrasings of the training instead")
     parser.add_argument("--num-crops", type=int, help="with --run: instead of the configured number")
-    parser.add_argument("--show", type=int, default=0, help="wrong answers to print for each kind")
+    parser.add_argument("--show", type=int, default=0, help="wrong answers to print of each task")
+    parser.add_argument("--sheet", type=Path, help="a PNG to draw wrong answers on")
     arguments = parser.parse_args()
+    chosen = [task for task in TASKS if task.name in arguments.tasks]
     asked = [
-        sample
-        for kind in arguments.kinds
-        for sample in samples(kind, arguments.count, arguments.seed, not arguments.trained_phrasings, arguments.scenes)
+        sample for task in chosen for sample in samples(task, arguments.count, arguments.seed, not arguments.trained)
     ]
-    if arguments.url:
-        model = served_model(arguments.url)
-        answers = [ask_served(arguments.url, model, sample) for sample in asked]
-    else:
+    if arguments.run:
         config = read_config(arguments.run)
         if arguments.num_crops:
             config = replace(config, model=replace(config.model, num_crops=arguments.num_crops))
         answers = ask_trained(config, asked)
-    report(asked, answers, arguments.show)
+    elif arguments.url:
+        answers = ask_served(arguments.url, asked)
+    else:
+        with served(arguments.model) as url:
+            answers = ask_served(url, asked)
+    print(f"{date.today()}, seed {arguments.seed}, {arguments.count} questions a task\n")
+    print(table(asked, answers), by_kind(asked, answers), sep="\n\n")
+    for sample, answer in wrong(asked, answers, arguments.show):
+        print(f"{sample.task}: {sample.question!r} -> {answer!r}, expected {sample.answer!r}")
+    if arguments.sheet:
+        draw_sheet(wrong(asked, answers, 1)[:12]).save(arguments.sheet, optimize=True)
 
 
 if __name__ == "__main__":

@@ -40,15 +40,32 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
     Written out because at these short lengths PyTorch's fused attention took four times as long going back on a CPU.
     """
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v.to(q.dtype), None if mask is None else mask.to(q.dtype))
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     weights = (scores if mask is None else scores + mask.to(scores.dtype)).softmax(-1)
     return torch.matmul(weights.to(v.dtype), v)
 
 
-def packed_mask(owners_BT: Tensor) -> Tensor:
-    """[B, 1, T, T], to be added to scores: each token sees the tokens before it of its own conversation."""
-    visible = (owners_BT[:, :, None] == owners_BT[:, None]).tril()
-    return torch.zeros(visible.shape).masked_fill(~visible, float("-inf"))[:, None]
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int = 4) -> Tensor:
+    """`attention` under a mask that hides what comes later, block by block: most of what it hides is not computed."""
+    size = -(-q.shape[2] // blocks)
+    ends = [min(q.shape[2], (block + 1) * size) for block in range(blocks)]
+    parts = [
+        attention(q[:, :, start:end], k[:, :, :end], v[:, :, :end], mask[:, :, start:end, :end])
+        for start, end in zip([0, *ends], ends, strict=False)
+        if start < end
+    ]
+    return torch.cat(parts, 2)
+
+
+def packed_mask(owners_BT: Tensor, branches_BT: Tensor) -> Tensor:
+    """[B, 1, T, T], to be added to scores: each token sees those before it of its own conversation that belong to its
+    own branch or to all branches (0).
+    """
+    same, branch = owners_BT[:, :, None] == owners_BT[:, None], branches_BT[:, None]
+    visible = (same & ((branch == 0) | (branch == branches_BT[:, :, None]))).tril()
+    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, float("-inf"))[:, None]
 
 
 class VisionAttention(nn.Module):
@@ -205,7 +222,7 @@ class DecoderAttention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in self.qkv_proj(x).chunk(3, -1))
-        mixed = attention(rotate(q, cos, sin), rotate(k, cos, sin), v, mask)
+        mixed = causal_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, mask)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -261,20 +278,23 @@ class Phi3V(nn.Module):
         self,
         token_ids_BT: Tensor,
         owners_BT: Tensor,
+        branches_BT: Tensor,
+        positions_BT: Tensor,
         image_mask_BT: Tensor,
         patches: Tensor,
         grids: list[tuple[int, int]],
     ) -> Tensor:
-        """Hidden states [B, T, D]; the pictures' features take the positions of `image_mask_BT`, in order.
-
-        Conversations packed into one row need no positions of their own: only differences of rotary positions count.
-        """
+        """Hidden states [B, T, D]; the pictures' features take the positions of `image_mask_BT`, in order."""
         x = self.model.embed_tokens(token_ids_BT)
         if grids:
             features = self.model.vision_embed_tokens(patches, grids)
             x = x.masked_scatter(image_mask_BT[..., None], features.to(x.dtype))
-        cos, sin = rotary(x.shape[1], self.config.width // self.config.heads, self.config.rope_theta)
-        mask = packed_mask(owners_BT)
+        dim = self.config.width // self.config.heads
+        cos, sin = (
+            table.to(x.device)[positions_BT][:, None]  # [B, 1, T, dim]
+            for table in rotary(int(positions_BT.max()) + 1, dim, self.config.rope_theta)
+        )
+        mask = packed_mask(owners_BT, branches_BT)
         for layer in self.model.layers:
             x = layer(x, cos, sin, mask)
         hidden: Tensor = self.model.norm(x)
@@ -282,26 +302,27 @@ class Phi3V(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """Tells for each patch which kind of thing covers it, in which colour, and how far it reaches."""
+    """Tells for each patch which kind of thing covers it, in which colour, which letter, and how far it reaches."""
 
-    def __init__(self, config: ModelConfig, num_kinds: int, num_colours: int) -> None:
+    def __init__(self, config: ModelConfig, num_kinds: int, num_colours: int, num_letters: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.vision_width)
         self.kind = nn.Linear(config.vision_width, num_kinds)
         self.colour = nn.Linear(config.vision_width, num_colours)
+        self.letter = nn.Linear(config.vision_width, num_letters)
         self.extent = nn.Linear(config.vision_width, 5)
 
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N, L, C] -> kind logits [N, L, kinds], colour logits [N, L, colours], extents [N, L, 5]"""
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """[N, L, C] -> logits of kinds, colours and letters [N, L, ...], extents [N, L, 5]"""
         x = self.norm(patches)
-        return self.kind(x), self.colour(x), self.extent(x)
+        return self.kind(x), self.colour(x), self.letter(x), self.extent(x)
 
 
 def token_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy in float32 over the last dimension; targets of IGNORE are left out, the others may be weighted."""
     each = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORE, reduction="none")
     counts = (targets.flatten() != IGNORE) * (1.0 if weights is None else weights.flatten())
-    return (each * counts).sum() / counts.sum()
+    return (each * counts).sum() / counts.sum().clamp(min=1e-6)
 
 
 def _initialise(module: nn.Module) -> None:

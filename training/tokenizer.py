@@ -5,30 +5,44 @@ its own `<s>`.
 """
 
 import random
+import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from pydoc_data.topics import topics
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from training.conversations import Conversation, Turn, converse, without_picture
 from training.model import IGNORE
-from training.questions import Conversation, Turn, with_pictures, without_picture
-from training.scene import make_scene
+from training.scenes import SCENES
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
+MIN_COUNT = 5
+DIGIT = re.compile(r"\d")
+READ = re.compile(r'"[^"]*"')
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
 
-def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 20_000) -> Tokenizer:
-    """Byte-level BPE: any text can be encoded, what the model is asked takes few tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet, show_progress=False
+def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) -> Tokenizer:
+    """Byte-level BPE without merges: the commonest words of the conversations are tokens, all else is spelled.
+
+    What is read from a picture is thus given letter by letter, which a small model can learn to do for any word.
+    """
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    counts = Counter(
+        word
+        for text in _texts(random.Random(f"tokenizer/{seed}"), num_conversations)
+        for word, _ in split.pre_tokenize_str(text)
     )
-    tokenizer.train_from_iterator(_texts(random.Random(f"tokenizer/{seed}"), num_conversations), trainer)
+    common = [word for word, count in counts.items() if count >= MIN_COUNT and len(word) > 1 and word.isprintable()]
+    words = sorted((word for word in common if not DIGIT.search(word)), key=lambda word: (-counts[word], word))
+    tokens = [*SPECIAL_TOKENS, *alphabet, *words][:vocab_size]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], ignore_merges=True))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.pre_tokenizer, tokenizer.decoder = split, decoders.ByteLevel()
     return tokenizer
 
 
@@ -40,44 +54,64 @@ def load_or_train(path: Path, vocab_size: int, seed: int) -> Tokenizer:
 
 
 def _texts(rng: random.Random, num_conversations: int) -> Iterator[str]:
-    yield from topics.values()  # Python's own documentation: general English that is there wherever this runs
+    """What is said about pictures of every sort, without what was read in them."""
+    kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
-        is_text = rng.random() < 0.2
-        scene = make_scene("shapes", rng.getrandbits(32), index)
-        conversation = without_picture(rng) if is_text else with_pictures(rng, [scene])
-        yield from (part for turn in conversation.turns for part in (turn.question, turn.answer))
+        for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
+            yield conversation.system or ""
+            for turn in (*conversation.turns, *conversation.forks):
+                yield from () if turn.kind == "jumble" else (turn.question, READ.sub('"', turn.answer))
 
 
-def prompt_tokens(
-    tokenizer: Tokenizer, conversation: Conversation, image_tokens: list[int]
-) -> tuple[list[int], list[int]]:
-    """Token ids and labels; labels are the ids where the model answers and IGNORE elsewhere.
+@dataclass
+class Tokens:
+    """A conversation as the model sees it. Each fork sees what stands before the forks, and itself."""
 
-    `image_tokens`: how many positions each picture takes, in order.
-    """
-    ids, labels, counts = [BOS], [IGNORE], iter(image_tokens)
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)  # the ids where the model answers, IGNORE elsewhere
+    positions: list[int] = field(default_factory=list)
+    branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
 
-    def add(tokens: list[int], learned: bool = False) -> None:
-        ids.extend(tokens)
-        labels.extend(tokens if learned else [IGNORE] * len(tokens))
+    def add(self, ids: list[int], branch: int, learned: bool = False) -> None:
+        """Behind what the branch can see; branches are added one after the other."""
+        follows = self.branches and (self.branches[-1] == branch or branch == 1)
+        start = self.positions[-1] + 1 if follows else self.branches.count(0)
+        self.ids += ids
+        self.labels += ids if learned else [IGNORE] * len(ids)
+        self.positions += range(start, start + len(ids))
+        self.branches += [branch] * len(ids)
+
+
+def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens: list[int]) -> Tokens:
+    """`image_tokens`: how many positions each picture takes, in order."""
+    counts, made = iter(image_tokens), Tokens()
 
     def text(words: str) -> list[int]:
         encoded: list[int] = tokenizer.encode(words, add_special_tokens=False).ids
         return encoded
 
+    def shown(turn: Turn) -> list[int]:
+        return [token for _ in turn.pictures for token in (*[IMAGE] * next(counts), BOS, *text("\n"))]
+
+    def open_turn(turn: Turn) -> None:
+        """What stands before the turn's words, which its forks share with it."""
+        made.add([*(text("\n") if made.ids[-1] == END else []), USER, *text("\n")], 0)
+        made.add(shown(turn) if turn.pictures_first else [], 0)
+
+    def say(turn: Turn, branch: int = 0) -> None:
+        made.add([*text(turn.question), *([] if turn.pictures_first else shown(turn))], branch)
+        made.add([END, *text("\n"), ASSISTANT, *text("\n")], branch)
+        made.add([*text(turn.answer), END], branch, learned=True)
+
+    made.add([BOS], 0)
     if conversation.system is not None:
-        add([SYSTEM, *text(f"\n{conversation.system}"), END, *text("\n")])
-    for number, turn in enumerate(conversation.turns):
-        add([*(text("\n") if number else []), USER])
-        for piece in _pieces(turn):
-            add(text(piece) if piece else [IMAGE] * next(counts) + [BOS])
-        add([END, *text("\n"), ASSISTANT, *text("\n")])
-        add([*text(turn.answer), END], learned=True)
-    return ids, labels
-
-
-def _pieces(turn: Turn) -> list[str]:
-    """The user's words; an empty piece stands for the picture."""
-    if turn.picture is None:
-        return [f"\n{turn.question}"]
-    return ["\n", "", f"\n{turn.question}"] if turn.picture_first else [f"\n{turn.question}", "", "\n"]
+        made.add([SYSTEM, *text(f"\n{conversation.system}"), END, *text("\n")], 0)
+    for turn in conversation.turns[:-1]:
+        open_turn(turn)
+        say(turn)
+    last = conversation.turns[-1]
+    open_turn(last)
+    say(last, branch=1)
+    for branch, turn in enumerate(conversation.forks, 2):
+        say(turn, branch)
+    return made

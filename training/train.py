@@ -18,10 +18,12 @@ from torch.utils.data import DataLoader
 
 from training.config import Stage, TrainingConfig, read_config
 from training.curve import plot
-from training.data import FIRST_SHAPE, PATCH_COLOURS, PATCH_KINDS, Batch, Batches, Grid, Text
+from training.data import FIRST_THING, PATCH_COLOURS, PATCH_KINDS, Batch, Batches, Grid, Text
 from training.model import IGNORE, DenseHead, Phi3V, token_loss
 from training.optimiser import optimisers
+from training.start import start_from
 from training.tokenizer import load_or_train
+from training.writing import CHARACTERS
 
 # Most patches show no shape; unweighted, the tower is long content to call everything background.
 BACKGROUND_WEIGHT = 0.1
@@ -40,8 +42,9 @@ class Trainer:
     def __init__(self, config: TrainingConfig) -> None:
         torch.manual_seed(config.run.seed)
         self.config = config
+        self.device = torch.device(_device(config.run.device))
         self.model = Phi3V(config.model)
-        self.head = DenseHead(config.model, len(PATCH_KINDS), len(PATCH_COLOURS))
+        self.head = DenseHead(config.model, len(PATCH_KINDS), len(PATCH_COLOURS), len(CHARACTERS))
         self.modules = nn.ModuleList([self.model, self.head])
         settings = config.optimiser
         self.optimisers = optimisers(
@@ -51,6 +54,9 @@ class Trainer:
         self.is_stopping = False
         self.folder = Path(config.run.folder)
         self.tokenizer = load_or_train(self.folder / "tokenizer.json", config.model.vocab_size, config.run.seed)
+        if config.run.start_from and not (self.folder / "checkpoint.pt").exists():
+            start_from(self.model, self.tokenizer, Path(config.run.start_from))
+        self.modules.to(self.device)
 
     def stop(self, *_: object) -> None:
         """After the step that runs, save and exit: what a signal asks for."""
@@ -58,20 +64,23 @@ class Trainer:
 
     def losses(self, batch: Batch, tower: bool) -> dict[str, Tensor]:
         """The terms of the loss, and what is measured beside them."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             with torch.set_grad_enabled(tower):
                 patches = self.model.encode(batch.pixels.float())
-            kind_logits, colour_logits, extents = self.head(patches)
+            kind_logits, colour_logits, letter_logits, extents = self.head(patches)
             answers = answer_logits(self.model, patches, batch.grids, batch.text) if batch.text else None
         targets = batch.targets
-        is_shape = targets.kinds >= FIRST_SHAPE
-        weights = torch.where(is_shape, 1.0, BACKGROUND_WEIGHT)
+        is_thing = targets.kinds >= FIRST_THING
+        is_letter = targets.letters != IGNORE
+        weights = torch.where(is_thing, 1.0, BACKGROUND_WEIGHT)
         found = {
             "kind": token_loss(kind_logits, targets.kinds, weights),
             "colour": token_loss(colour_logits, targets.colours, weights),
-            "extent": (extents.float() - targets.extents)[is_shape].abs().mean() * EXTENT_WEIGHT,
-            "kind_accuracy": _accuracy(kind_logits, targets.kinds, is_shape),
-            "colour_accuracy": _accuracy(colour_logits, targets.colours, is_shape),
+            "letter": token_loss(letter_logits, targets.letters),
+            "extent": (extents.float() - targets.extents)[is_thing].abs().mean() * EXTENT_WEIGHT,
+            "kind_accuracy": _accuracy(kind_logits, targets.kinds, is_thing & ~is_letter),
+            "colour_accuracy": _accuracy(colour_logits, targets.colours, is_thing & ~is_letter),
+            "letter_accuracy": _accuracy(letter_logits, targets.letters, is_letter),
         }
         if answers:
             logits, tokens = answers
@@ -82,8 +91,9 @@ class Trainer:
         return found
 
     def step(self, batch: Batch, learning_rate: float, tower: bool = True) -> dict[str, float]:
-        found = self.losses(batch, tower)
-        loss = found["kind"] + found["colour"] + found["extent"] + found.get("answer", 0.0)
+        found = self.losses(batch.to(self.device), tower)
+        loss = found["kind"] + found["colour"] + found["extent"] + found["letter"]
+        loss = loss + found.get("answer", 0.0)
         self.modules.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.optimiser.max_grad_norm)
@@ -125,7 +135,11 @@ class Trainer:
         rest = range(self.progress.step, stage.steps)
         workers = self.config.run.workers
         return DataLoader(
-            batches, batch_size=None, sampler=rest, num_workers=workers, prefetch_factor=4 if workers else None
+            batches,
+            batch_size=None,
+            sampler=rest,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
         )
 
     def _log(self, stage: Stage, sums: dict[str, float], seconds: float) -> None:
@@ -152,7 +166,7 @@ class Trainer:
     def resume(self) -> None:
         path = self.folder / "checkpoint.pt"
         if path.exists():
-            state = torch.load(path)
+            state = torch.load(path, map_location=self.device)
             self.modules.load_state_dict(state["modules"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
@@ -169,7 +183,7 @@ class Trainer:
 
 def answer_logits(model: Phi3V, patches: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, Tensor]:
     """Logits [answer tokens, vocabulary] and the tokens they should give, all conversations in one row."""
-    hidden = model.decode(text.token_ids, text.owners, text.image_mask, patches, grids)
+    hidden = model.decode(text.token_ids, text.owners, text.branches, text.positions, text.image_mask, patches, grids)
     targets = text.labels[:, 1:]
     return model.lm_head(hidden[:, :-1][targets != IGNORE]), targets[targets != IGNORE]
 
@@ -177,6 +191,10 @@ def answer_logits(model: Phi3V, patches: Tensor, grids: list[Grid], text: Text) 
 def _accuracy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
     """The share of the counted targets that the largest logit hits."""
     return (logits.argmax(-1) == targets)[counted].float().mean().detach()
+
+
+def _device(wanted: str) -> str:
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:

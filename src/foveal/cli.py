@@ -89,7 +89,8 @@ def serve(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model id that clients use.")] = None,
     conversation: Annotated[
-        str | None, typer.Option(help="Conversation config, e.g. vicuna (default: that of the model's family).")
+        str | None,
+        typer.Option(help="Conversation config, e.g. vicuna; checkpoint: its own template (default: the family's)."),
     ] = None,
     max_model_len: Annotated[int | None, typer.Option(min=1, help="Context length in tokens.")] = None,
     revision: Revision = None,

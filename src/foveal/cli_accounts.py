@@ -51,7 +51,7 @@ GeneratedTokens = Annotated[int | None, typer.Option("--generated-tokens-per-min
 Concurrent = Annotated[int | None, typer.Option("--max-concurrent-requests", min=0, help="0: no limit.")]
 Spending = Annotated[
     str | None,
-    typer.Option("--spending-limit", help="What it may cost in all, in the currency of [prices], or none."),
+    typer.Option("--spending-limit", help="What it may cost in all, in the currency of \\[prices], or none."),
 ]
 Expires = Annotated[str | None, typer.Option(help="In 30d, 12h or 90m, on 2027-01-31 (UTC), or never.")]
 
@@ -77,7 +77,7 @@ def create(
     expires: Expires = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Make a key and show its secret, this once. Limits that are not named are the server's ([limits])."""
+    """Make a key and show its secret, this once. Limits that are not named are the server's (\\[limits])."""
     from foveal.accounting.keys import Key, check_name, new_key
     from foveal.accounting.limits import Limits
 

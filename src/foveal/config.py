@@ -28,7 +28,7 @@ class ModelConfig:
     revision: str | None = None  # of a hub id: branch, tag or commit
     name: str | None = None  # the id that clients use; default: the path's last part, or the hub id
     aliases: tuple[str, ...] = ()  # further ids, e.g. accounts/fireworks/models/phi-3-vision-128k-instruct
-    conversation: str | None = None  # a conversation config by name; default: the one of the checkpoint's family
+    conversation: str | None = None  # a config by name, or checkpoint: its own template; default: the family's config
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class EngineConfig:
     num_threads: int | None = None  # CPU threads of the engine
     max_model_len: int | None = None  # tokens; default: what the checkpoint allows and the KV cache holds
     max_num_seqs: int = 64  # sequences that run at once
-    max_num_batched_tokens: int = 2048  # a step's token budget
-    max_num_batched_crops: int = 8  # a step's encoder budget
+    max_num_batched_tokens: int | None = None  # a step's token budget; default: 512 (CPU), 2048 (GPU)
+    max_num_batched_crops: int | None = None  # a step's encoder budget; default: 2 (CPU), 8 (GPU)
     block_size: int = 16  # tokens in a KV block
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
     encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)
     max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused with 503
-    step_timeout_s: float = 120.0  # a step that takes longer is taken for hung, and the engine is restarted
+    step_timeout_s: float = 600.0  # a step that takes longer is taken for hung, and the engine is restarted
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from foveal.accounting.accounting import Accounting
 from foveal.arena import PixelArena
 from foveal.config import Config, EngineConfig
-from foveal.conversation.config import load_conversation
+from foveal.conversation.published import conversation_of
 from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine.client import EngineClient, OnProgress
@@ -41,7 +41,7 @@ class Service:
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
         tokenizer = load_tokenizer(folder)
-        conversation = load_conversation(checkpoint.model_type, config.model.conversation)
+        conversation = conversation_of(checkpoint.model_type, config.model.conversation, folder)
         renderer = Renderer(conversation, tokenizer, processor)
         self._config = config
         self._folder = folder

@@ -10,6 +10,7 @@ import pytest
 
 from foveal.conversation.config import ConversationConfig, PromptRules, load_conversation
 from foveal.conversation.render import NAME_NOT_SHOWN, Renderer
+from foveal.conversation.tokenizer import Run
 from foveal.errors import CheckpointError, InvalidRequest
 from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, ImageSpan, Message
 from tests.conversation.builders import IMAGE, backend, chat, images, processor, spelled, tokenizer
@@ -207,6 +208,14 @@ def test_of_several_bos_tokens_the_first_that_the_tokenizer_has_is_taken() -> No
 
     assert prompt.token_ids[0] == _id("<s>")
     assert prompt.token_ids[1] != _id("<|end|>")
+
+
+def test_a_family_may_do_without_a_bos_where_the_tokenizer_has_none() -> None:
+    rules = PromptRules(bos_token=("<bos>", "a", ""))  # "a" is an ordinary token
+
+    prompt = _renderer(config=_echo(rules)).render(chat(("user", "<s>Q")))
+
+    assert prompt.token_ids == tuple(tokenizer().encode([Run("<s>Q", is_markup=False)]))
 
 
 def test_a_tokenizer_without_the_config_s_bos_is_refused() -> None:

@@ -111,8 +111,11 @@ def test_a_text_stays_one_run_whatever_it_says(text: str) -> None:
     assert [run for run in runs if not run.is_markup] == [Run(text, is_markup=False)] * 2
 
 
-def test_trimming_is_done_on_the_text_itself() -> None:
-    assert _written("vicuna", chat(("user", "  Q\n"))) == "USER: Q\n\nASSISTANT:"
+def test_trimming_is_done_on_the_texts_themselves_of_the_roles_that_are_listed() -> None:
+    request = chat(("system", " S "), ("user", [IMAGE, " Q\n"]), ("assistant", " A "), ("user", "Q"))
+    assert _written("gemma3", request).startswith(
+        "<start_of_turn>user\n S \n\n@Q<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n"
+    )
 
 
 @pytest.mark.parametrize(

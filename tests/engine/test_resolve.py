@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foveal.config import GIB, EngineConfig
-from foveal.engine.resolve import Capacity, Machine, Placement, fit, place
+from foveal.engine.resolve import Budget, Capacity, Machine, Placement, fit, place, step_budget
 from foveal.errors import ConfigError
 
 PLAIN, FAST, CUDA = Machine(False, False), Machine(False, True), Machine(True, True)
@@ -81,3 +81,16 @@ def test_what_there_is_room_for(
 def test_limits_that_cannot_work_are_refused(settings: dict[str, int], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit(EngineConfig(**settings), ON_CPU, GIB, 100, model_max_len=131_072)  # type: ignore[arg-type]  # numbers
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "expected"),
+    [
+        ({}, "cpu", Budget(512, 2)),
+        ({}, "cuda", Budget(2048, 8)),
+        ({"max_num_batched_tokens": 64}, "cpu", Budget(64, 2)),
+        ({"max_num_batched_crops": 1}, "cuda", Budget(2048, 1)),
+    ],
+)
+def test_what_a_step_may_take(settings: dict[str, int], device: str, expected: Budget) -> None:
+    assert step_budget(EngineConfig(**settings), device) == expected  # type: ignore[arg-type]  # numbers alone

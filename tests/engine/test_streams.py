@@ -11,7 +11,7 @@ from foveal.engine.client import EngineInfo
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
 from foveal.engine.streams import Streams
 from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, RequestError
-from foveal.types import Prompt, SamplingParams, Token
+from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, PromptImage, SamplingParams, Size, Token
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +53,19 @@ async def test_a_request_is_submitted_again_with_all_that_its_next_token_depends
         told.streams.deliver(StepDone(tokens=((1, Token(5, num_cached_tokens=2, mirostat_mu=3.5)),)))
 
         assert told.streams.in_flight[1].submission() == Submit(1, PROMPT, SAMPLING, (5,), 2, 3.5)
+
+
+async def test_the_token_of_an_image_may_lie_beyond_those_that_are_drawn() -> None:
+    layout = ImageLayout(Size(1, 1), (1, 1, 3), (1, 1), 1, 1)
+    image = PromptImage(Image(bytes(32), PixelRef(0, (1, 1, 3)), layout), (ImageSpan(1, 1),))
+    with_image = Prompt((1, 64, 2), (image,))
+
+    async with Told().streams.open(with_image, SAMPLING):
+        pass
+
+    with pytest.raises(InvalidRequest, match="from 0 to 63"):
+        async with Told().streams.open(replace(with_image, token_ids=(1, 64, 64)), SAMPLING):
+            pass
 
 
 async def test_leaving_early_aborts() -> None:

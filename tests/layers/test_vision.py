@@ -20,12 +20,12 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-@pytest.mark.parametrize("num_layers", [0, 2, 3])
-def test_the_tower_gives_the_reference_hidden_states(activation: str, num_layers: int) -> None:
+@pytest.mark.parametrize(("num_layers", "image_size"), [(0, 42), (2, 42), (3, 42), (3, 50)])
+def test_the_tower_gives_the_reference_hidden_states(activation: str, num_layers: int, image_size: int) -> None:
     torch.manual_seed(0)
-    settings = {**SETTINGS, "hidden_act": activation}
+    settings = {**SETTINGS, "hidden_act": activation, "image_size": image_size}
     reference = CLIPVisionModel(CLIPVisionConfig(**settings, attn_implementation="eager")).eval()
-    pixels = torch.randn(2, 3, 42, 42)
+    pixels = torch.randn(2, 3, image_size, image_size)
     tensors = {name.removeprefix("vision_model."): tensor for name, tensor in reference.state_dict().items()}
     tower = ClipTower.load(
         {f"v.{name}": t for name, t in tensors.items()}, "v", VisionConfig.read(settings), num_layers

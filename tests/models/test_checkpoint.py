@@ -76,6 +76,7 @@ def test_every_end_token_that_the_files_name_ends_an_answer(
         ("{", "is not valid JSON"),
         ("[]", "holds no JSON object"),
         ('{"quantization_config": {"quant_method": "awq"}}', "quantised by awq"),
+        ('{"compression_config": {"quant_method": "compressed-tensors"}}', "quantised by compressed-tensors"),
         ('{"text_config": {"quantization_config": {"quant_method": "fp8"}}}', "quantised by fp8"),
     ],
 )

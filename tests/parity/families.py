@@ -33,9 +33,9 @@ class Family:
 
 
 def mllama(folder: Path, seed: int) -> Reference:
-    tokenizer = save_tokenizer(folder, ("<|image|>", "<|python_tag|>"))
+    tokenizer = save_tokenizer(folder, ("<|python_tag|>", "<|image|>"))  # the last one is beyond the vocabulary
     config = transformers.MllamaConfig(
-        text_config={**TEXT, "num_hidden_layers": 5, "cross_attention_layers": [1, 3], "vocab_size": 261},
+        text_config={**TEXT, "num_hidden_layers": 5, "cross_attention_layers": [1, 3], "vocab_size": 260},
         vision_config={
             "hidden_size": 16,
             "intermediate_size": 32,
@@ -125,18 +125,19 @@ IDEFICS_TOKENS = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", 
 SIGLIP = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 
 
-def idefics3(kind: str, side: int, folder: Path, seed: int) -> Reference:
-    """kind: Idefics3 or SmolVLM. side: patches a side of a tile."""
+def idefics3(kind: str, side: int, rest: int, folder: Path, seed: int) -> Reference:
+    """kind: Idefics3 or SmolVLM. side: patches a side of a tile, and rest: pixels beyond the last of them."""
+    tile = 4 * side + rest
     tokenizer = save_tokenizer(folder, (*IDEFICS_TOKENS, "<row_1_col_1>", "<row_2_col_1>"))
     config = getattr(transformers, f"{kind}Config")(
         text_config={**TEXT, "model_type": "llama"},
-        vision_config={**SIGLIP, "image_size": 4 * side, "patch_size": 4},
+        vision_config={**SIGLIP, "image_size": tile, "patch_size": 4},
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         scale_factor=2,
         pad_token_id=0,
     )
     images = getattr(transformers, f"{kind}ImageProcessorPil")(
-        size={"longest_edge": 3 * 4 * side}, max_image_size={"longest_edge": 4 * side}
+        size={"longest_edge": 3 * tile}, max_image_size={"longest_edge": tile}
     )
     images.save_pretrained(folder)
     made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
@@ -144,11 +145,11 @@ def idefics3(kind: str, side: int, folder: Path, seed: int) -> Reference:
     return made.with_processor(processor_class(images, tokenizer, image_seq_len=side**2 // 4))
 
 
-def idefics3_family(kind: str, side: int) -> Family:
+def idefics3_family(kind: str, side: int, rest: int = 0) -> Family:
     return Family(
-        functools.partial(idefics3, kind, side),
+        functools.partial(idefics3, kind, side, rest),
         "<image>",
-        lambda model, item: model.tiles(item),
+        lambda model, item: model.crops(item),
         lambda inputs: inputs["pixel_values"][0],
     )
 
@@ -251,7 +252,7 @@ def internvl_family(**vision: Any) -> Family:
     return Family(
         functools.partial(internvl, vision),
         "<IMG_CONTEXT>",
-        lambda model, item: model.tiles(item),
+        lambda model, item: model.crops(item),
         lambda inputs: inputs["pixel_values"],
     )
 
@@ -290,6 +291,7 @@ FAMILIES = {
     ),
     "idefics3": idefics3_family("Idefics3", 6),
     "smolvlm": idefics3_family("SmolVLM", 8),
+    "smolvlm, 2.2B": idefics3_family("SmolVLM", 6, rest=3),
     "gemma3": Family(
         gemma3, "<start_of_image>", lambda model, item: model.crops(item), lambda inputs: inputs["pixel_values"]
     ),
@@ -307,7 +309,7 @@ FAMILIES = {
     "mllama": Family(
         mllama,
         "<|image|>",
-        lambda model, item: model.tiles(item),
+        lambda model, item: model.crops(item),
         lambda inputs: inputs["pixel_values"][0, 0][: int(inputs["aspect_ratio_mask"].sum())],
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ import pytest
 import torch
 
 from foveal.conversation.config import load_conversation
+from foveal.images.decode import decode
 from foveal.models.family import CropRange
 from foveal.models.registry import load_model, load_processor
-from foveal.types import Size
 from tests.builders import PreparedPrompt, picture, prepared_prompt
 from tests.parity.families import FAMILIES, Family
 from tests.parity.naive import NaiveRun, naive_greedy
@@ -67,6 +68,12 @@ class Subject:
         texts = [begin + text + end for begin, text, end in zip(begins, texts, ends, strict=True)]
         segments = [encode(text, add_special_tokens=False) for text in texts]
         return prepared_prompt(load_processor(self.reference.folder), segments, pictures)
+
+    def tower_pixels(self, prepared: PreparedPrompt) -> torch.Tensor:
+        """What our tower sees of the only image."""
+        layout = prepared.prompt.images[0].image.layout
+        whole = CropRange(torch.from_numpy(prepared.pixels[0]), layout, 0, layout.num_crops)
+        return self.family.pixels(self.reference.ours, whole)
 
 
 @pytest.fixture(scope="session", params=[(name, seed) for name in FAMILIES for seed in (0, 1)], ids=str)
@@ -127,15 +134,21 @@ def test_token_ids_and_pixels_are_the_references(subject: Subject, size: tuple[i
 
     prepared = subject.asked_of_ours(*asked)
 
-    layout = load_layout(subject, Size(*size))
-    pixels = subject.family.pixels(
-        subject.reference.ours, CropRange(torch.from_numpy(prepared.pixels[0]), layout, 0, layout.num_crops)
-    )
+    pixels, expected = subject.tower_pixels(prepared), subject.family.reference_pixels(inputs)
     assert list(prepared.prompt.token_ids) == inputs["input_ids"][0].tolist()
-    torch.testing.assert_close(pixels, subject.family.reference_pixels(inputs), atol=PIXEL_TOLERANCE, rtol=0)
+    torch.testing.assert_close(pixels, expected, atol=PIXEL_TOLERANCE, rtol=0)
 
 
-def load_layout(subject: Subject, size: Size) -> Any:
-    processor = load_processor(subject.reference.folder)
-    assert processor is not None
-    return processor.layout(size, "auto")
+@pytest.mark.parametrize(
+    ("mode", "file_format"), [("1", "PNG"), ("L", "PNG"), ("P", "PNG"), ("RGB", "BMP"), ("CMYK", "TIFF")]
+)
+def test_a_file_of_any_mode_gives_the_references_pixels(subject: Subject, mode: str, file_format: str) -> None:
+    """Modes with transparency or 16 bits are ours to show: on white, and in full range (tests/images)."""
+    drawn, file = picture(50, 40).convert(mode), io.BytesIO()
+    drawn.save(file, file_format)
+    inputs = subject.asked_of_reference(["a", "b"], [drawn])
+
+    prepared = subject.asked_of_ours(["a", "b"], [decode(file.getvalue(), max_pixels=10_000)])
+
+    pixels, expected = subject.tower_pixels(prepared), subject.family.reference_pixels(inputs)
+    torch.testing.assert_close(pixels, expected, atol=PIXEL_TOLERANCE, rtol=0)

@@ -51,7 +51,7 @@ def test_the_pixels_are_equal(case: GoldenCase) -> None:
 
     for i, (image, pixels) in enumerate(zip(prepared.prompt.images, prepared.pixels, strict=True)):
         layout = image.image.layout
-        units = model.normalised_crops(CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops))
+        units = model.crops(CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops))
         num_crops = layout.grid[0] * layout.grid[1]
         whole_then_crops = torch.cat([units[:1], units[-num_crops:]])  # one crop is its own whole
         reference = expected[f"pixels{i}_every_8th"]

@@ -1,9 +1,18 @@
 """Scenes: the same from the same seed, and what they say is true of their pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
-from training.scene import COLOURS, KINDS, SCENES, Scene, cover, draw, make_scene
+from training.colours import COLOURS
+from training.photos import main_colours
+from training.scene import Scene, cover, draw, letter_cover
+from training.scenes import SCENES, make_scene
+from training.second import draw_again
+from training.shapes import KINDS
+from training.writing import MIN_EM, fonts, outside, words
 
 PLAIN = [
     scene
@@ -51,3 +60,54 @@ def test_shapes_lie_apart_and_inside() -> None:
             assert bottom <= scene.height
             assert shape.colour != scene.background
             assert area == pytest.approx(shape.area, rel=0.35, abs=40)
+
+
+@pytest.mark.parametrize("kind", ["page", "text", "labelled", "chart"])
+def test_letters_lie_on_their_ink(kind: str) -> None:
+    """What is written differs from a picture without it only near the boxes that letter_cover gives."""
+    for index in range(12):
+        scene = replace(make_scene(kind, 2, index), blur=0, noise=0, jpeg_quality=0, supersampling=1)
+        without = np.asarray(draw(replace(scene, writings=()))).astype(int)
+        inked = (np.abs(np.asarray(draw(scene)).astype(int) - without).sum(-1) > 40) & (cover(scene) == 0)
+        boxes, letters = letter_cover(scene)
+        assert "".join(letter for letter, _ in letters) == "".join(scene.text.split())
+        near = np.asarray(Image.fromarray((boxes > 0).astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))) > 0
+        assert (inked & ~near).sum() <= 0.02 * inked.sum()
+
+
+def test_writing_is_large_enough_to_read() -> None:
+    for index in range(60):
+        scene = make_scene("text", 8, index)
+        for writing in scene.writings:
+            assert writing.size >= MIN_EM * max(scene.width, scene.height)
+            assert not outside(writing.box(), scene)
+
+
+def test_charts_say_what_their_bars_show() -> None:
+    for index in range(60):
+        scene = make_scene("chart", 8, index)
+        chart = scene.chart
+        assert chart
+        lengths = [bar.box[2] - bar.box[0] if chart.is_horizontal else bar.box[3] - bar.box[1] for bar in scene.shapes]
+        assert lengths == pytest.approx([value * lengths[0] / chart.values[0] for value in chart.values])
+        assert len(set(chart.labels)) == len(chart.labels) == len(chart.values)
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    assert not set(fonts()) & set(fonts(held_out=True)) or len(fonts()) < 30  # a machine with matplotlib's fonts alone
+    assert not set(words()) & set(words(held_out=True))
+
+
+def test_a_photograph_is_named_after_its_pixels() -> None:
+    assert main_colours(Image.new("RGB", (10, 10), (0, 120, 0))) == ("green",)
+    halves = Image.new("RGB", (48, 48), (250, 250, 250))
+    halves.paste((200, 30, 30), (0, 0, 20, 48))
+    assert main_colours(halves) == ("white", "red")
+
+
+@pytest.mark.parametrize("kind", ["plain", "many", "labelled"])
+def test_the_second_library_draws_the_same_things(kind: str) -> None:
+    for index in range(8):
+        scene = replace(make_scene(kind, 4, index), noise=0, jpeg_quality=0, blur=0)
+        first, second = (np.asarray(image).astype(int) for image in (draw(scene), draw_again(scene)))
+        assert (np.abs(first - second).sum(-1) < 60).mean() > 0.93

@@ -1,20 +1,23 @@
 """Training in the small: resumable batches, packing, prompt text, export, and a loss that falls."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
-from training.data import Batches, num_image_tokens, pack
+from training.conversations import Conversation, Turn
+from training.data import Batches, Text, num_image_tokens, pack
 from training.export import export
-from training.model import IGNORE, ModelConfig
-from training.questions import Conversation, Turn
-from training.scene import make_scene
-from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, prompt_tokens, train_tokenizer
+from training.model import IGNORE, ModelConfig, Phi3V
+from training.scenes import make_scene
+from training.start import start_from
+from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, Tokens, prompt_tokens, train_tokenizer
 from training.train import Trainer
 
 MODEL = ModelConfig(112, 32, 2, 2, 64, 64, 2, 2, 96, 400, num_crops=4)
@@ -46,25 +49,50 @@ def test_a_batch_depends_on_its_number_alone(tokenizer: Tokenizer) -> None:
 
 def test_the_prompt_is_cut_at_the_picture_and_only_answers_are_learned(tokenizer: Tokenizer) -> None:
     scene = make_scene("shapes", 1, 1)
-    turns = (Turn("describe", "What is this?", "A red circle.", scene), Turn("thanks", "Thanks!", "You are welcome."))
-    ids, labels = prompt_tokens(tokenizer, Conversation("Be brief.", turns), [3])
+    turns = (
+        Turn("describe", "What is this?", "A red circle.", (scene,)),
+        Turn("thanks", "Thanks!", "You are welcome."),
+    )
+    made = prompt_tokens(tokenizer, Conversation("Be brief.", turns), [3])
     expected = (
         "<s><|system|>\nBe brief.<|end|>\n<|user|>\n<|image|><|image|><|image|><s>\nWhat is this?<|end|>\n"
         "<|assistant|>\n"
         "A red circle.<|end|>\n<|user|>\nThanks!<|end|>\n<|assistant|>\nYou are welcome.<|end|>"
     )
-    assert tokenizer.decode(ids, skip_special_tokens=False) == expected
-    assert ids == tokenizer.encode(expected, add_special_tokens=False).ids
-    learned = [token for token in labels if token != IGNORE]
+    assert tokenizer.decode(made.ids, skip_special_tokens=False) == expected
+    assert made.ids == tokenizer.encode(expected, add_special_tokens=False).ids
+    learned = [token for token in made.labels if token != IGNORE]
     assert tokenizer.decode(learned, skip_special_tokens=False) == "A red circle.<|end|>You are welcome.<|end|>"
+    assert made.positions == list(range(len(made.ids)))
 
 
-def test_a_picture_after_the_question_has_its_own_piece(tokenizer: Tokenizer) -> None:
-    turn = Turn("describe", "What is this?", "A red circle.", make_scene("shapes", 1, 1), picture_first=False)
-    ids, _ = prompt_tokens(tokenizer, Conversation(None, (turn,)), [1])
-    assert tokenizer.decode(ids, skip_special_tokens=False).startswith(
-        "<s><|user|>\nWhat is this?<|image|><s>\n<|end|>\n<|assistant|>\n"
-    )
+@pytest.mark.parametrize(
+    ("pictures", "pictures_first", "expected"),
+    [
+        (1, False, "<s><|user|>\nWhat is this?<|image|><s>\n<|end|>\n<|assistant|>\n"),
+        (2, True, "<s><|user|>\n<|image|><s>\n<|image|><s>\nWhat is this?<|end|>\n<|assistant|>\n"),
+    ],
+)
+def test_each_picture_has_its_own_piece(
+    tokenizer: Tokenizer, pictures: int, pictures_first: bool, expected: str
+) -> None:
+    shown = (make_scene("shapes", 1, 1),) * pictures
+    turn = Turn("describe", "What is this?", "A red circle.", shown, pictures_first)
+    made = prompt_tokens(tokenizer, Conversation(None, (turn,)), [1] * pictures)
+    assert tokenizer.decode(made.ids, skip_special_tokens=False).startswith(expected)
+
+
+def test_each_fork_goes_on_where_the_shared_part_ends(tokenizer: Tokenizer) -> None:
+    scene = make_scene("shapes", 1, 1)
+    turns = [
+        Turn("describe", "What is this?", "A circle.", (scene,)),
+        Turn("count", "How many?", "One."),
+    ]
+    forked = prompt_tokens(tokenizer, Conversation(None, (turns[0],), (turns[1],)), [3])
+    alone = prompt_tokens(tokenizer, Conversation(None, (replace(turns[1], pictures=(scene,)),)), [3])
+    second = [number for number, branch in enumerate(forked.branches) if branch != 1]
+    assert [forked.ids[number] for number in second] == alone.ids
+    assert [forked.positions[number] for number in second] == alone.positions
 
 
 def test_special_tokens_have_the_ids_that_the_code_gives_them(tokenizer: Tokenizer) -> None:
@@ -77,15 +105,42 @@ def test_image_token_counts(grid: tuple[int, int], count: int) -> None:
     assert num_image_tokens(grid, side=4) == count
 
 
+def decoded(model: Phi3V, text: Text) -> Tensor:
+    with torch.no_grad():
+        return model.decode(
+            text.token_ids, text.owners, text.branches, text.positions, text.image_mask, torch.empty(0), []
+        )
+
+
+def plain(ids: list[int], branches: list[int] | None = None, positions: list[int] | None = None) -> Tokens:
+    length = len(ids)
+    return Tokens(ids, [IGNORE] * length, positions or list(range(length)), branches or [0] * length)
+
+
 def test_packed_conversations_do_not_see_one_another(config: TrainingConfig) -> None:
     model = Trainer(config).model.eval()
-    one, two = ([BOS, 300, 301, END], [IGNORE] * 4), ([BOS, 302, 303, END], [IGNORE] * 4)
-    together, alone = pack([one, two]), pack([two])
-    nothing = torch.empty(0)
-    with torch.no_grad():
-        packed = model.decode(together.token_ids, together.owners, together.image_mask, nothing, [])[0, 4:8]
-        single = model.decode(alone.token_ids, alone.owners, alone.image_mask, nothing, [])[0, :4]
-    torch.testing.assert_close(packed, single, atol=1e-4, rtol=0)
+    one, two = [BOS, 300, 301, END], [BOS, 302, 303, END]
+    packed, single = decoded(model, pack([plain(one), plain(two)])), decoded(model, pack([plain(two)]))
+    torch.testing.assert_close(packed[0, 4:8], single[0, :4], atol=1e-4, rtol=0)
+
+
+def test_forks_do_not_see_one_another(config: TrainingConfig) -> None:
+    model = Trainer(config).model.eval()
+    forked = plain([BOS, 300, 301, END, 302, END], [0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 2, 3])
+    got, alone = decoded(model, pack([forked])), decoded(model, pack([plain([BOS, 300, 302, END])]))
+    torch.testing.assert_close(got[0, 4:6], alone[0, 2:4], atol=1e-4, rtol=0)
+
+
+def test_a_run_can_begin_with_an_exported_model_of_other_sizes(config: TrainingConfig, tmp_path: Path) -> None:
+    """The same weights for what both know: the tower's patches, and the tokens of both vocabularies."""
+    first = Trainer(config)
+    first.save()
+    export(config, tmp_path / "model")
+    larger = Phi3V(replace(MODEL, crop_size=168, vocab_size=420))
+    start_from(larger, first.tokenizer, tmp_path / "model")
+    old, new = first.model.model, larger.model
+    torch.testing.assert_close(new.embed_tokens.weight[:300], old.embed_tokens.weight[:300], atol=0.01, rtol=0.01)
+    assert new.vision_embed_tokens.encode(torch.zeros(1, 3, 168, 168)).shape == (1, 144, 32)
 
 
 def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: Tokenizer) -> None:

@@ -25,7 +25,9 @@ _CONFIGS = files(__package__) / "configs"
 class PromptRules:
     """What the checkpoints of one family expect of every prompt."""
 
-    bos_token: str | tuple[str, ...] = ""  # stands before the prompt; of several, the first that the tokenizer has
+    bos_token: str | tuple[str, ...] = (
+        ""  # stands before the prompt; of several, the first that the tokenizer has ("": or none)
+    )
     split_at_images: bool = False  # the text after an image is a text of its own, with its own bos_token
     before_image: str = ""  # text around each image, which is tokenised together with its neighbours
     after_image: str = ""
@@ -43,15 +45,17 @@ class ConversationConfig:
     image_mark: str = "<image>"  # what the template prints for an image; {n} is the image's number, from 1
     image_roles: tuple[Role, ...] = ("user",)  # whose messages have a place for images
     images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
-    trim: bool = False  # white space around each text is dropped
     stop: tuple[str, ...] = ()  # strings that end an answer
+    published: bool = False  # whether the template expects what the transformers library shows it
+    eos_token: str = ""  # what a published template calls by this name
     rules: PromptRules = PromptRules()
 
 
 def load_conversation(model_type: str, name: str | None = None) -> ConversationConfig:
     """The config called `name` (or in the file `name`, if it ends in .toml), or by default the family's own.
 
-    A style that does not list `model_type` takes the rules of the config that does. Raises ConfigError.
+    A style that does not list `model_type` takes the rules of the config that does. The checkpoint's own template is
+    another module's (published.py). Raises ConfigError.
     """
     own = next((config for config in map(_packaged, names()) if model_type in config.model_types), None)
     if name is None:

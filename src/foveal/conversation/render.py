@@ -192,8 +192,8 @@ class Renderer:
 def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
     wanted = config.rules.bos_token
     names = (wanted,) if isinstance(wanted, str) else wanted
-    found = _ids(names, tokenizer)
-    if wanted and not found:
+    found = tuple(filter(tokenizer.is_special, _ids(names, tokenizer)))  # Qwen2 has an ordinary token <s>
+    if not found and "" not in names:
         needed = f"{' or '.join(names)}, which the conversation config {config.name} needs"
         raise CheckpointError(f"tokenizer.json has no token {needed}.")
     return found[:1]

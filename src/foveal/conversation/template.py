@@ -8,6 +8,7 @@ Knows nothing of token ids.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,13 +19,15 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from foveal.conversation.config import ConversationConfig
+from foveal.conversation.published import Generation, Part, Shape, shapes
 from foveal.conversation.tokenizer import Run
 from foveal.errors import ConfigError, InvalidRequest
-from foveal.types import Message
+from foveal.types import ImageRef, Message
 
 _MAX_RENDERED_CHARS = 1_000_000  # of marks and sentinels, people's texts not counted
 _TOO_MANY_MESSAGES = "The conversation has too many messages or content parts."
 _NO_FORM = "This model's conversation format cannot express these messages: check the order of their roles."
+_PAD = "\x1c"  # white space that no template writes: where a filter trims a text, it trims this from the sentinel
 
 _log = logging.getLogger(__name__)
 
@@ -33,31 +36,42 @@ class Template:
     """A compiled conversation template.
 
     It sees `messages`, a list of {role, content}, content a list of {type: "text", text} and {type: "image", number};
-    `num_images`; and `refuse()`, for messages that it cannot express. It prints no BOS.
+    `num_images`; and `refuse()`, for messages that it cannot express. It prints no BOS. Of the filters on a text,
+    `trim` has its effect. A published template sees what the transformers library shows it, with an empty BOS.
     """
 
     def __init__(self, config: ConversationConfig) -> None:
-        """Raises ConfigError for a template with a syntax error."""
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
-        )
-        environment.globals = {"refuse": _refuse}
+        """Raises ConfigError for a template with a syntax error, and for a published one that takes no messages."""
         try:
-            self._template = environment.from_string(config.template)
+            self._template = _environment(config.published).from_string(config.template)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"Conversation config {config.name}, line {error.lineno}: {error.message}") from error
-        self._trim = config.trim
+        bos = config.rules.bos_token
+        self._bos = ((bos,) if isinstance(bos, str) else bos) if config.published else ()
+        self._eos = config.eos_token
         mark = re.escape(config.image_mark).replace(re.escape("{n}"), r"\d+")
-        self._cut = re.compile(f"\x02(?P<text>\\d+)\x03|{mark}")
+        self._cut = re.compile(f"(?P<left>{_PAD}?)\x02(?P<text>\\d+)\x03(?P<right>{_PAD}?)|{mark}")
+        self._shape: Shape = list
+        if config.published:
+            self._find_shape(config)
 
     def render(self, messages: Sequence[Message]) -> list[list[Run]]:
         """The text before, between and after the images: one entry more than there are images.
 
         Raises InvalidRequest where the template has no form for the messages.
         """
+        try:
+            return self._segments(messages)
+        except InvalidRequest:
+            raise
+        except Exception as error:  # whatever an operator's template may do
+            _log.warning("the conversation template failed", exc_info=True)  # it holds no text of the request
+            raise InvalidRequest(_NO_FORM, param="messages") from error
+
+    def _segments(self, messages: Sequence[Message]) -> list[list[Run]]:
         texts = [part for message in messages for part in message.content if isinstance(part, str)]
         num_images = sum(len(message.content) for message in messages) - len(texts)
-        rendered, end = self._fill(_outline(messages), num_images), 0
+        rendered, end = self._fill(_outline(messages, self._shape), num_images), 0
         segments: list[list[Run]] = [[]]
         seen = []
         for cut in self._cut.finditer(rendered):
@@ -67,40 +81,60 @@ class Template:
                 segments.append([])
             else:
                 seen.append(int(cut["text"]))
-                segments[-1].append(Run(self._trimmed(texts[seen[-1]]), is_markup=False))
+                segments[-1].append(Run(_trimmed(texts[seen[-1]], cut), is_markup=False))
         segments[-1].append(Run(rendered[end:], is_markup=True))
         if seen != list(range(len(texts))) or len(segments) != num_images + 1:
             _refuse()
         return segments
 
     def _fill(self, outline: list[dict[str, Any]], num_images: int) -> str:
-        try:
-            return "".join(_bounded(self._template.generate(messages=outline, num_images=num_images)))
-        except InvalidRequest:
-            raise
-        except Exception as error:  # whatever an operator's template may do
-            _log.warning("the conversation template failed", exc_info=True)  # it holds no text of the request
-            raise InvalidRequest(_NO_FORM, param="messages") from error
+        variables = {"add_generation_prompt": True, "bos_token": "", "eos_token": self._eos, "num_images": num_images}
+        rendered = "".join(_bounded(self._template.generate(messages=outline, **variables)))
+        written = next((bos for bos in self._bos if bos and rendered.startswith(bos)), "")  # although it was empty
+        return rendered.removeprefix(written)
 
-    def _trimmed(self, text: str) -> str:
-        return text.strip() if self._trim else text
+    def _find_shape(self, config: ConversationConfig) -> None:
+        """Take the first shape of content in which the template keeps all of a conversation."""
+        image = (ImageRef("", 1),) if config.rules.image_tokens else ()
+        probe = (Message("user", (*image, "a")), Message("assistant", ("b",)), Message("user", ("c",)))
+        for shape in shapes(config.image_mark):
+            self._shape = shape
+            with contextlib.suppress(Exception):  # of whatever kind: the next shape may do
+                self._segments(probe)
+                return
+        raise ConfigError("The checkpoint's own chat template cannot be used: leave conversation at its default.")
 
 
-def _outline(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _environment(published: bool) -> ImmutableSandboxedEnvironment:
+    """Published templates ask for variables that are not there, and use what transformers offers them."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.Undefined if published else jinja2.StrictUndefined,
+        autoescape=False,
+        extensions=["jinja2.ext.loopcontrols", Generation] if published else [],
+    )
+    offered = {name: environment.globals[name] for name in ("range", "namespace", "dict")}
+    environment.globals = {**offered, "raise_exception": _refuse} if published else {"refuse": _refuse}
+    return environment
+
+
+def _outline(messages: Sequence[Message], shape: Shape) -> list[dict[str, Any]]:
     """The messages as the template sees them: a sentinel for each text, a number for each image."""
     texts, images = count(), count(1)
-    return [
-        {
-            "role": message.role,
-            "content": [
-                {"type": "text", "text": f"\x02{next(texts)}\x03"}
-                if isinstance(part, str)
-                else {"type": "image", "number": next(images)}
-                for part in message.content
-            ],
-        }
-        for message in messages
-    ]
+
+    def part(part: object) -> Part:
+        if isinstance(part, str):
+            return {"type": "text", "text": f"{_PAD}\x02{next(texts)}\x03{_PAD}"}
+        return {"type": "image", "number": next(images)}
+
+    return [{"role": message.role, "content": shape([*map(part, message.content)])} for message in messages]
+
+
+def _trimmed(text: str, sentinel: re.Match[str]) -> str:
+    """The text without the white space that a filter took from its sentinel."""
+    text = text if sentinel["left"] else text.lstrip()
+    return text if sentinel["right"] else text.rstrip()
 
 
 def _bounded(parts: Iterable[str]) -> Iterator[str]:
@@ -112,5 +146,5 @@ def _bounded(parts: Iterable[str]) -> Iterator[str]:
         yield part
 
 
-def _refuse() -> NoReturn:
+def _refuse(*_: object) -> NoReturn:
     raise InvalidRequest(_NO_FORM, param="messages")

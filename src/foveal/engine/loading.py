@@ -13,7 +13,7 @@ from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
 from foveal.engine.grammar import Grammars
 from foveal.engine.kv_cache import BlockPool
-from foveal.engine.resolve import Machine, fit, place
+from foveal.engine.resolve import Machine, fit, place, step_budget
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
 from foveal.models.checkpoint import Checkpoint
@@ -68,10 +68,11 @@ def build_engine(
     grammars: Grammars | None = None,
 ) -> Engine:
     """Put a loaded model, its caches and a scheduler together."""
+    budget = step_budget(config, device.type)
     limits = Limits(
         max_num_seqs=config.max_num_seqs,
-        max_num_batched_tokens=config.max_num_batched_tokens,
-        max_num_batched_crops=config.max_num_batched_crops,
+        max_num_batched_tokens=budget.num_tokens,
+        max_num_batched_crops=budget.num_crops,
         block_size=config.block_size,
         splits_images=model.splits_images,
         whole_spans=model.whole_spans,

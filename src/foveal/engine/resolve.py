@@ -13,6 +13,9 @@ from foveal.errors import ConfigError
 CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
 CPU_MEMORY_SHARE = 0.25  # of what is available once the weights are loaded
 CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
+# On a CPU a step of 2048 tokens takes minutes with a model of some billions of parameters, and who is being answered
+# waits for it; matrix products are as fast with 512 rows.
+CPU_BUDGET, CUDA_BUDGET = (512, 2), (2048, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,14 @@ class Capacity:
 
     num_blocks: int
     max_model_len: int  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one step may take."""
+
+    num_tokens: int
+    num_crops: int
 
 
 def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Placement:
@@ -90,7 +101,12 @@ def _default_num_blocks(
     return min(num_bytes // block_bytes, config.max_num_seqs * blocks_of_longest)
 
 
+def step_budget(config: EngineConfig, device: str) -> Budget:
+    tokens, crops = CPU_BUDGET if device == "cpu" else CUDA_BUDGET
+    return Budget(config.max_num_batched_tokens or tokens, config.max_num_batched_crops or crops)
+
+
 def _check_positive(config: EngineConfig) -> None:
     for name in ("max_num_seqs", "max_num_batched_tokens", "max_num_batched_crops", "block_size"):
-        if getattr(config, name) < 1:
-            raise ConfigError(f"engine.{name} is {getattr(config, name)}: it must be at least 1")
+        if (value := getattr(config, name)) is not None and value < 1:
+            raise ConfigError(f"engine.{name} is {value}: it must be at least 1")

@@ -6,7 +6,7 @@ Lives on the event loop. Knows how to say what an engine must be told, not where
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -113,7 +113,7 @@ def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) ->
         raise InvalidRequest("The prompt is empty.", param="prompt")
     if num_tokens >= info.max_model_len:
         raise PromptTooLong(num_tokens, info.max_model_len)
-    if not 0 <= min(prompt.token_ids) <= max(prompt.token_ids) < info.vocab_size:
+    if not all(0 <= token_id < info.vocab_size for token_id in _outside_images(prompt)):
         raise InvalidRequest(f"Token ids must be from 0 to {info.vocab_size - 1}.", param="prompt")
     if sampling.max_tokens < 1:
         raise InvalidRequest("max_tokens must be at least 1.", param="max_tokens")
@@ -123,3 +123,14 @@ def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) ->
         )
     if not all(0 <= token_id < info.vocab_size for token_id, _ in sampling.logit_bias):
         raise InvalidRequest(f"logit_bias takes token ids from 0 to {info.vocab_size - 1}.", param="logit_bias")
+
+
+def _outside_images(prompt: Prompt) -> Iterator[int]:
+    """The token ids that do not stand for images: those that do are the family's own (Llama 3.2 Vision's is beyond the
+    vocabulary, in which tokens are drawn)."""
+    start = 0
+    for image in prompt.images:
+        for span in image.spans:
+            yield from prompt.token_ids[start : span.offset]
+            start = span.end
+    yield from prompt.token_ids[start:]

@@ -50,6 +50,24 @@ class VisionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Pixels as a tower takes them: a mean and a standard deviation for each colour."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> Normalisation:
+        """From a preprocessor_config."""
+        return cls(tuple(settings["image_mean"]), tuple(settings["image_std"]))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [..., height, width, 3] -> float32 [..., 3, height, width]."""
+        mean_3, std_3 = (torch.tensor(values, device=pixels.device) for values in (self.mean, self.std))
+        return ((pixels / 255 - mean_3) / std_3).movedim(-1, -3)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerNames:
     """What a layout calls the parts of a vision layer; the defaults are CLIP's."""
 
@@ -162,8 +180,8 @@ class ClipTower:
         )
 
     def __call__(self, pixels_N3SS: Tensor) -> Tensor:
-        """Normalised pixels [N, 3, S, S] in the weights' dtype -> the last loaded layer's output [N, P, C]."""
-        x_NPC = self.patches(patch_rows(pixels_N3SS, self.patch_size))
+        """Normalised pixels [N, 3, S, S] -> the last loaded layer's output [N, P, C], in the weights' dtype."""
+        x_NPC = self.patches(patch_rows(pixels_N3SS.to(self.patches.weight.dtype), self.patch_size))
         if self.class_token_C is not None:
             x_NPC = torch.cat([self.class_token_C.expand(len(x_NPC), 1, -1), x_NPC], dim=1)
         x_NPC = x_NPC + self.position_PC
@@ -180,9 +198,13 @@ def patch_product(tensors: Mapping[str, Tensor], name: str) -> Linear:
 
 
 def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
-    """[N, 3, S, S] -> [N, P, 3 patch patch]: the pixels of each patch in the order of a convolution's weights."""
+    """[N, 3, S, S] -> [N, P, 3 patch patch]: the pixels of each patch in the order of a convolution's weights.
+
+    Pixels beyond the last whole patch are left out, as a convolution leaves them (SigLIP's 384 = 27 x 14 + 6).
+    """
     side = pixels_N3SS.shape[2] // patch_size
-    windows = pixels_N3SS.reshape(-1, 3, side, patch_size, side, patch_size)
+    whole = pixels_N3SS[..., : side * patch_size, : side * patch_size]
+    windows = whole.reshape(-1, 3, side, patch_size, side, patch_size)
     return windows.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
@@ -191,9 +213,3 @@ def join_patches(states_NPC: Tensor, merge: int) -> Tensor:
     side = round(states_NPC.shape[1] ** 0.5) // merge
     squares = torch.unflatten(states_NPC, 1, (side, merge, side, merge))  # [N, S, merge, S, merge, C]
     return squares.transpose(2, 3).flatten(3)
-
-
-def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 [..., height, width, 3] -> float32 [..., 3, height, width]."""
-    mean_3, std_3 = (torch.tensor(values, device=pixels.device) for values in (mean, std))
-    return ((pixels / 255 - mean_3) / std_3).movedim(-1, -3)

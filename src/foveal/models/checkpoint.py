@@ -125,7 +125,7 @@ def read_json(path: Path) -> Settings:
 
 def _refuse_quantised(checkpoint: Checkpoint) -> None:
     for settings in (checkpoint.config, checkpoint.decoder_config):
-        quantization = settings.get("quantization_config")
+        quantization = settings.get("quantization_config") or settings.get("compression_config")
         if quantization:
             method = quantization.get("quant_method", "an unnamed method")
             raise CheckpointError(

@@ -164,13 +164,6 @@ def feature_rows(piece: SequenceSlice) -> list[tuple[int, torch.Tensor]]:
     return found
 
 
-def place_features(x_TW: torch.Tensor, slices: Sequence[SequenceSlice]) -> None:
-    """Put the image features that stand in a step's slices over the embeddings x_TW, in place."""
-    for piece in slices:
-        for row, features in feature_rows(piece):
-            x_TW[row : row + len(features)] = features
-
-
 def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
     """One row, 0 and up; from the context length on for a sequence of the rope's second variant.
 

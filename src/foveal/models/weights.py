@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 OnProgress = Callable[[float], None]
 """Called as a checkpoint is read, with the share of its tensors that is there: 0 to 1."""
 
+# Where libraries have put the parts of LLaVA's layout, which several families share.
+TOWER = ("vision_tower.vision_model", "vision_tower", "model.vision_tower.vision_model", "model.vision_tower")
+PROJECTOR = ("multi_modal_projector", "model.multi_modal_projector")
+TEXT = ("language_model.model", "model.language_model")
+HEAD = ("language_model.lm_head", "lm_head")
+
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
 
-from foveal.models.family import PlacedImage, SequenceSlice
-from foveal.models.mllama.model import looks_of, visible_ranges
-from foveal.types import ImageSpan
+from foveal.models.family import CropRange, PlacedImage, SequenceSlice
+from foveal.models.mllama.model import Mllama, looks_of, visible_ranges
+from foveal.types import ImageLayout, ImageSpan, Size
+from tests.parity.families import FAMILIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 END = sys.maxsize
 
@@ -50,3 +56,18 @@ def test_rows_look_at_what_is_seen_at_their_positions(
     found = looks_of(SequenceSlice(row=10, num_tokens=num_tokens, start=start, images=images))
 
     assert [(look.start, look.stop, look.seen[0, 0].flatten().tolist()) for look in found] == looks
+
+
+def test_the_tiles_that_a_picture_leaves_empty_are_seen_by_the_others_and_cannot_be_left_out(tmp_path: Path) -> None:
+    model = cast("Mllama", FAMILIES["mllama"].make(tmp_path, 0).ours)
+    one_tile = ImageLayout(Size(28, 28), (28, 28, 3), (1, 1), num_crops=1, num_tokens=5)
+    work = [CropRange(torch.zeros(28, 28, 3, dtype=torch.uint8), one_tile, 0, 1)]
+    [states] = model.encode_crops(work)
+
+    others = model.tower.before.clone()
+    others[:, 1:] *= -3
+    model.tower = replace(model.tower, before=others)
+    [changed] = model.encode_crops(work)
+
+    assert states.shape == changed.shape == (1, 5, 48)
+    assert (changed - states).abs().max() > 0.01

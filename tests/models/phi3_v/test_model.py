@@ -119,7 +119,7 @@ def test_the_whole_of_one_crop_is_that_crop(tmp_path: Path) -> None:
     pixels = torch.from_numpy(np.array(picture(28, 28)))
     one_crop = ImageLayout(Size(28, 28), (28, 28, 3), (1, 1), num_crops=2, num_tokens=5)
 
-    whole, crop = model.normalised_crops(CropRange(pixels, one_crop, 0, 2))
+    whole, crop = model.crops(CropRange(pixels, one_crop, 0, 2))
 
     assert torch.equal(whole, crop)
 

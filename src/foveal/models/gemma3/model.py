@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
 from foveal.layers.norm import LayerNorm, OffsetRMSNorm
-from foveal.layers.vision import ClipTower, VisionConfig, normalised
+from foveal.layers.vision import ClipTower, Normalisation, VisionConfig
 from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions, place_features
-from foveal.models.weights import prefix
+from foveal.models.family import counted_positions
+from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,19 +44,16 @@ class Config:
     decoder: DecoderConfig
     vision: VisionConfig
     tokens_a_side: int
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        images = checkpoint.preprocessor_config
         return cls(
             decoder=decoder_config(checkpoint),
             vision=VisionConfig.read(checkpoint.vision_config),
             tokens_a_side=int(checkpoint.config.get("mm_tokens_per_image", 256) ** 0.5),
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -97,20 +95,12 @@ class Gemma3:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower = prefix(
-            tensors,
-            "vision_tower.vision_model",
-            "vision_tower",
-            "model.vision_tower.vision_model",
-            "model.vision_tower",
-        )
-        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
-        text = prefix(tensors, "language_model.model", "model.language_model")
+        tower, projector = prefix(tensors, *TOWER), prefix(tensors, *PROJECTOR)
         self.config = config
         self.tower = ClipTower.load(tensors, tower, config.vision, config.vision.num_hidden_layers)
         self.tower_norm = LayerNorm.load(tensors, f"{tower}.post_layernorm", config.vision.layer_norm_eps)
         self.projector = Projector.load(tensors, projector, config)
-        self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
+        self.decoder = Decoder.load(tensors, prefix(tensors, *TEXT), prefix(tensors, *HEAD), config.decoder)
         self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
@@ -121,14 +111,14 @@ class Gemma3:
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, F, W] for each entry."""
-        pixels_N3SS = torch.cat([self.crops(item) for item in work]).to(self.decoder.embedding.dtype)
-        tokens_NFW = self.projector(self.tower_norm(self.tower(pixels_N3SS)))
-        return list(torch.split(tokens_NFW, [item.stop - item.start for item in work]))
+        return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
-        return normalised(pixels, self.config.image_mean, self.config.image_std)
+        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+
+    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
+        return self.projector(self.tower_norm(self.tower(pixels_N3SS)))
 
     @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
@@ -136,8 +126,7 @@ class Gemma3:
 
     @torch.inference_mode()
     def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = self.decoder.embed(batch.token_ids_T)
-        place_features(x_TW, batch.slices)
+        x_TW = embed_with_features(self.decoder, batch)
         spans = [[(s.offset, s.end) for image in piece.images for s in image.spans] for piece in batch.slices]
         return self.decoder(x_TW, batch.positions_RT, replace(batch.attention, two_way_spans=spans), kv_cache)
 

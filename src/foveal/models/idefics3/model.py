@@ -17,9 +17,10 @@ import torch
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
 from foveal.layers.norm import LayerNorm
-from foveal.layers.vision import ClipTower, VisionConfig, join_patches, normalised
+from foveal.layers.vision import ClipTower, Normalisation, VisionConfig, join_patches
 from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions, place_features
+from foveal.models.family import counted_positions
+from foveal.models.features import embed_with_features, encode_together, own_crops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,19 +42,16 @@ class Config:
     decoder: DecoderConfig
     vision: VisionConfig
     scale_factor: int  # patches a side that become one token
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        images = checkpoint.preprocessor_config
         return cls(
             decoder=decoder_config(checkpoint),
             vision=VisionConfig.read(checkpoint.vision_config),
             scale_factor=checkpoint.config.get("scale_factor", 2),
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -83,15 +81,15 @@ class Idefics3:
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, L, W] for each entry."""
-        pixels_N3SS = torch.cat([self.tiles(item) for item in work]).to(self.decoder.embedding.dtype)
-        states_NPC = self.tower_norm(self.tower(pixels_N3SS))
-        tokens_NLW = self.projector(join_patches(states_NPC, self.config.scale_factor).flatten(1, 2))
-        return list(torch.split(tokens_NLW, [item.stop - item.start for item in work]))
+        return encode_together(work, self.crops, self._tokens)
 
-    def tiles(self, item: CropRange) -> Tensor:
+    def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
-        return normalised(pixels, self.config.image_mean, self.config.image_std)
+        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+
+    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
+        states_NPC = self.tower_norm(self.tower(pixels_N3SS))
+        return self.projector(join_patches(states_NPC, self.config.scale_factor).flatten(1, 2))
 
     @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
@@ -100,8 +98,7 @@ class Idefics3:
 
     @torch.inference_mode()
     def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = self.decoder.embed(batch.token_ids_T)
-        place_features(x_TW, batch.slices)
+        x_TW = embed_with_features(self.decoder, batch)
         return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
     @torch.inference_mode()

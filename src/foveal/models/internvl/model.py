@@ -23,15 +23,16 @@ from foveal.layers.vision import (
     MLP,
     ClipTower,
     LayerNames,
+    Normalisation,
     VisionConfig,
     VisionLayer,
     join_patches,
-    normalised,
     patch_product,
 )
 from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions, place_features
-from foveal.models.weights import prefix
+from foveal.models.family import counted_positions
+from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,13 +59,12 @@ class Config:
     vision: VisionConfig
     merge: int  # patches a side that become one token
     activation: Activation  # of the projector
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        config, images = checkpoint.config, checkpoint.preprocessor_config
+        config = checkpoint.config
         for name, known in (("vision_feature_layer", -1), ("vision_feature_select_strategy", "default")):
             if config.get(name, known) != known:
                 raise CheckpointError(f"the checkpoint has {name} {config[name]!r}; only {known!r} can be served")
@@ -74,8 +74,7 @@ class Config:
             vision=_vision_config(checkpoint.vision_config),
             merge=round(1 / config.get("downsample_ratio", 0.5)),
             activation=activation(config.get("projector_hidden_act", "gelu")),
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -118,9 +117,7 @@ class InternVL:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower = prefix(tensors, "vision_tower", "model.vision_tower")
-        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
-        text = prefix(tensors, "language_model.model", "model.language_model")
+        tower, projector = prefix(tensors, *TOWER), prefix(tensors, *PROJECTOR)
         has_norm = f"{tower}.layernorm.weight" in tensors
         self.config = config
         self.tower = load_tower(tensors, tower, config.vision)
@@ -129,7 +126,7 @@ class InternVL:
         )
         self.projector_norm = LayerNorm.load(tensors, f"{projector}.layer_norm", LAYER_NORM_EPS)
         self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
-        self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
+        self.decoder = Decoder.load(tensors, prefix(tensors, *TEXT), prefix(tensors, *HEAD), config.decoder)
         self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
@@ -140,17 +137,16 @@ class InternVL:
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, L, W] for each entry."""
-        pixels_N3SS = torch.cat([self.tiles(item) for item in work]).to(self.decoder.embedding.dtype)
+        return encode_together(work, self.crops, self._tokens)
+
+    def crops(self, item: CropRange) -> Tensor:
+        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+
+    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
         states_NPC = self.tower(pixels_N3SS)
         states_NPC = (self.tower_norm(states_NPC) if self.tower_norm else states_NPC)[:, 1:]  # no class token
-        joined_NLJ = join_patches(states_NPC, self.config.merge).flatten(1, 2)
-        tokens_NLW = self.projector(self.projector_norm(joined_NLJ))
-        return list(torch.split(tokens_NLW, [item.stop - item.start for item in work]))
-
-    def tiles(self, item: CropRange) -> Tensor:
-        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
-        return normalised(pixels, self.config.image_mean, self.config.image_std)
+        return self.projector(self.projector_norm(join_patches(states_NPC, self.config.merge).flatten(1, 2)))
 
     @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
@@ -159,8 +155,7 @@ class InternVL:
 
     @torch.inference_mode()
     def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = self.decoder.embed(batch.token_ids_T)
-        place_features(x_TW, batch.slices)
+        x_TW = embed_with_features(self.decoder, batch)
         return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
     @torch.inference_mode()

@@ -18,10 +18,11 @@ import torch
 from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
-from foveal.layers.vision import MLP, ClipTower, VisionConfig, normalised
+from foveal.layers.vision import MLP, ClipTower, Normalisation, VisionConfig
 from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions, place_features
-from foveal.models.weights import prefix
+from foveal.models.family import counted_positions
+from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,13 +47,12 @@ class Config:
     num_vision_layers: int  # of the tower's layers, how many are run
     drops_first: bool  # the first state of a crop, which is the class token
     activation: Activation  # of the projector
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        config, images = checkpoint.config, checkpoint.preprocessor_config
+        config = checkpoint.config
         vision, layer = VisionConfig.read(checkpoint.vision_config), config.get("vision_feature_layer", -2)
         if not isinstance(layer, int):
             raise CheckpointError(f"the checkpoint has vision_feature_layer {layer}; only one layer can be served")
@@ -62,8 +62,7 @@ class Config:
             num_vision_layers=layer % (vision.num_hidden_layers + 1),
             drops_first=config.get("vision_feature_select_strategy", "default") == "default",
             activation=activation(config.get("projector_hidden_act", "gelu")),
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -78,22 +77,14 @@ class Llava:
     rereads_images = False
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower = prefix(
-            tensors,
-            "vision_tower.vision_model",
-            "vision_tower",
-            "model.vision_tower.vision_model",
-            "model.vision_tower",
-        )
-        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
-        text = prefix(tensors, "language_model.model", "model.language_model")
+        tower, projector = prefix(tensors, *TOWER), prefix(tensors, *PROJECTOR)
         newline = prefix(tensors, "image_newline", "model.image_newline")
         self.config = config
         self.tower = ClipTower.load(tensors, tower, config.vision, config.num_vision_layers)
         self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
         ends_rows = newline in tensors  # LLaVA-NeXT
         self.row_end_W = tensors[newline] if ends_rows else None
-        self.decoder = Decoder.load(tensors, text, prefix(tensors, "language_model.lm_head", "lm_head"), config.decoder)
+        self.decoder = Decoder.load(tensors, prefix(tensors, *TEXT), prefix(tensors, *HEAD), config.decoder)
         self.kv_shape = kv_shape(config.decoder)
         self.max_model_len = config.decoder.max_model_len
         self.vocab_size = config.decoder.vocab_size
@@ -104,14 +95,14 @@ class Llava:
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, P, W] for each entry."""
-        pixels_N3SS = torch.cat([self.crops(item) for item in work]).to(self.decoder.embedding.dtype)
-        states_NPC = self.tower(pixels_N3SS)[:, 1 if self.config.drops_first else 0 :]
-        return list(torch.split(self.projector(states_NPC), [item.stop - item.start for item in work]))
+        return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        pixels = item.pixels[item.start : item.stop].to(self.decoder.embedding.device)
-        return normalised(pixels, self.config.image_mean, self.config.image_std)
+        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+
+    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
+        return self.projector(self.tower(pixels_N3SS)[:, 1 if self.config.drops_first else 0 :])
 
     @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
@@ -135,8 +126,7 @@ class Llava:
 
     @torch.inference_mode()
     def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = self.decoder.embed(batch.token_ids_T)
-        place_features(x_TW, batch.slices)
+        x_TW = embed_with_features(self.decoder, batch)
         return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
     @torch.inference_mode()

@@ -11,8 +11,9 @@ keys and values [L, 2, S, K, D], so that no step projects the states again (for 
 tiles, where the states alone would be 52 MB).
 
 Quirks, as published. The tower always runs on G tiles, and its padding, of tiles and of patches, is seen by what is
-not padding. A row that sees no image gets nothing from a layer that looks, as in Meta's own code; transformers 5.23
-gives such a row the mean over all of the request's images, later ones included, which no causal cache can hold.
+not padding, so that none of it can be left out. A row that sees no image gets nothing from a layer that looks, as in
+Meta's own code; transformers 5.23 gives such a row the mean over all of the request's images, later ones included,
+which no causal cache can hold.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig, GatedMLP
 from foveal.layers.linear import Linear
 from foveal.layers.norm import LayerNorm, RMSNorm
-from foveal.layers.vision import LayerNames, VisionConfig, VisionLayer, normalised, patch_product, patch_rows
+from foveal.layers.vision import LayerNames, Normalisation, VisionConfig, VisionLayer, patch_product, patch_rows
 from foveal.models.decoders import decoder_config
 from foveal.models.family import KVShape, counted_positions
 from foveal.models.mllama.processor import tile_grids
-from foveal.models.weights import prefix
+from foveal.models.weights import HEAD, PROJECTOR, TEXT, prefix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,13 +62,12 @@ class Config:
     num_global_layers: int
     handed_on: tuple[int, ...]  # layers whose states are handed on beside the last
     max_num_tiles: int
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        vision, images = checkpoint.config["vision_config"], checkpoint.preprocessor_config
+        vision = checkpoint.config["vision_config"]
         looking = tuple(checkpoint.decoder_config["cross_attention_layers"])
         if 0 in looking or any(layer + 1 in looking for layer in looking):
             raise CheckpointError(f"cross_attention_layers {looking}: each must come behind a layer of another kind")
@@ -79,8 +79,7 @@ class Config:
             num_global_layers=vision["num_global_layers"],
             handed_on=tuple(vision["intermediate_layers_indices"]),
             max_num_tiles=vision["max_num_tiles"],
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -283,14 +282,12 @@ class Mllama:
     rereads_images = True
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        text = prefix(tensors, "language_model.model", "model.language_model")
-        projector = prefix(tensors, "multi_modal_projector", "model.multi_modal_projector")
-        head = prefix(tensors, "language_model.lm_head", "lm_head")
+        text = prefix(tensors, *TEXT)
         own = [i for i in range(config.decoder.num_layers) if i not in config.looking_layers]
         self.config = config
         self.tower = TileTower.load(tensors, prefix(tensors, "vision_model", "model.vision_model"), config)
-        self.projector = Linear.load(tensors, projector)
-        self.decoder = Decoder.load(tensors, text, head, config.decoder, own)
+        self.projector = Linear.load(tensors, prefix(tensors, *PROJECTOR))
+        self.decoder = Decoder.load(tensors, text, prefix(tensors, *HEAD), config.decoder, own)
         self.looking = [LookingLayer.load(tensors, f"{text}.layers.{i}", config.decoder) for i in config.looking_layers]
         self.look_after = {layer - i - 1: i for i, layer in enumerate(config.looking_layers)}  # own layer -> looking
         self.kv_shape = KVShape(len(own), config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim)
@@ -303,12 +300,11 @@ class Mllama:
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, P, J] for each image, which is always whole."""
-        return [self.tower(self.tiles(item).to(self.decoder.embedding.dtype), item.layout.grid) for item in work]
+        return [self.tower(self.crops(item).to(self.decoder.embedding.dtype), item.layout.grid) for item in work]
 
-    def tiles(self, item: CropRange) -> Tensor:
+    def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of an image: float32 [N, 3, S, S]."""
-        pixels = item.pixels.to(self.decoder.embedding.device)
-        pixels_3HW = normalised(pixels, self.config.image_mean, self.config.image_std)
+        pixels_3HW = self.config.normalise(item.pixels.to(self.decoder.embedding.device))
         rows, columns = item.layout.grid
         tiles_3YSXS = torch.unflatten(torch.unflatten(pixels_3HW, 2, (columns, -1)), 1, (rows, -1))
         return tiles_3YSXS.permute(1, 3, 0, 2, 4).flatten(0, 1)

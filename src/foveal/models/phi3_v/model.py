@@ -21,9 +21,10 @@ from torch.nn import functional as F
 from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear import Linear
-from foveal.layers.vision import ClipTower, VisionConfig, join_patches, normalised
+from foveal.layers.vision import ClipTower, Normalisation, VisionConfig, join_patches
 from foveal.models.decoders import kv_shape
-from foveal.models.family import counted_positions, place_features
+from foveal.models.family import counted_positions
+from foveal.models.features import embed_with_features, encode_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,13 +46,12 @@ class Config:
     decoder: DecoderConfig
     vision: VisionConfig
     num_vision_layers: int  # of the tower's layers, how many are run
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        config, images, tower = checkpoint.config, checkpoint.preprocessor_config, checkpoint.config["img_processor"]
+        config, tower = checkpoint.config, checkpoint.config["img_processor"]
         vision = VisionConfig.read(tower.get("vision_config", {}))
         order = config.get("embd_layer", {}).get("hd_transform_order", "sub_glb")
         if order != "sub_glb":
@@ -61,8 +61,7 @@ class Config:
             decoder=DecoderConfig.read(config),
             vision=vision,
             num_vision_layers=layer % (vision.num_hidden_layers + 1),
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -127,14 +126,14 @@ class Phi3V:
     @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, S, S, J] for each entry. Unit 0 is the whole, the crops follow row by row."""
-        pixels_N3XX = torch.cat([self.normalised_crops(item) for item in work])
-        states_NPC = self.tower(pixels_N3XX.to(self.decoder.embedding.dtype))[:, 1:]
-        return list(torch.split(join_patches(states_NPC, 2), [item.stop - item.start for item in work]))
+        return encode_together(work, self.crops, self._joined)
 
-    def normalised_crops(self, item: CropRange) -> Tensor:
+    def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, X, X]."""
-        size, mean, std = self.config.vision.image_size, self.config.image_mean, self.config.image_std
-        pixels_3HW = normalised(item.pixels.to(self.decoder.embedding.device), mean, std)
+        size, pixels_3HW = (
+            self.config.vision.image_size,
+            self.config.normalise(item.pixels.to(self.decoder.embedding.device)),
+        )
         crops = []
         for unit in range(item.start, item.stop):
             if unit == 0:
@@ -144,14 +143,16 @@ class Phi3V:
                 crops.append(pixels_3HW[None, :, row * size :, column * size :][..., :size, :size])
         return torch.cat(crops)
 
+    def _joined(self, pixels_N3XX: Tensor) -> Tensor:
+        return join_patches(self.tower(pixels_N3XX)[:, 1:], 2)
+
     @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         return self.projector(crops, *layout.grid)
 
     @torch.inference_mode()
     def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = self.decoder.embed(batch.token_ids_T)
-        place_features(x_TW, batch.slices)
+        x_TW = embed_with_features(self.decoder, batch)
         return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
     @torch.inference_mode()

@@ -19,7 +19,7 @@ import torch
 
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.grid_vision import GridConfig, GridTower
-from foveal.layers.vision import normalised
+from foveal.layers.vision import Normalisation
 from foveal.models.decoders import decoder_config, kv_shape
 from foveal.models.family import Positions, feature_rows
 from foveal.models.weights import prefix
@@ -44,13 +44,12 @@ class Config:
 
     decoder: DecoderConfig
     vision: GridConfig
-    image_mean: tuple[float, ...]
-    image_std: tuple[float, ...]
+    normalise: Normalisation
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        vision, images = checkpoint.config["vision_config"], checkpoint.preprocessor_config
+        vision = checkpoint.config["vision_config"]
         return cls(
             decoder=decoder_config(checkpoint),
             vision=GridConfig(
@@ -63,8 +62,7 @@ class Config:
                 full_layers=tuple(vision.get("fullatt_block_indexes", ())),
                 merged_layers=tuple(vision.get("deepstack_visual_indexes", ())),
             ),
-            image_mean=tuple(images["image_mean"]),
-            image_std=tuple(images["image_std"]),
+            normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
 
 
@@ -105,8 +103,7 @@ class Qwen2VL:
 
     def pixels(self, item: CropRange) -> Tensor:
         """What the tower sees of an image: float32 [3, height, width]."""
-        pixels = item.pixels.to(self.decoder.embedding.device)
-        return normalised(pixels, self.config.image_mean, self.config.image_std)
+        return self.config.normalise(item.pixels.to(self.decoder.embedding.device))
 
     @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""A checkpoint's own chat template, as the transformers library would run it: what it sees and where it lies.
+
+Published templates disagree about the shape of a message's content: some take strings alone, some lists of typed parts
+alone, some lists where images stand. Which one a template takes is found out by trying it (see template.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+
+from foveal.conversation.config import ConversationConfig, load_conversation
+from foveal.errors import ConfigError
+from foveal.models.checkpoint import read_json
+
+CHECKPOINT = "checkpoint"  # what an operator calls the checkpoint's own template
+
+Part = Mapping[str, Any]  # {type: "text", text} or {type: "image", number}
+Shape = Callable[[Sequence[Part]], object]  # a message's parts -> the content that a template sees
+
+
+def conversation_of(model_type: str, name: str | None, folder: Path) -> ConversationConfig:
+    """The config called `name`, or the one with the own template of the checkpoint in `folder`. Raises ConfigError."""
+    if name == CHECKPOINT:
+        return with_own_template(load_conversation(model_type), folder)
+    return load_conversation(model_type, name)
+
+
+def with_own_template(own: ConversationConfig, folder: Path) -> ConversationConfig:
+    """The family's config with the template of the checkpoint in `folder`. Raises ConfigError where it has none."""
+    settings = read_json(folder / "tokenizer_config.json")
+    template = _template(folder, settings)
+    if template is None:
+        raise ConfigError(f"The checkpoint has no chat template of its own: leave conversation at {own.name}.")
+    return replace(
+        own,
+        name=CHECKPOINT,
+        template=template,
+        image_roles=("system", "user", "assistant"),  # the template knows; an image that it leaves out is refused
+        published=True,
+        eos_token=_text_of(settings.get("eos_token")),
+    )
+
+
+def shapes(image_mark: str) -> tuple[Shape, ...]:
+    """The shapes of content, those first in which more templates would show a fault if they took another."""
+
+    def typed(parts: Sequence[Part]) -> object:
+        return list(parts)
+
+    def plain_where_text(parts: Sequence[Part]) -> object:
+        return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else list(parts)
+
+    def marked(parts: Sequence[Part]) -> object:
+        """One string; an image as its mark and a line break, as people write them by hand."""
+        return "".join(
+            part["text"] if part["type"] == "text" else image_mark.replace("{n}", str(part["number"])) + "\n"
+            for part in parts
+        )
+
+    return plain_where_text, typed, marked
+
+
+class Generation(Extension):
+    """{% generation %} ... {% endgeneration %}, which marks what is trained on: its content as it is."""
+
+    tags = {"generation"}  # noqa: RUF012  # as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    """From the newest of the places where libraries have put it."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text("utf-8")
+    found = read_json(folder / "chat_template.json").get("chat_template") or settings.get("chat_template")
+    if isinstance(found, list):  # several, by name
+        found = next((each.get("template") for each in found if each.get("name") == "default"), None)
+    return found if isinstance(found, str) else None
+
+
+def _text_of(token: object) -> str:
+    """A token is written as its text, or as an object with it."""
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")

@@ -1,0 +1,98 @@
+"""The evaluation: what it asks, when an answer is right, and what it prints."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from training.answers_sheet import draw_sheet
+from training.evaluate import ask_served, table, wrong
+from training.phrases import PHRASES
+from training.tasks import TASKS, Sample, is_right, samples
+
+READ = Sample("words of up to 8 letters", "read", "What does it say?", 'It says "Garden".')
+COLOUR = Sample("colour", "colour_of_shape", "What colour is the circle?", "The circle is grey.")
+LIST = Sample("description", "describe", "Describe it.", "A red circle and a blue star on a white background.")
+YES = Sample("yes or no", "exists", "Is there a star?", "No, there is no star.")
+
+
+@pytest.mark.parametrize(
+    ("sample", "answer", "right"),
+    [
+        (READ, 'It says "Garden".', True),
+        (READ, 'It says "garden".', False),
+        (READ, "It says Garden.", False),
+        (COLOUR, "The circle is gray.", True),
+        (COLOUR, "The circle is green.", False),
+        (COLOUR, "The circle is grey and red.", False),
+        (LIST, "A blue star and a red circle on a white background.", True),
+        (LIST, "A blue circle and a red circle on a white background.", False),
+        (YES, "No, there is not.", True),
+        (YES, "Yes, there is a star.", False),
+        (YES, "", False),
+    ],
+)
+def test_when_an_answer_is_right(sample: Sample, answer: str, right: bool) -> None:
+    assert is_right(sample, answer) == right
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_each_task_asks_held_out_questions_about_pictures_of_its_own(task: Any) -> None:
+    asked = samples(task, 16)
+    assert asked == samples(task, 16)
+    assert {sample.kind for sample in asked} <= set(task.kinds)
+    if task.scenes:
+        assert {sample.is_drawn_again for sample in asked} == {True, False}
+        assert len({sample.scenes for sample in asked}) == 16
+    trained = {text for phrases in PHRASES.values() for text in phrases.trained if "{" not in text}
+    assert not any(sample.question in trained for sample in asked)
+
+
+def test_the_table_counts_each_library_apart() -> None:
+    asked = [COLOUR, replace(COLOUR, is_drawn_again=True)]
+    printed = table(asked, [COLOUR.answer, "The circle is red."])
+    assert "| colour | 2 | 50.0% | 100.0% | 0.0% | 98% |" in printed
+    assert "98% reached" in table(asked, [COLOUR.answer] * 2)
+    assert wrong(asked, [COLOUR.answer, "The circle is red."], 3) == [(asked[1], "The circle is red.")]
+
+
+def test_wrong_answers_are_shown_as_pictures() -> None:
+    asked = [sample for task in TASKS for sample in samples(task, 1)]
+    sheet = draw_sheet([(sample, "I do not know.") for sample in asked])
+    assert len(sheet.getcolors(1 << 20) or ()) > 50
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A server that answers every question with the number of its content parts."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply({"data": [{"id": "echo"}]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._reply({"choices": [{"message": {"content": str(len(body["messages"][0]["content"]))}}]})
+
+        def _reply(self, reply: object) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(reply).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def test_answers_come_in_the_order_of_the_questions(url: str) -> None:
+    comparison = next(task for task in TASKS if task.name == "two-image comparison")
+    asked = [COLOUR, *samples(comparison, 2), COLOUR]
+    assert ask_served(url, asked) == ["1", "3", "3", "1"]

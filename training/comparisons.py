@@ -1,0 +1,116 @@
+"""Questions about two or three pictures at once, and scenes that differ in one thing."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from training.colours import COLOURS, contrasts, tint
+from training.facts import Found, article, other, plural
+from training.scene import Scene, Shape
+from training.shape_questions import describe
+
+ORDINALS = ("first", "second", "third")
+Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
+
+
+def varied(rng: random.Random, scene: Scene) -> Scene:
+    """The scene, or the scene with one shape of another colour or without one shape."""
+    if not scene.shapes or rng.random() < 0.2:
+        return scene
+    shape = rng.choice(scene.shapes)
+    rest = tuple(one for one in scene.shapes if one is not shape)
+    if rng.random() < 0.35:
+        return replace(scene, shapes=rest)
+    colour = other(rng, COLOURS, [shape.colour, scene.background])
+    rgb = tint(rng, colour, pure=True)
+    if not contrasts(rgb, *scene.gradient, shape.rgb):
+        return scene
+    return replace(
+        scene, shapes=tuple(replace(one, colour=colour, rgb=rgb) if one is shape else one for one in scene.shapes)
+    )
+
+
+def _name(shape: Shape) -> str:
+    return f"{shape.colour} {shape.kind}"
+
+
+def _picture_with(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    named = [{form for shape in scene.shapes for form in (_name(shape), shape.kind)} for scene in scenes]
+    names = sorted(set().union(*named))
+    only = [name for name in names if sum(name in seen for seen in named) == 1]
+    if not only:
+        return None
+    name = rng.choice(only)
+    place = next(number for number, seen in enumerate(named) if name in seen)
+    return Found({"a_name": article(name)}, f"The {ORDINALS[place]} picture shows {article(name)}.")
+
+
+def _more_of(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    kinds = sorted({shape.kind for scene in scenes for shape in scene.shapes})
+    if not kinds:
+        return None
+    kind = rng.choice((*kinds, "shape"))
+    counts = [sum(kind in ("shape", shape.kind) for shape in scene.shapes) for scene in scenes]
+    most = [number for number, count in enumerate(counts) if count == max(counts)]
+    if len(most) == 1:
+        answer = f"The {ORDINALS[most[0]]} picture has {'more' if len(scenes) == 2 else 'the most'} {plural(kind)}."
+    elif len(scenes) == 2:
+        answer = f"Both pictures have the same number of {plural(kind)}."
+    else:
+        return None
+    return Found({"names": plural(kind)}, answer, "more_of" if len(scenes) == 2 else "most_of")
+
+
+def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    """What is different between a scene and its variation."""
+    first, second = scenes[0], scenes[-1]
+    if len(scenes) != 2 or (first.width, first.height, first.background) != (
+        second.width,
+        second.height,
+        second.background,
+    ):
+        return None
+    gone = [shape for shape in first.shapes if shape not in second.shapes]
+    new = [shape for shape in second.shapes if shape not in first.shapes]
+    if not gone and not new:
+        return Found({}, "Nothing is different. The pictures are the same.")
+    if len(gone) == len(new) == 1 and gone[0].points == new[0].points:
+        old, changed = gone[0], new[0]
+        return Found({}, f"The {old.kind} is {old.colour} in the first picture and {changed.colour} in the second.")
+    if len(gone) == 1 and not new:
+        return Found({}, f"Only the first picture has {article(_name(gone[0]))}.")
+    if len(new) == 1 and not gone:
+        return Found({}, f"Only the second picture has {article(_name(new[0]))}.")
+    return None
+
+
+def _are_same(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    if len(scenes) != 2:
+        return None
+    same = scenes[0].shapes == scenes[1].shapes and scenes[0].background == scenes[1].background
+    return Found({}, "Yes, the pictures are the same." if same else "No, the pictures are different.")
+
+
+def _describe_one(rng: random.Random, scenes: tuple[Scene, ...]) -> Found:
+    place = rng.randrange(len(scenes))
+    return Found({"ordinal": ORDINALS[place]}, describe(scenes[place]))
+
+
+def _colour_in(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    place = rng.randrange(len(scenes))
+    kinds = [shape.kind for shape in scenes[place].shapes]
+    unique = [shape for shape in scenes[place].shapes if kinds.count(shape.kind) == 1]
+    if not unique:
+        return None
+    shape = rng.choice(unique)
+    return Found({"ordinal": ORDINALS[place], "name": shape.kind}, f"The {shape.kind} is {shape.colour}.")
+
+
+COMPARISONS: dict[str, tuple[float, Comparison]] = {
+    "picture_with": (4, _picture_with),
+    "more_of": (3, _more_of),
+    "difference": (4, _difference),
+    "are_same": (2, _are_same),
+    "describe_one": (3, _describe_one),
+    "colour_in": (2, _colour_in),
+}

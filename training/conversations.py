@@ -1,0 +1,146 @@
+"""Conversations about pictures: who says what, in which order, and with which picture.
+
+To spend a picture well, a conversation may end in any of several turns, its forks: each continues the same turns before
+it and sees none of the others.
+"""
+
+import random
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from training.comparisons import varied
+from training.facts import Found
+from training.phrases import JUMBLE, SYSTEMS
+from training.questions import PICTURE_QUESTIONS, any_fill, ask_anything, compare_anything, phrase
+from training.scene import Scene
+from training.scenes import make_scene
+
+CHAT_ANSWERS = {
+    "greeting": "Hello! Show me a picture and ask me about it.",
+    "ability": "I am foveal-mini, a small vision model. I can name, count, place and compare shapes, read words and "
+    "numbers, and read simple bar charts.",
+    "thanks": "You are welcome.",
+    "goodbye": "Goodbye!",
+}
+COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
+COMPARED_SHARE = 0.15
+QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
+NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
+NO_PICTURE = "I see no picture. Please send one with your question."
+NOT_UNDERSTOOD = "I do not understand. Please ask about the shapes, words or charts in a picture."
+
+
+@dataclass(frozen=True)
+class Turn:
+    kind: str
+    question: str
+    answer: str
+    pictures: tuple[Scene, ...] = ()  # shown with this turn
+    pictures_first: bool = True
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Its pictures are shown with some of its turns; those of the forks with what they have in common."""
+
+    system: str | None
+    turns: tuple[Turn, ...]
+    forks: tuple[Turn, ...] = ()  # instead of the last turn, whose pictures they share; none of them shows its own
+
+    @property
+    def pictures(self) -> list[Scene]:
+        return [picture for turn in self.turns for picture in turn.pictures]
+
+
+def _system(rng: random.Random) -> str | None:
+    return rng.choice(SYSTEMS) if rng.random() < 0.25 else None
+
+
+def _jumble(rng: random.Random) -> str:
+    words = [
+        rng.choice(JUMBLE)
+        if rng.random() < 0.6
+        else "".join(rng.choices(string.ascii_letters + string.digits, k=rng.randint(1, 9)))
+        for _ in range(rng.randint(1, 7))
+    ]
+    return " ".join(words) + rng.choice(("", "", "?", "!", "."))
+
+
+def chat_turn(rng: random.Random, held_out: bool = False) -> Turn:
+    """A turn that needs no picture."""
+    kind = rng.choices((*CHAT_ANSWERS, "unknown", "jumble"), (4, 5, 2, 1, 3, 2))[0]
+    if kind == "jumble":
+        return Turn(kind, _jumble(rng), NOT_UNDERSTOOD)
+    question, answer = phrase(rng, kind, Found({}, CHAT_ANSWERS.get(kind, NOT_KNOWN)), held_out)
+    return Turn(kind, question, answer)
+
+
+def _small_talk(rng: random.Random) -> Turn:
+    """A chat turn that is answered the same with a picture in sight."""
+    while (turn := chat_turn(rng)).kind == "unknown":
+        pass
+    return turn
+
+
+def without_picture(rng: random.Random) -> Conversation:
+    """Small talk, or a question about a picture that nobody sent."""
+    turns = [chat_turn(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
+    if rng.random() < 0.3:
+        kind = rng.choice([kind for kind in PICTURE_QUESTIONS if kind != "unknown"])
+        found = Found(any_fill(rng), NO_PICTURE, FORMS.get(kind))
+        turns[-1] = Turn("no_picture", *phrase(rng, kind, found))
+    return Conversation(_system(rng), tuple(turns))
+
+
+FORMS = {"photo_colours": "describe", "photo_other": "count", "no_chart": "tallest", "describe_chart": "describe"}
+
+
+def about(rng: random.Random, scene: Scene, num_questions: int) -> Conversation:
+    """So many questions about one picture: mostly forks, now and then with turns before them."""
+    taken: set[str] = set()
+
+    def question() -> Turn:
+        if rng.random() < 0.02:
+            return _small_talk(rng)
+        kind, words, answer = ask_anything(rng, scene, taken)
+        taken.add(words)
+        return Turn(kind, words, answer)
+
+    return _forked(rng, (scene,), question, num_questions)
+
+
+def comparing(rng: random.Random, scenes: tuple[Scene, ...], num_questions: int) -> Conversation:
+    """So many questions about two or three pictures shown together."""
+    return _forked(rng, scenes, lambda: Turn(*compare_anything(rng, scenes)), num_questions)
+
+
+def a_pair(rng: random.Random, scene: Scene) -> tuple[Scene, Scene]:
+    """A scene and what differs from it in one thing, in either order."""
+    pair = scene, varied(rng, scene)
+    return pair if rng.random() < 0.5 else pair[::-1]
+
+
+def _forked(
+    rng: random.Random, pictures: tuple[Scene, ...], question: Callable[[], Turn], num_questions: int
+) -> Conversation:
+    before = [_small_talk(rng)] if rng.random() < 0.03 else []
+    if rng.random() < 0.06:  # after the words; such a turn has no forks
+        turn = question()
+        return Conversation(_system(rng), (*before, Turn(turn.kind, turn.question, turn.answer, pictures, False)))
+    turns = [question() for _ in range(rng.choices((1, 2, 3), (6, 2, 1))[0])]
+    first = turns[0]
+    turns[0] = Turn(first.kind, first.question, first.answer, pictures)
+    forks = tuple(question() for _ in range(num_questions - len(turns)))
+    return Conversation(_system(rng), (*before, *turns), forks)
+
+
+def converse(rng: random.Random, kind: str) -> Conversation:
+    """Questions about a new scene of the kind; now and then about two or three of them together."""
+    scene = make_scene(kind, rng.getrandbits(32), 0)
+    if kind not in COMPARED or rng.random() >= COMPARED_SHARE:
+        return about(rng, scene, QUESTIONS[1])
+    if rng.random() < 0.5:
+        return comparing(rng, a_pair(rng, scene), QUESTIONS[2])
+    scenes = (scene, *(make_scene(kind, rng.getrandbits(32), 0) for _ in range(rng.choice((1, 2)))))
+    return comparing(rng, scenes, QUESTIONS[len(scenes)])

@@ -1,0 +1,49 @@
+"""What every table of questions shares: a question found in a scene, and how things are named in a sentence."""
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from training.phrases import SYNONYMS
+from training.scene import Scene
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A question that a scene can answer: what its phrasing is filled with, and the answer."""
+
+    fill: dict[str, str]
+    answer: str
+    phrasing: str | None = None  # asked in the words of this kind of question instead of its own
+
+
+Finder = Callable[[random.Random, Scene], Found | None]
+Table = dict[str, tuple[float, Finder]]  # kind: how often it is asked, and how it is found
+
+
+def article(name: str) -> str:
+    return ("an " if name[0] in "aeiou" else "a ") + name
+
+
+def listing(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def plural(name: str) -> str:
+    return name + ("es" if name.endswith(("s", "x")) else "s")
+
+
+def there_are(number: int, name: str) -> str:
+    return f"There {'is' if number == 1 else 'are'} {NUMBERS[number]} {name if number == 1 else plural(name)}."
+
+
+def other(rng: random.Random, names: Iterable[str], taken: Iterable[str]) -> str:
+    return rng.choice([name for name in names if name not in set(taken)])
+
+
+def called(rng: random.Random, kind: str) -> str:
+    """The kind by one of the names that people have for it."""
+    return rng.choice(SYNONYMS.get(kind, (kind,)))

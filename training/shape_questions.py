@@ -1,0 +1,255 @@
+"""Questions about shapes: colours, kinds, numbers, places."""
+
+import random
+from collections import Counter
+
+from training.colours import COLOURS
+from training.facts import NUMBERS, Found, Table, article, called, listing, other, plural, there_are
+from training.scene import Scene, Shape
+from training.shapes import KINDS
+
+MOST_LISTED = 5  # shapes; more are only counted
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+RELATION_WORDS = {
+    "left of": ("left of", "to the left of"),
+    "right of": ("right of", "to the right of"),
+    "above": ("above", "over"),
+    "below": ("below", "under", "beneath"),
+}
+SIZE_WORDS = {"largest": ("largest", "biggest"), "smallest": ("smallest", "littlest")}
+PLACES = (
+    "in the middle", "on the left", "on the right", "at the top", "at the bottom",
+    "at the top left", "at the top right", "at the bottom left", "at the bottom right",
+)  # fmt: skip
+NOT_SHOWN = "I do not know. The picture does not show that."
+
+
+def in_order(scene: Scene) -> list[Shape]:
+    """From left to right."""
+    return sorted(scene.shapes, key=lambda shape: shape.centre[0])
+
+
+def _unique(scene: Scene) -> list[Shape]:
+    """The shapes that are the only ones of their kind."""
+    kinds = Counter(shape.kind for shape in scene.shapes)
+    return [shape for shape in scene.shapes if kinds[shape.kind] == 1]
+
+
+def _choice(rng: random.Random, shapes: list[Shape]) -> Shape | None:
+    return rng.choice(shapes) if shapes else None
+
+
+def _colour_of_shape(rng: random.Random, scene: Scene) -> Found | None:
+    if rng.random() < 0.06:
+        kind = other(rng, KINDS, (shape.kind for shape in scene.shapes))
+        return Found({"name": called(rng, kind)}, f"There is no {kind} in the picture.")
+    shape = _choice(rng, _unique(scene))
+    return Found({"name": called(rng, shape.kind)}, f"The {shape.kind} is {shape.colour}.") if shape else None
+
+
+def _shape_of_colour(rng: random.Random, scene: Scene) -> Found | None:
+    colours = Counter(shape.colour for shape in scene.shapes)
+    if rng.random() < 0.06:
+        colour = other(rng, COLOURS, [*colours, scene.background])
+        return Found({"name": colour}, f"There is no {colour} shape in the picture.")
+    shape = _choice(rng, [shape for shape in scene.shapes if colours[shape.colour] == 1])
+    return Found({"name": shape.colour}, f"The {shape.colour} shape is {article(shape.kind)}.") if shape else None
+
+
+def _shapes(rng: random.Random, scene: Scene) -> Found | None:
+    if not scene.shapes:
+        return Found({}, "There are no shapes in the picture.")
+    if len(scene.shapes) > MOST_LISTED:
+        return None
+    return Found({}, f"There is {listing(article(shape.kind) for shape in in_order(scene))}.")
+
+
+def _colours(rng: random.Random, scene: Scene) -> Found:
+    if not scene.shapes and not scene.writings:
+        return Found({}, f"The picture is plain {scene.background}.")
+    if not scene.shapes:
+        return Found({}, f"The text is {scene.writings[0].colour}.")
+    names = list(dict.fromkeys(shape.colour for shape in in_order(scene)))
+    return Found({}, f"The {'shape is' if len(scene.shapes) == 1 else 'shapes are'} {listing(names)}.")
+
+
+def _background(rng: random.Random, scene: Scene) -> Found:
+    return Found({}, f"The background is {scene.background}.")
+
+
+def describe(scene: Scene) -> str:
+    things = [f"{article(shape.colour)} {shape.kind}" for shape in in_order(scene)]
+    if len(things) > MOST_LISTED:
+        things = [f"{NUMBERS[len(things)]} shapes"]
+    if scene.writings:
+        sort = "number" if scene.text.isdigit() else "text" if " " in scene.text else "word"
+        things.append(f'the {sort} "{scene.text}" in {scene.writings[0].colour}')
+    if not things:
+        return f"A plain {scene.background} picture."
+    sentence = f"{listing(things)} on {article(scene.background)} background."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _describe(rng: random.Random, scene: Scene) -> Found:
+    return Found({}, describe(scene))
+
+
+def _count(rng: random.Random, scene: Scene) -> Found:
+    return Found({}, there_are(len(scene.shapes), "shape"))
+
+
+def _count_of(rng: random.Random, scene: Scene) -> Found:
+    if rng.random() < 0.6:
+        kind = rng.choice([*(shape.kind for shape in scene.shapes), rng.choice(list(KINDS))])
+        number = sum(shape.kind == kind for shape in scene.shapes)
+        return Found({"names": plural(kind)}, there_are(number, kind))
+    colour = rng.choice([*(shape.colour for shape in scene.shapes), rng.choice(list(COLOURS))])
+    number = sum(shape.colour == colour for shape in scene.shapes)
+    return Found({"names": f"{colour} shapes"}, there_are(number, f"{colour} shape"))
+
+
+def _exists(rng: random.Random, scene: Scene) -> Found:
+    """Half of the answers are yes; half of the false ones differ from a shape of the picture in one attribute only."""
+    shape = rng.choice(scene.shapes) if scene.shapes else None
+    kind, colour = (shape.kind, shape.colour) if shape else (rng.choice(list(KINDS)), rng.choice(list(COLOURS)))
+    if rng.random() < 0.55:
+        kind, colour = rng.choice(((kind, rng.choice(list(COLOURS))), (rng.choice(list(KINDS)), colour)))
+    form = rng.choice(("both", "both", "kind", "colour"))
+    matches = [
+        s for s in scene.shapes if (form == "colour" or s.kind == kind) and (form == "kind" or s.colour == colour)
+    ]
+    name = {"both": f"{colour} {kind}", "kind": kind, "colour": f"{colour} shape"}[form]
+    answer = f"Yes, there is {article(name)}." if matches else f"No, there is no {name}."
+    return Found({"a_name": article(name), "names": plural(name)}, answer)
+
+
+def _is_colour(rng: random.Random, scene: Scene) -> Found | None:
+    if not (shape := _choice(rng, _unique(scene))):
+        return None
+    guess = shape.colour if rng.random() < 0.5 else other(rng, COLOURS, [shape.colour])
+    answer = f"{'Yes' if guess == shape.colour else 'No'}, the {shape.kind} is {shape.colour}."
+    return Found({"name": called(rng, shape.kind), "guess": guess}, answer)
+
+
+def _is_shape(rng: random.Random, scene: Scene) -> Found | None:
+    colours = Counter(shape.colour for shape in scene.shapes)
+    if not (shape := _choice(rng, [shape for shape in scene.shapes if colours[shape.colour] == 1])):
+        return None
+    guess = shape.kind if rng.random() < 0.5 else other(rng, KINDS, [shape.kind])
+    answer = f"{'Yes' if guess == shape.kind else 'No'}, the {shape.colour} shape is {article(shape.kind)}."
+    return Found({"name": shape.colour, "a_guess": article(guess)}, answer)
+
+
+def _third(share: float) -> int | None:
+    """0, 1 or 2 for the first, middle and last third; None too near to a border to be sure."""
+    return next((i for i, (low, high) in enumerate(((0, 0.3), (0.37, 0.63), (0.7, 1))) if low <= share <= high), None)
+
+
+def place_of(scene: Scene, shape: Shape) -> str | None:
+    """Where in the picture the shape's centre lies, in words; None where two places would be right.
+
+    The model sees the picture on a white square, so on a white ground it cannot see where the picture ends: there the
+    place must be the same on the square.
+    """
+    place = _place(scene.width, scene.height, *shape.centre)
+    if scene.background != "white":
+        return place
+    side = max(scene.width, scene.height)
+    x, y = shape.centre[0] + (side - scene.width) / 2, shape.centre[1] + (side - scene.height) / 2
+    return place if place == _place(side, side, x, y) else None
+
+
+def _place(width: float, height: float, x: float, y: float) -> str | None:
+    column, row = _third(x / width), _third(y / height)
+    if column is None or row is None:
+        return None
+    if column == row == 1:
+        return "in the middle"
+    if row == 1:
+        return f"on the {('left', '', 'right')[column]}"
+    return f"at the {('top', '', 'bottom')[row]} {('left', '', 'right')[column]}".rstrip()
+
+
+def _where(rng: random.Random, scene: Scene) -> Found | None:
+    if not (shape := _choice(rng, _unique(scene))) or not (place := place_of(scene, shape)):
+        return None
+    return Found({"name": called(rng, shape.kind)}, f"The {shape.kind} is {place}.")
+
+
+def holds(scene: Scene, shape: Shape, relation: str, second: Shape) -> bool | None:
+    """Whether the shape lies so; None where the two are level."""
+    axis = 0 if relation in ("left of", "right of") else 1
+    apart = (shape.centre[axis] - second.centre[axis]) / (scene.width, scene.height)[axis]
+    return None if abs(apart) < 0.12 else (apart < 0) == (relation in ("left of", "above"))
+
+
+def _relation(rng: random.Random, scene: Scene) -> Found | None:
+    unique = _unique(scene)
+    if len(unique) < 2:
+        return None
+    shape, second = rng.sample(unique, 2)
+    relation = rng.choice(list(OPPOSITE))
+    if (truth := holds(scene, shape, relation, second)) is None:
+        return None
+    words = {"name": shape.kind, "other": second.kind, "relation": rng.choice(RELATION_WORDS[relation])}
+    stated = relation if truth else OPPOSITE[relation]
+    return Found(words, f"{'Yes' if truth else 'No'}, the {shape.kind} is {stated} the {second.kind}.")
+
+
+def _neighbour(rng: random.Random, scene: Scene) -> Found | None:
+    if not (second := _choice(rng, _unique(scene))) or len(scene.shapes) < 2:
+        return None
+    relation = rng.choice(list(OPPOSITE))
+    truths = {shape: holds(scene, shape, relation, second) for shape in scene.shapes if shape is not second}
+    there = [shape for shape, truth in truths.items() if truth]
+    if None in truths.values() or len(there) > 1:
+        return None
+    thing = article(f"{there[0].colour} {there[0].kind}") if there else "nothing"
+    words = {"other": second.kind, "relation": rng.choice(RELATION_WORDS[relation])}
+    return Found(words, f"{thing[0].upper()}{thing[1:]} is {relation} the {second.kind}.")
+
+
+def _extreme(rng: random.Random, scene: Scene) -> Found | None:
+    size = rng.choice(list(SIZE_WORDS))
+    ranked = sorted(scene.shapes, key=lambda shape: shape.area, reverse=size == "largest")
+    if len(ranked) < 2 or not min(ranked[0].area / ranked[1].area, ranked[1].area / ranked[0].area) < 1 / 1.6:
+        return None
+    return Found({"size": rng.choice(SIZE_WORDS[size])}, f"The {ranked[0].colour} {ranked[0].kind} is the {size}.")
+
+
+def _at_place(rng: random.Random, scene: Scene) -> Found | None:
+    """What is at the top left, ...: asked only where each shape's place is certain and one is there, or none."""
+    places = {shape: place_of(scene, shape) for shape in scene.shapes}
+    if None in places.values() or not places or scene.writings:
+        return None
+    place = rng.choice([*places.values(), rng.choice(PLACES)])
+    there = [shape for shape, its in places.items() if its == place]
+    if len(there) > 1:
+        return None
+    thing = article(f"{there[0].colour} {there[0].kind}") if there else "nothing"
+    return Found({"place": str(place)}, f"{thing[0].upper()}{thing[1:]} is {place}.")
+
+
+def _unknown(rng: random.Random, scene: Scene) -> Found:
+    return Found({}, NOT_SHOWN)
+
+
+SHAPE_QUESTIONS: Table = {
+    "colour_of_shape": (8, _colour_of_shape),
+    "shape_of_colour": (8, _shape_of_colour),
+    "shapes": (4, _shapes),
+    "colours": (3, _colours),
+    "background": (1.5, _background),
+    "describe": (5, _describe),
+    "count": (4, _count),
+    "count_of": (4, _count_of),
+    "exists": (4, _exists),
+    "is_colour": (3, _is_colour),
+    "is_shape": (3, _is_shape),
+    "where": (3, _where),
+    "at_place": (2, _at_place),
+    "relation": (3, _relation),
+    "neighbour": (2, _neighbour),
+    "extreme": (2, _extreme),
+    "unknown": (1, _unknown),
+}

@@ -1,0 +1,47 @@
+"""A run that does not begin from nothing: weights of an exported model folder, fitted to this run's sizes.
+
+Positions of the tower are interpolated to another number of patches; rows of the vocabulary follow their tokens, and
+new tokens begin as the mean of what the old tokenizer makes of their text. The rest must have the same shape.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.model import Phi3V
+
+POSITIONS = "model.vision_embed_tokens.img_processor.vision_model.embeddings.position_embedding.weight"
+VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
+
+
+def start_from(model: Phi3V, tokenizer: Tokenizer, folder: Path) -> None:
+    """Raises RuntimeError naming each tensor whose shape differs in another way."""
+    weights = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
+    weights[POSITIONS] = interpolated(weights[POSITIONS], model.config.patches_per_side)
+    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for name in VOCABULARY:
+        weights[name] = carried_over(weights[name], old, tokenizer, model.config.vocab_size)
+    model.load_state_dict(weights)
+
+
+def interpolated(positions: Tensor, side: int) -> Tensor:
+    """[1 + old * old, C] -> [1 + side * side, C]: the class token's stays, the grid is resized."""
+    old_side = round((len(positions) - 1) ** 0.5)
+    grid = positions[1:].T.reshape(1, -1, old_side, old_side)
+    resized = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], resized.flatten(2)[0].T])
+
+
+def carried_over(rows: Tensor, old: Tokenizer, new: Tokenizer, size: int) -> Tensor:
+    """[old vocabulary, D] -> [size, D]; what no token of the new tokenizer stands at is the mean of all."""
+    vocabulary = old.get_vocab()
+    carried = []
+    for token, number in sorted(new.get_vocab().items(), key=lambda entry: entry[1]):
+        ids = [vocabulary[token]] if token in vocabulary else old.encode(new.decode([number])).ids
+        carried.append(rows[ids].mean(0))
+    rest = rows.mean(0).expand(size - len(carried), -1)
+    return torch.cat([torch.stack(carried), rest])

@@ -1,0 +1,129 @@
+"""What foveal-mini has to show: tasks with targets, their held-out samples, and when an answer is right.
+
+Pictures come from seeds that the training does not reach, writing in fonts and words that it never saw, questions in
+held-out words; every second picture is drawn by the other library. It knows nothing of who answers.
+"""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from training.comparisons import COMPARISONS
+from training.conversations import CHAT_ANSWERS, a_pair, chat_turn
+from training.questions import ask, compare
+from training.scene import Scene, draw
+from training.scenes import make_scene
+from training.second import draw_again
+
+SEED = 20261124  # the training draws from seeds of 32 random bits in another stream
+
+
+@dataclass(frozen=True)
+class Sample:
+    task: str
+    kind: str
+    question: str
+    answer: str
+    scenes: tuple[Scene, ...] = ()
+    is_drawn_again: bool = False  # by the second library
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        return [(draw_again if self.is_drawn_again else draw)(scene) for scene in self.scenes]
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    target: float  # share of right answers; 0.0: none was set
+    kinds: tuple[str, ...]  # of questions, in turn
+    scenes: tuple[str, ...]  # kinds of scene, in turn
+    is_meant: Callable[[Scene, str], bool] = lambda scene, answer: True  # whether a scene and its answer belong here
+
+
+def _is_yes_or_no(scene: Scene, answer: str) -> bool:
+    return answer.startswith(("Yes", "No,"))
+
+
+def _one_word(scene: Scene, answer: str) -> bool:
+    return scene.text.isalpha() and len(scene.text) <= 8
+
+
+TASKS: tuple[Task, ...] = (
+    Task("colour", 0.98, ("colour_of_shape", "colours"), ("plain", "plain", "shapes")),
+    Task("shape", 0.98, ("shape_of_colour", "shapes"), ("plain", "plain", "shapes")),
+    Task("background", 0.0, ("background",), ("plain", "shapes")),
+    Task("counting up to six", 0.95, ("count", "count_of"), ("many",), lambda scene, _: len(scene.shapes) <= 6),
+    Task("counting up to ten", 0.90, ("count", "count_of"), ("many",)),
+    Task("position", 0.95, ("where", "at_place", "neighbour", "relation"), ("plain", "shapes")),
+    Task("words of up to 8 letters", 0.90, ("read",), ("text", "text", "labelled"), _one_word),
+    Task("numbers of up to 5 digits", 0.95, ("number",), ("text", "labelled"), lambda scene, _: scene.text.isdigit()),
+    Task("lines of text", 0.0, ("read",), ("text",), lambda scene, _: " " in scene.text),
+    Task("two-image comparison", 0.90, tuple(COMPARISONS), ("plain", "shapes")),
+    Task("bar charts", 0.90, ("tallest", "shortest", "value_of", "num_bars", "with_value", "labels"), ("chart",)),
+    Task(
+        "yes or no", 0.97, ("exists", "is_colour", "is_shape", "relation", "has_text", "is_taller"),
+        ("plain", "shapes", "labelled", "chart"), _is_yes_or_no,
+    ),
+    Task("size", 0.0, ("extreme",), ("plain", "shapes")),
+    Task("description", 0.0, ("describe",), ("plain", "shapes", "labelled")),
+    Task("not shown: says so", 0.0, ("unknown",), ("plain", "shapes")),
+    Task("like a photograph: says so", 0.0, ("photo_colours", "photo_other"), ("photo",)),
+    Task("small talk", 0.0, tuple(CHAT_ANSWERS), ()),
+)  # fmt: skip
+
+
+def samples(task: Task, count: int, seed: int = SEED, held_out: bool = True) -> list[Sample]:
+    """So many questions, each about pictures of its own."""
+    rng = random.Random(f"evaluate/{task.name}/{seed}")
+    found = _chats(rng, task, held_out) if not task.scenes else _about_pictures(rng, task, seed, held_out)
+    return [next(found) for _ in range(count)]
+
+
+def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -> Iterator[Sample]:
+    index = number = 0
+    while True:
+        index += 1
+        scenes: tuple[Scene, ...]
+        kind, sort = task.kinds[number % len(task.kinds)], task.scenes[index % len(task.scenes)]
+        scene = make_scene(sort, seed, index, held_out)
+        if kind in COMPARISONS:
+            pair = a_pair(rng, scene) if rng.random() < 0.5 else (scene, make_scene(sort, seed, -index, held_out))
+            asked, scenes = compare(rng, kind, pair, held_out), pair
+        else:
+            asked, scenes = ask(rng, kind, scene, held_out), (scene,)
+        if asked and task.is_meant(scene, asked[1]):
+            yield Sample(task.name, kind, *asked, scenes, number // len(task.kinds) % 2 == 1)
+        number += 1 if asked else rng.random() < 0.1  # a kind that this sort of scene cannot answer gives way
+
+
+def _chats(rng: random.Random, task: Task, held_out: bool) -> Iterator[Sample]:
+    while True:
+        turn = chat_turn(rng, held_out)
+        if turn.kind in task.kinds:
+            yield Sample(task.name, turn.kind, turn.question, turn.answer)
+
+
+UNORDERED = ("describe", "shapes", "colours", "labels")  # the same words in another order are as right
+QUOTED = re.compile(r'"(.*)"')
+
+
+def is_right(sample: Sample, answer: str) -> bool:
+    """All words of the expected answer and no others; of what was read each character; of yes and no that word."""
+    if sample.task == "yes or no":
+        return _words(answer)[:1] == _words(sample.answer)[:1]
+    expected = QUOTED.search(sample.answer)
+    if expected and sample.kind in ("read", "has_text", "chart_title"):
+        said = QUOTED.search(answer)
+        return said is not None and said[1] == expected[1]
+    if sample.kind in UNORDERED:
+        return sorted(_words(answer)) == sorted(_words(sample.answer))
+    return _words(answer) == _words(sample.answer)
+
+
+def _words(text: str) -> list[str]:
+    plain = text.lower().replace("gray", "grey").replace("color", "colour").replace(" an ", " a ")
+    return re.findall(r"\w+", plain)
