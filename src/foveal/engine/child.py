@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from foveal.engine.protocol import Frames, FromEngine, Start, ToEngine, decode_from_engine, frame
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 RECEIVE_BYTES = 1 << 16
+DYING_S = 1.0  # from a process's last word to its death
 
 
 class Child:
@@ -23,6 +25,7 @@ class Child:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._has_hung_up = False
 
     @classmethod
     async def spawn(cls, start: Start) -> Child:
@@ -48,7 +51,8 @@ class Child:
                 for payload in frames.feed(received):
                     yield decode_from_engine(payload)
         except ConnectionError:
-            return
+            pass
+        self._has_hung_up = True
 
     @property
     def pid(self) -> int:
@@ -61,5 +65,9 @@ class Child:
     async def end(self) -> int:
         """Make sure that the process is gone; returns its exit status, negative for a signal."""
         self._writer.close()
+        if self._has_hung_up:  # killing what is dead already takes its exit status away from the one who waits for it
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DYING_S):
+                    await self._process.wait()
         self.kill()
         return await self._process.wait()
