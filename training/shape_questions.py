@@ -18,7 +18,7 @@ RELATION_WORDS = {
 }
 SIZE_WORDS = {"largest": ("largest", "biggest"), "smallest": ("smallest", "littlest")}
 PLACES = (
-    "in the middle", "on the left", "on the right", "at the top", "at the bottom",
+    "in the middle", "at the left", "at the right", "at the top", "at the bottom",
     "at the top left", "at the top right", "at the bottom left", "at the bottom right",
 )  # fmt: skip
 NOT_SHOWN = "I do not know. The picture does not show that."
@@ -166,7 +166,7 @@ def _place(width: float, height: float, x: float, y: float) -> str | None:
     if column == row == 1:
         return "in the middle"
     if row == 1:
-        return f"on the {('left', '', 'right')[column]}"
+        return f"at the {('left', '', 'right')[column]}"
     return f"at the {('top', '', 'bottom')[row]} {('left', '', 'right')[column]}".rstrip()
 
 
@@ -227,7 +227,8 @@ def _at_place(rng: random.Random, scene: Scene) -> Found | None:
     if len(there) > 1:
         return None
     thing = article(f"{there[0].colour} {there[0].kind}") if there else "nothing"
-    return Found({"place": str(place)}, f"{thing[0].upper()}{thing[1:]} is {place}.")
+    asked = str(place).replace("at", rng.choice(("at", "on", "in")), 1)
+    return Found({"place": asked}, f"{thing[0].upper()}{thing[1:]} is {place}.")
 
 
 def _unknown(rng: random.Random, scene: Scene) -> Found:

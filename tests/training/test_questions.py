@@ -41,7 +41,7 @@ def answers(kind: str, scene: Scene = SCENE, tries: int = 60) -> set[str]:
         ("colours", {"The shapes are red and grey."}),
         ("background", {"The background is white."}),
         ("count", {"There are two shapes."}),
-        ("where", {"The circle is at the top left.", "The square is on the right."}),
+        ("where", {"The circle is at the top left.", "The square is at the right."}),
         ("is_colour", None),
         ("unknown", {"I do not know. The picture does not show that."}),
     ],
@@ -141,7 +141,7 @@ def test_a_place_is_certain_only_where_the_end_of_the_picture_can_be_seen() -> N
     circle = box("circle", "red", 140, 5)
     assert place_of(wide, circle) is None
     assert place_of(replace(wide, background="black"), circle) == "at the top"
-    assert place_of(wide, box("circle", "red", 10, 40)) == "on the left"
+    assert place_of(wide, box("circle", "red", 10, 40)) == "at the left"
 
 
 def test_training_varies_words_that_a_question_does_not_hang_on() -> None:
