@@ -9,8 +9,8 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 CURVES = {
-    "loss": ("kind", "colour", "extent", "answer"),
-    "accuracy": ("kind_accuracy", "colour_accuracy", "token_accuracy"),
+    "loss": ("kind", "colour", "letter", "extent", "answer"),
+    "accuracy": ("kind_accuracy", "colour_accuracy", "letter_accuracy", "token_accuracy"),
 }
 
 

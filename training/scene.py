@@ -149,7 +149,7 @@ def face(font: str, size: float) -> ImageFont.FreeTypeFont:
 def draw(scene: Scene) -> Image.Image:
     """The picture, RGB."""
     zoom = scene.supersampling
-    canvas = _background(scene).resize((scene.width * zoom, scene.height * zoom), Image.Resampling.NEAREST)
+    canvas = background(scene).resize((scene.width * zoom, scene.height * zoom), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(canvas)
     for line in scene.lines:
         ends = [(x * zoom, y * zoom) for x, y in (line.start, line.end)]
@@ -187,7 +187,8 @@ def _owned(scene: Scene, polygons: list[tuple[Point, ...]]) -> NDArray[np.uint8]
     return np.asarray(mask)
 
 
-def _background(scene: Scene) -> Image.Image:
+def background(scene: Scene) -> Image.Image:
+    """What lies behind everything: one colour, a gradient or a texture."""
     first, last = scene.gradient
     if scene.texture:
         return _textured(scene.width, scene.height, scene.texture)

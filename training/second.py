@@ -13,7 +13,7 @@ from matplotlib.patches import Polygon
 from PIL import Image
 
 from training.colours import Rgb
-from training.scene import Scene, wear
+from training.scene import Scene, background, wear
 
 DPI = 100.0
 
@@ -58,10 +58,7 @@ def _draw_things(figure: Figure, scene: Scene) -> None:
 
 
 def _ground(axes: Axes, scene: Scene) -> None:
-    first, last = scene.gradient
-    ends = np.array([[first, last]], np.uint8)
-    pixels = ends.swapaxes(0, 1) if scene.gradient_is_vertical else ends
-    axes.imshow(pixels, extent=(0, scene.width, scene.height, 0), interpolation="bilinear", aspect="auto")
+    axes.imshow(np.asarray(background(scene)), extent=(0, scene.width, scene.height, 0), aspect="auto")
 
 
 def _draw_chart(figure: Figure, scene: Scene) -> None:

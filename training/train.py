@@ -113,17 +113,17 @@ class Trainer:
 
     def run_stage(self, stage: Stage) -> None:
         run, started, saved = self.config.run, time.monotonic(), time.monotonic()
-        sums: dict[str, float] = defaultdict(float)
+        found: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
         for batch in self._loader(stage):
             for name, value in self.step(batch, stage.learning_rate(self.progress.step), stage.tower).items():
-                sums[name] += value / run.log_every
+                found[name].append(value)
             self.progress.step += 1
             self.progress.pictures += stage.pictures
             if self.progress.step % run.log_every == 0:
                 self.progress.seconds += time.monotonic() - started
-                self._log(stage, sums, time.monotonic() - started)
+                self._log(stage, found, time.monotonic() - started)
                 started = time.monotonic()
-                sums.clear()
+                found.clear()
             if self.is_stopping or time.monotonic() - saved > run.checkpoint_every_s:
                 self.save()
                 saved = time.monotonic()
@@ -142,11 +142,11 @@ class Trainer:
             prefetch_factor=4 if workers else None,
         )
 
-    def _log(self, stage: Stage, sums: dict[str, float], seconds: float) -> None:
-        rate = self.config.run.log_every * stage.pictures / seconds
+    def _log(self, stage: Stage, found: dict[str, list[float]], seconds: float) -> None:
+        rate = len(found["kind"]) * stage.pictures / seconds
         line = {"stage": stage.name, "step": self.progress.step, "pictures": self.progress.pictures,
                 "seconds": round(self.progress.seconds), "pictures_per_s": round(rate, 1)}  # fmt: skip
-        line |= {name: round(value, 4) for name, value in sums.items()}
+        line |= {name: round(sum(values) / len(values), 4) for name, values in found.items()}
         with (self.folder / "log.jsonl").open("a") as log:
             print(json.dumps(line), file=log)
         print(json.dumps(line), flush=True)

@@ -105,7 +105,7 @@ def test_a_photograph_is_named_after_its_pixels() -> None:
     assert main_colours(halves) == ("white", "red")
 
 
-@pytest.mark.parametrize("kind", ["plain", "many", "labelled"])
+@pytest.mark.parametrize("kind", ["plain", "many", "labelled", "photo"])
 def test_the_second_library_draws_the_same_things(kind: str) -> None:
     for index in range(8):
         scene = replace(make_scene(kind, 4, index), noise=0, jpeg_quality=0, blur=0)
