@@ -8,7 +8,8 @@ serve the server (no torch), the image workers and the engine. Sizes are in pixe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant"]
@@ -283,6 +284,11 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @classmethod
+    def of_all(cls, usages: Sequence[Usage]) -> Usage:
+        """Of several prompts together; of none: nothing."""
+        return cls(**{count.name: sum(getattr(usage, count.name) for usage in usages) for count in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

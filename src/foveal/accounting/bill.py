@@ -99,14 +99,7 @@ class Bill:
     @property
     def usage(self) -> Usage:
         """Of all prompts together."""
-        usages = [outcome.usage for outcome in self.outcomes]
-        return Usage(
-            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-            image_tokens=sum(usage.image_tokens for usage in usages),
-            text_tokens=sum(usage.text_tokens for usage in usages),
-            cached_tokens=sum(usage.cached_tokens for usage in usages),
-            completion_tokens=sum(usage.completion_tokens for usage in usages),
-        )
+        return Usage.of_all([outcome.usage for outcome in self.outcomes])
 
     @property
     def status(self) -> Status:

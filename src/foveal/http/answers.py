@@ -36,14 +36,7 @@ class Answers:
 
     @property
     def usage(self) -> Usage:
-        usages = [answer.usage for answer in self._answers]
-        return Usage(
-            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-            image_tokens=sum(usage.image_tokens for usage in usages),
-            text_tokens=sum(usage.text_tokens for usage in usages),
-            cached_tokens=sum(usage.cached_tokens for usage in usages),
-            completion_tokens=sum(usage.completion_tokens for usage in usages),
-        )
+        return Usage.of_all([answer.usage for answer in self._answers])
 
     @property
     def perf_metrics(self) -> PerfMetrics:
