@@ -183,7 +183,7 @@ def test_a_server_that_is_told_to_stop_while_it_loads_stops() -> None:
 
 
 def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others_away(model: Path) -> None:
-    body = {"model": "eyes", "prompt": "Hello", "max_tokens": 600, "ignore_eos": True}
+    body = {"model": "eyes", "prompt": "Hello", "n": 8, "max_tokens": 900, "ignore_eos": True}  # a second or more
     with serving(model, "--name", "eyes") as (server, url), ThreadPoolExecutor(1) as client:
         answering = client.submit(get, f"{url}/v1/completions", body)
         time.sleep(0.3)
@@ -191,7 +191,7 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others
         server.send_signal(signal.SIGTERM)
         time.sleep(0.1)
         with pytest.raises(urllib.error.HTTPError) as refused:
-            get(f"{url}/v1/completions", body | {"max_tokens": 1})
+            get(f"{url}/v1/completions", body | {"n": 1, "max_tokens": 1})
         assert (refused.value.status, int(refused.value.headers["retry-after"]) > 0) == (503, True)
         assert answering.result()[0] == 200
         assert server.wait(timeout=20) == 0
@@ -201,7 +201,7 @@ def test_a_server_that_is_told_twice_waits_for_no_answer_and_accounts_for_it(mod
     accounts = tmp_path / "accounting.db"
     config = tmp_path / "foveal.toml"
     config.write_text(f"[accounting]\nledger = true\npath = {json.dumps(str(accounts))}\n")
-    body = {"model": "eyes", "prompt": "Hello", "max_tokens": 900, "ignore_eos": True}
+    body = {"model": "eyes", "prompt": ["Hello"] * 16, "n": 8, "max_tokens": 900, "ignore_eos": True}  # many seconds
     with serving(model, "--name", "eyes", "--config", config) as (server, url), ThreadPoolExecutor(1) as client:
         answering = client.submit(get, f"{url}/v1/completions", body)
         time.sleep(0.3)
