@@ -140,6 +140,7 @@ class Trainer:
             sampler=rest,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
 
     def _log(self, stage: Stage, found: dict[str, list[float]], seconds: float) -> None:
@@ -193,6 +194,12 @@ def _accuracy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
     return (logits.argmax(-1) == targets)[counted].float().mean().detach()
 
 
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C goes to all processes; workers must live until the checkpoint is written."""
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, signal.SIG_IGN)
+
+
 def _device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -203,7 +210,8 @@ def main() -> None:
     config = read_config(parser.parse_args().config)
     torch.set_num_threads(config.run.threads)
     trainer = Trainer(config)
-    signal.signal(signal.SIGTERM, trainer.stop)
+    for told in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(told, trainer.stop)
     trainer.run()
 
 
