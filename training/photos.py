@@ -22,7 +22,7 @@ WARM_AND_COLD: tuple[Rgb, ...] = (
 SEEN = 0.25  # share of the pixels from which on a colour is one of the main ones
 
 
-def photo_scene(rng: random.Random, held_out: bool = False) -> Scene:
+def photo_scene(rng: random.Random) -> Scene:
     if rng.random() < 0.6:
         palette = tuple(rng.sample(WARM_AND_COLD, rng.randint(3, 6)))
     else:

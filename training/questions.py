@@ -4,19 +4,23 @@ It knows nothing of tokens or pixels.
 """
 
 import random
+import re
 from collections.abc import Collection
 
 from training.chart_questions import CHART_QUESTIONS
 from training.colours import COLOURS
 from training.comparisons import COMPARISONS
-from training.facts import Found, Table, article, listing, plural
-from training.phrases import PHRASES, PREFIXES, SOFT_WORDS, SUFFIXES, WORDS
+from training.facts import NUMBERS, Found, Table, article, listing, plural
+from training.phrases import PHRASES, PREFIXES, RAW, SOFT_WORDS, SUFFIXES, WORDS
 from training.scene import Scene
-from training.shape_questions import OPPOSITE, PLACES, SHAPE_QUESTIONS, SIZE_WORDS
+from training.shape_questions import OPPOSITE, PLACES, RELATION_WORDS, SHAPE_QUESTIONS, SIZE_WORDS
 from training.shapes import KINDS
 from training.text_questions import TEXT_QUESTIONS
 from training.writing import words
 
+SAID = (RAW, *COLOURS, *KINDS, *NUMBERS, RELATION_WORDS, SIZE_WORDS, PLACES)
+KNOWN_WORDS = frozenset(re.findall(r"[a-z]+", str(SAID).lower()))
+FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # without a meaning in any question
 A_PHOTO = "This looks like a photograph, and I only know drawings, words and charts."
 
 
@@ -106,16 +110,16 @@ def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) 
 
 
 def _in_other_words(rng: random.Random, template: str) -> str:
-    """The template, now and then with a word too many, too few or of another meaning where the meaning does not depend
-    on it: people find words that no list of phrasings has.
+    """The template, now and then with a foreign word more, or in place of a soft one, or without that: people find
+    words that no list of phrasings has.
     """
     parts = template.split(" ")
     soft = [place for place, part in enumerate(parts) if part.lower() in SOFT_WORDS]
     if rng.random() < 0.15:
-        parts.insert(rng.randint(0, len(parts)), rng.choice(words()))
+        parts.insert(rng.randint(0, len(parts)), rng.choice(FOREIGN_WORDS))
     elif soft and rng.random() < 0.2:
         place = rng.choice(soft)
-        parts[place : place + 1] = [rng.choice(words())] if rng.random() < 0.6 else []
+        parts[place : place + 1] = [rng.choice(FOREIGN_WORDS)] if rng.random() < 0.6 else []
     return " ".join(parts)
 
 

@@ -5,6 +5,7 @@ It knows the losses, the schedule and the checkpoint; what is drawn and asked is
 
 import argparse
 import json
+import math
 import os
 import signal
 import time
@@ -147,7 +148,8 @@ class Trainer:
         rate = len(found["kind"]) * stage.pictures / seconds
         line = {"stage": stage.name, "step": self.progress.step, "pictures": self.progress.pictures,
                 "seconds": round(self.progress.seconds), "pictures_per_s": round(rate, 1)}  # fmt: skip
-        line |= {name: round(sum(values) / len(values), 4) for name, values in found.items()}
+        means = {name: sum(values) / len(values) for name, values in found.items()}
+        line |= {name: round(mean, 4) for name, mean in means.items() if not math.isnan(mean)}  # no letters: none right
         with (self.folder / "log.jsonl").open("a") as log:
             print(json.dumps(line), file=log)
         print(json.dumps(line), flush=True)

@@ -10,7 +10,7 @@ from training.comparisons import COMPARISONS
 from training.conversations import CHAT_ANSWERS, a_pair, about, comparing, converse, without_picture
 from training.facts import article, listing
 from training.phrases import PHRASES, SYNONYMS
-from training.questions import PICTURE_QUESTIONS, any_fill, ask, compare
+from training.questions import FOREIGN_WORDS, PICTURE_QUESTIONS, any_fill, ask, compare
 from training.scene import Chart, Scene, Shape, Writing
 from training.scenes import SCENES, make_scene
 from training.shape_questions import describe, holds, place_of
@@ -148,6 +148,11 @@ def test_training_varies_words_that_a_question_does_not_hang_on() -> None:
     asked = {ask(random.Random(seed), "colour_of_shape", SCENE) for seed in range(400)}
     assert all(pair is None or any(kind in pair[0].lower() for kind in NAMES) for pair in asked)
     assert len(asked) > 250
+
+
+def test_foreign_words_mean_nothing_in_a_question() -> None:
+    assert len(FOREIGN_WORDS) > 500
+    assert not {"left", "red", "circle", "two", "no", "largest", "picture", "bar"} & set(FOREIGN_WORDS)
 
 
 def test_held_out_phrasings_are_not_trained() -> None:

@@ -70,7 +70,7 @@ class Downloads:
         started_s = time.monotonic()
         try:
             download = await self._fetch(url)
-        except Exception:
+        except Exception:  # not a cancellation: nobody waits for it any more
             self.num_failures += 1
             raise
         finally:
