@@ -24,8 +24,9 @@ CHAT_ANSWERS = {
     "goodbye": "Goodbye!",
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
-COMPARED_SHARE = 0.15
+COMPARED_SHARE = 0.3
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
+FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
 NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
 NO_PICTURE = "I see no picture. Please send one with your question."
 NOT_UNDERSTOOD = "I do not understand. Please ask about the shapes, words or charts in a picture."
@@ -139,7 +140,7 @@ def converse(rng: random.Random, kind: str) -> Conversation:
     """Questions about a new scene of the kind; now and then about two or three of them together."""
     scene = make_scene(kind, rng.getrandbits(32), 0)
     if kind not in COMPARED or rng.random() >= COMPARED_SHARE:
-        return about(rng, scene, QUESTIONS[1])
+        return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
     if rng.random() < 0.5:
         return comparing(rng, a_pair(rng, scene), QUESTIONS[2])
     scenes = (scene, *(make_scene(kind, rng.getrandbits(32), 0) for _ in range(rng.choice((1, 2)))))

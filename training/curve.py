@@ -9,8 +9,17 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 CURVES = {
-    "loss": ("kind", "colour", "letter", "extent", "answer"),
-    "accuracy": ("kind_accuracy", "colour_accuracy", "letter_accuracy", "token_accuracy"),
+    "loss": ("kind", "colour", "letter", "left", "place", "count", "where", "answer"),
+    "accuracy": (
+        "kind_accuracy",
+        "colour_accuracy",
+        "letter_accuracy",
+        "left_accuracy",
+        "place_accuracy",
+        "count_accuracy",
+        "where_accuracy",
+        "token_accuracy",
+    ),
 }
 
 

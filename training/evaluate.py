@@ -66,12 +66,13 @@ def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, 
         Conversation(None, (Turn(sample.kind, sample.question, sample.answer, sample.scenes),)) for sample in asked
     ]
     seen = [views_of(image, config.model.crop_size, config.model.num_crops) for one in asked for image in one.pictures]
-    patches, grids = torch.empty(0), list[Grid]()
+    projected, grids = torch.empty(0), list[Grid]()
     with torch.autocast("cpu", torch.bfloat16):
         if seen:
-            patches, grids = model.encode(torch.cat([views for views, _ in seen])), [grid for _, grid in seen]
+            projected = model.project(model.encode(torch.cat([views for views, _ in seen])))
+            grids = [grid for _, grid in seen]
         text = make_text(config.model, tokenizer, talks, grids)
-        logits, _ = answer_logits(model, patches, grids, text)
+        logits, _ = answer_logits(model, projected, grids, text)
     rows = torch.arange(len(text.owners))[:, None] * len(asked)
     owners = (text.owners + rows)[:, 1:][text.labels[:, 1:] != IGNORE]
     likeliest = logits.argmax(-1)

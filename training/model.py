@@ -164,32 +164,33 @@ class ImageEmbedding(nn.Module):
         patches: Tensor = self.img_processor["vision_model"](pixels)
         return patches
 
-    def forward(self, patches: Tensor, grids: list[tuple[int, int]]) -> Tensor:
-        """[N, L, C], the crops of all pictures in order, each global view first -> [image tokens, D].
+    def project(self, patches: Tensor) -> Tensor:
+        """[N, L, C] -> [N, S, S, D]: each 2x2 patches of a view joined and brought to the decoder's width."""
+        side = round(patches.shape[1] ** 0.5) // 2
+        joined = patches.reshape(len(patches), side, 2, side, 2, -1).permute(0, 1, 3, 2, 4, 5)
+        projected: Tensor = self.img_projection(joined.reshape(len(patches), side, side, -1))
+        return projected
 
-        A picture of one crop has no second entry: its global view is that crop.
+    def forward(self, projected: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+        """[N, S, S, D], the views of all pictures in order, each global view first -> [image tokens, D].
+
+        A picture of one crop has no second view: its global view is that crop.
         """
+        row_end, between = self.img_projection(torch.stack([self.sub_GN[0, 0, 0], self.glb_GN[0, 0]]))
         rows, first = [], 0
         for height, width in grids:
             count = height * width
-            views = patches[first : first + 1 + (count if count > 1 else 0)]
+            views = projected[first : first + 1 + (count if count > 1 else 0)]
             first += len(views)
-            rows += [self._rows(views[-count:], height, width), self.glb_GN[0], self._rows(views[:1], 1, 1)]
-        out: Tensor = self.img_projection(torch.cat([row.to(patches.dtype) for row in rows]))
-        return out
+            rows += [_rows(views[-count:], height, width, row_end), between[None], _rows(views[:1], 1, 1, row_end)]
+        return torch.cat(rows)
 
-    def _rows(self, views: Tensor, height: int, width: int) -> Tensor:
-        """[h w, L, C] -> [h S (w S + 1), 4C]: the crops side by side, a separator after each row."""
-        side = round(views.shape[1] ** 0.5) // 2
-        joined = (
-            views.reshape(len(views), side, 2, side, 2, -1)
-            .permute(0, 1, 3, 2, 4, 5)
-            .reshape(len(views), side, side, -1)
-        )
-        grid = joined.reshape(height, width, side, side, -1).permute(0, 2, 1, 3, 4)
-        grid = grid.reshape(height * side, width * side, -1)
-        ends = self.sub_GN[0].to(grid.dtype).expand(height * side, 1, -1)
-        return torch.cat([grid, ends], 1).flatten(0, 1)
+
+def _rows(views: Tensor, height: int, width: int, row_end: Tensor) -> Tensor:
+    """[h w, S, S, D] -> [h S (w S + 1), D]: the crops side by side, a separator after each row."""
+    side = views.shape[1]
+    grid = views.reshape(height, width, side, side, -1).permute(0, 2, 1, 3, 4).reshape(height * side, width * side, -1)
+    return torch.cat([grid, row_end.expand(height * side, 1, -1)], 1).flatten(0, 1)
 
 
 class RMSNorm(nn.Module):
@@ -274,6 +275,10 @@ class Phi3V(nn.Module):
         """[N, 3, crop, crop] -> [N, L, C]"""
         return self.model.vision_embed_tokens.encode(pixels)
 
+    def project(self, patches: Tensor) -> Tensor:
+        """[N, L, C] -> [N, S, S, D]"""
+        return self.model.vision_embed_tokens.project(patches)
+
     def decode(
         self,
         token_ids_BT: Tensor,
@@ -281,13 +286,13 @@ class Phi3V(nn.Module):
         branches_BT: Tensor,
         positions_BT: Tensor,
         image_mask_BT: Tensor,
-        patches: Tensor,
+        projected: Tensor,
         grids: list[tuple[int, int]],
     ) -> Tensor:
         """Hidden states [B, T, D]; the pictures' features take the positions of `image_mask_BT`, in order."""
         x = self.model.embed_tokens(token_ids_BT)
         if grids:
-            features = self.model.vision_embed_tokens(patches, grids)
+            features = self.model.vision_embed_tokens(projected, grids)
             x = x.masked_scatter(image_mask_BT[..., None], features.to(x.dtype))
         dim = self.config.width // self.config.heads
         cos, sin = (
@@ -302,20 +307,24 @@ class Phi3V(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """Tells for each patch which kind of thing covers it, in which colour, which letter, and how far it reaches."""
+    """Answers for each patch what targets.py asks: logits of each choice, and the measures.
 
-    def __init__(self, config: ModelConfig, num_kinds: int, num_colours: int, num_letters: int) -> None:
+    It looks at patches themselves, or at positions that 2x2 of them were joined into.
+    """
+
+    def __init__(self, width: int, choices: dict[str, int], num_measures: int, is_joined: bool = False) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.vision_width)
-        self.kind = nn.Linear(config.vision_width, num_kinds)
-        self.colour = nn.Linear(config.vision_width, num_colours)
-        self.letter = nn.Linear(config.vision_width, num_letters)
-        self.extent = nn.Linear(config.vision_width, 5)
+        self.choices, self.num_measures, self.joined = choices, num_measures, 4 if is_joined else 1
+        self.norm = nn.LayerNorm(width)
+        self.answers = nn.Linear(width, self.joined * (sum(choices.values()) + num_measures))
 
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """[N, L, C] -> logits of kinds, colours and letters [N, L, ...], extents [N, L, 5]"""
-        x = self.norm(patches)
-        return self.kind(x), self.colour(x), self.letter(x), self.extent(x)
+    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """[N, L, C] or [N, S, S, D] -> logits of each choice [N, L, answers], measures [N, L, num_measures]"""
+        answers = self.answers(self.norm(x))
+        if self.joined > 1:
+            answers = answers.unflatten(-1, (2, 2, -1)).permute(0, 1, 3, 2, 4, 5).flatten(1, 4)
+        *logits, measures = answers.split([*self.choices.values(), self.num_measures], -1)
+        return dict(zip(self.choices, logits, strict=True)), measures
 
 
 def token_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -107,6 +107,39 @@ class Texture:
 
 
 @dataclass(frozen=True)
+class Photograph:
+    """A part of a picture in a file; what the file leaves open shows the ground."""
+
+    file: str
+    part: Box  # of its width and height
+    is_mirrored: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the part, in pixels, as it is opened."""
+        return self.open().size
+
+    def open(self) -> Image.Image:
+        """RGBA."""
+        whole = _opened(self.file)
+        left, top, right, bottom = self.part
+        part = whole.crop(
+            (int(left * whole.width), int(top * whole.height), int(right * whole.width), int(bottom * whole.height))
+        )
+        return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.is_mirrored else part
+
+
+@lru_cache(256)
+def _opened(file: str) -> Image.Image:
+    """RGBA, no side longer than 640 pixels."""
+    with Image.open(file) as image:
+        image.draft("RGB", (640, 640))
+        opened = image.convert("RGBA")
+    opened.thumbnail((640, 640))
+    return opened
+
+
+@dataclass(frozen=True)
 class Chart:
     """What a bar chart says. Its bars are the scene's shapes, in the same order."""
 
@@ -128,6 +161,7 @@ class Scene:
     writings: tuple[Writing, ...] = ()  # from top to bottom, clear of the shapes but for a chart's
     lines: tuple[Line, ...] = ()  # under the rest
     texture: Texture | None = None  # in place of the background
+    photograph: Photograph | None = None  # on the background
     chart: Chart | None = None
     photo_colours: tuple[str, ...] = ()  # of a picture like a photograph, the largest first
     supersampling: int = 1  # 1: hard edges, as ImageDraw draws them
@@ -188,8 +222,11 @@ def _owned(scene: Scene, polygons: list[tuple[Point, ...]]) -> NDArray[np.uint8]
 
 
 def background(scene: Scene) -> Image.Image:
-    """What lies behind everything: one colour, a gradient or a texture."""
+    """What lies behind everything: one colour, a gradient, a texture or a photograph."""
     first, last = scene.gradient
+    if scene.photograph:
+        photo = scene.photograph.open().resize((scene.width, scene.height))
+        return Image.alpha_composite(Image.new("RGBA", photo.size, first), photo).convert("RGB")
     if scene.texture:
         return _textured(scene.width, scene.height, scene.texture)
     if first == last:

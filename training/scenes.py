@@ -17,7 +17,8 @@ HELD_OUT: dict[str, Callable[[random.Random], Scene]] = SCENES | {
     "text": lambda rng: text_scene(rng, held_out=True),
     "labelled": lambda rng: labelled_scene(rng, held_out=True),
     "chart": lambda rng: chart_scene(rng, held_out=True),
-}  # in fonts and words that are kept from the training
+    "photo": lambda rng: photo_scene(rng, held_out=True),
+}  # in fonts, words and photographs that are kept from the training
 
 
 def make_scene(kind: str, seed: int, index: int, held_out: bool = False) -> Scene:

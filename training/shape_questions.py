@@ -109,12 +109,16 @@ def _count_of(rng: random.Random, scene: Scene) -> Found:
 
 
 def _exists(rng: random.Random, scene: Scene) -> Found:
-    """Half of the answers are yes; half of the false ones differ from a shape of the picture in one attribute only."""
+    """In each form half of the answers are yes; what the false ones name differs from a shape in one attribute only."""
     shape = rng.choice(scene.shapes) if scene.shapes else None
     kind, colour = (shape.kind, shape.colour) if shape else (rng.choice(list(KINDS)), rng.choice(list(COLOURS)))
-    if rng.random() < 0.55:
-        kind, colour = rng.choice(((kind, rng.choice(list(COLOURS))), (rng.choice(list(KINDS)), colour)))
     form = rng.choice(("both", "both", "kind", "colour"))
+    if rng.random() < 0.5:
+        if form == "kind" or (form == "both" and rng.random() < 0.5):
+            kind = other(rng, KINDS, (shape.kind for shape in scene.shapes if form == "kind" or shape.colour == colour))
+        else:
+            taken = (shape.colour for shape in scene.shapes if form == "colour" or shape.kind == kind)
+            colour = other(rng, COLOURS, taken)
     matches = [
         s for s in scene.shapes if (form == "colour" or s.kind == kind) and (form == "kind" or s.colour == colour)
     ]
@@ -244,13 +248,13 @@ SHAPE_QUESTIONS: Table = {
     "describe": (5, _describe),
     "count": (4, _count),
     "count_of": (4, _count_of),
-    "exists": (4, _exists),
+    "exists": (6, _exists),
     "is_colour": (3, _is_colour),
     "is_shape": (3, _is_shape),
     "where": (3, _where),
-    "at_place": (2, _at_place),
-    "relation": (3, _relation),
-    "neighbour": (2, _neighbour),
+    "at_place": (3, _at_place),
+    "relation": (4, _relation),
+    "neighbour": (3, _neighbour),
     "extreme": (2, _extreme),
     "unknown": (1, _unknown),
 }

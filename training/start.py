@@ -1,7 +1,8 @@
 """A run that does not begin from nothing: weights of an exported model folder, fitted to this run's sizes.
 
 Positions of the tower are interpolated to another number of patches; rows of the vocabulary follow their tokens, and
-new tokens begin as the mean of what the old tokenizer makes of their text. The rest must have the same shape.
+new tokens begin as the mean of what the old tokenizer makes of their text. Layers that the folder lacks begin with
+passing on what they are given. The rest must have the same shape.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from training.model import Phi3V
 
 POSITIONS = "model.vision_embed_tokens.img_processor.vision_model.embeddings.position_embedding.weight"
+ADDED = ("out_proj", "fc2", "o_proj", "down_proj")  # what a layer adds to its input comes from these
 VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 
 
@@ -25,7 +27,15 @@ def start_from(model: Phi3V, tokenizer: Tokenizer, folder: Path) -> None:
     old = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for name in VOCABULARY:
         weights[name] = carried_over(weights[name], old, tokenizer, model.config.vocab_size)
-    model.load_state_dict(weights)
+    model.load_state_dict(model.state_dict() | _idle(model, weights) | weights)
+
+
+def _idle(model: Phi3V, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Zeros for what new layers add to their input."""
+    new = {name: weight for name, weight in model.state_dict().items() if name not in weights}
+    if strange := [name for name in new if ".layers." not in name]:
+        raise RuntimeError(f"not in the model folder: {', '.join(strange)}")
+    return {name: torch.zeros_like(weight) for name, weight in new.items() if name.split(".")[-2] in ADDED}
 
 
 def interpolated(positions: Tensor, side: int) -> Tensor:

@@ -38,7 +38,7 @@ def _no_chart(rng: random.Random, scene: Scene) -> Found | None:
 
 
 TEXT_QUESTIONS: Table = {
-    "read": (8, _read),
+    "read": (10, _read),
     "number": (5, _number),
     "text_colour": (2, _text_colour),
     "has_text": (1.5, _has_text),

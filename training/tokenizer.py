@@ -20,7 +20,7 @@ from training.scenes import SCENES
 SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
 MIN_COUNT = 5
 DIGIT = re.compile(r"\d")
-READ = re.compile(r'"[^"]*"')
+READ = re.compile(r'".*"')
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
 
@@ -82,6 +82,14 @@ class Tokens:
         self.branches += [branch] * len(ids)
 
 
+def spelled(tokenizer: Tokenizer, answer: str) -> list[int]:
+    """What stands in quotes was read from a picture: it is given letter by letter even where it is a common word."""
+    read = READ.search(answer)
+    start, end = (read.start() + 1, read.end() - 1) if read else (len(answer), len(answer))
+    pieces = (answer[:start], *answer[start:end], answer[end:])
+    return [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False).ids]
+
+
 def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens: list[int]) -> Tokens:
     """`image_tokens`: how many positions each picture takes, in order."""
     counts, made = iter(image_tokens), Tokens()
@@ -101,7 +109,7 @@ def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens
     def say(turn: Turn, branch: int = 0) -> None:
         made.add([*text(turn.question), *([] if turn.pictures_first else shown(turn))], branch)
         made.add([END, *text("\n"), ASSISTANT, *text("\n")], branch)
-        made.add([*text(turn.answer), END], branch, learned=True)
+        made.add([*spelled(tokenizer, turn.answer), END], branch, learned=True)
 
     made.add([BOS], 0)
     if conversation.system is not None:

@@ -19,16 +19,18 @@ from torch.utils.data import DataLoader
 
 from training.config import Stage, TrainingConfig, read_config
 from training.curve import plot
-from training.data import FIRST_THING, PATCH_COLOURS, PATCH_KINDS, Batch, Batches, Grid, Text
+from training.data import Batch, Batches, Grid, Text
 from training.model import IGNORE, DenseHead, Phi3V, token_loss
 from training.optimiser import optimisers
 from training.start import start_from
+from training.targets import CHOICES, FIRST_THING, MEASURES, PatchTargets
 from training.tokenizer import load_or_train
-from training.writing import CHARACTERS
 
 # Most patches show no shape; unweighted, the tower is long content to call everything background.
 BACKGROUND_WEIGHT = 0.1
-EXTENT_WEIGHT = 4.0  # extents are parts of one
+MEASURES_WEIGHT = 4.0  # measures are parts of one
+CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
+OTHER_WEIGHT = 0.4  # of the other choices each
 
 
 @dataclass
@@ -45,8 +47,9 @@ class Trainer:
         self.config = config
         self.device = torch.device(_device(config.run.device))
         self.model = Phi3V(config.model)
-        self.head = DenseHead(config.model, len(PATCH_KINDS), len(PATCH_COLOURS), len(CHARACTERS))
-        self.modules = nn.ModuleList([self.model, self.head])
+        self.patch_head = DenseHead(config.model.vision_width, CHOICES, len(MEASURES))
+        self.joined_head = DenseHead(config.model.width, CHOICES, len(MEASURES), is_joined=True)
+        self.modules = nn.ModuleList([self.model, nn.ModuleList([self.patch_head, self.joined_head])])
         settings = config.optimiser
         self.optimisers = optimisers(
             self.modules, (settings.betas[0], settings.betas[1]), settings.momentum, settings.weight_decay
@@ -63,38 +66,27 @@ class Trainer:
         """After the step that runs, save and exit: what a signal asks for."""
         self.is_stopping = True
 
-    def losses(self, batch: Batch, tower: bool) -> dict[str, Tensor]:
-        """The terms of the loss, and what is measured beside them."""
+    def losses(self, batch: Batch, tower: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, its terms and what is measured beside them."""
         with torch.autocast(self.device.type, torch.bfloat16):
             with torch.set_grad_enabled(tower):
                 patches = self.model.encode(batch.pixels.float())
-            kind_logits, colour_logits, letter_logits, extents = self.head(patches)
-            answers = answer_logits(self.model, patches, batch.grids, batch.text) if batch.text else None
-        targets = batch.targets
-        is_thing = targets.kinds >= FIRST_THING
-        is_letter = targets.letters != IGNORE
-        weights = torch.where(is_thing, 1.0, BACKGROUND_WEIGHT)
-        found = {
-            "kind": token_loss(kind_logits, targets.kinds, weights),
-            "colour": token_loss(colour_logits, targets.colours, weights),
-            "letter": token_loss(letter_logits, targets.letters),
-            "extent": (extents.float() - targets.extents)[is_thing].abs().mean() * EXTENT_WEIGHT,
-            "kind_accuracy": _accuracy(kind_logits, targets.kinds, is_thing & ~is_letter),
-            "colour_accuracy": _accuracy(colour_logits, targets.colours, is_thing & ~is_letter),
-            "letter_accuracy": _accuracy(letter_logits, targets.letters, is_letter),
-        }
+            projected = self.model.project(patches)
+            of_patches, of_joined = self.patch_head(patches), self.joined_head(projected)
+            answers = answer_logits(self.model, projected, batch.grids, batch.text) if batch.text else None
+        loss, found = dense_loss(of_patches, batch.targets)
+        joined_loss, joined_found = dense_loss(of_joined, batch.targets)
+        found |= {f"joined_{name}": joined_found[name] for name in ("left_accuracy", "count_accuracy")}
+        loss = loss + joined_loss
         if answers:
-            logits, tokens = answers
-            found |= {
-                "answer": token_loss(logits, tokens),
-                "token_accuracy": _accuracy(logits, tokens, tokens != IGNORE),
-            }
-        return found
+            said, tokens = answers
+            found["answer"] = token_loss(said, tokens)
+            found["token_accuracy"] = _accuracy(said, tokens)
+            loss = loss + found["answer"]
+        return loss, found
 
     def step(self, batch: Batch, learning_rate: float, tower: bool = True) -> dict[str, float]:
-        found = self.losses(batch.to(self.device), tower)
-        loss = found["kind"] + found["colour"] + found["extent"] + found["letter"]
-        loss = loss + found.get("answer", 0.0)
+        loss, found = self.losses(batch.to(self.device), tower)
         self.modules.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.optimiser.max_grad_norm)
@@ -184,16 +176,32 @@ class Trainer:
         log.write_text("".join(f"{line}\n" for line in kept))
 
 
-def answer_logits(model: Phi3V, patches: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, Tensor]:
+def answer_logits(model: Phi3V, projected: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, Tensor]:
     """Logits [answer tokens, vocabulary] and the tokens they should give, all conversations in one row."""
-    hidden = model.decode(text.token_ids, text.owners, text.branches, text.positions, text.image_mask, patches, grids)
+    hidden = model.decode(text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids)
     targets = text.labels[:, 1:]
     return model.lm_head(hidden[:, :-1][targets != IGNORE]), targets[targets != IGNORE]
 
 
-def _accuracy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """The share of the counted targets that the largest logit hits."""
-    return (logits.argmax(-1) == targets)[counted].float().mean().detach()
+def dense_loss(answers: tuple[dict[str, Tensor], Tensor], targets: PatchTargets) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a head's answers cost, its terms, and the share of things' answers that are right."""
+    logits, measures = answers
+    is_thing = targets.choices["kind"] >= FIRST_THING
+    each = (measures.float() - targets.measures)[is_thing].abs()
+    found = {"measures": each.mean() if len(each) else each.sum()}
+    loss = MEASURES_WEIGHT * found["measures"]
+    for name, meant in targets.choices.items():
+        is_asked = meant != IGNORE
+        weights = torch.where(is_thing, 1.0, BACKGROUND_WEIGHT)[is_asked]
+        found[name] = token_loss(logits[name][is_asked], meant[is_asked], weights)
+        found[f"{name}_accuracy"] = _accuracy(logits[name][is_thing], meant[is_thing])
+        loss = loss + CHOICE_WEIGHTS.get(name, OTHER_WEIGHT) * found[name]
+    return loss, found
+
+
+def _accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The share of the targets that the largest logit hits."""
+    return (logits.argmax(-1) == targets)[targets != IGNORE].float().mean().detach()
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

@@ -14,10 +14,10 @@ from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
 from training.conversations import Conversation, Turn
 from training.data import Batches, Text, num_image_tokens, pack
 from training.export import export
-from training.model import IGNORE, ModelConfig, Phi3V
+from training.model import IGNORE, DenseHead, ModelConfig, Phi3V
 from training.scenes import make_scene
 from training.start import start_from
-from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, Tokens, prompt_tokens, train_tokenizer
+from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, Tokens, prompt_tokens, spelled, train_tokenizer
 from training.train import Trainer
 
 MODEL = ModelConfig(112, 32, 2, 2, 64, 64, 2, 2, 96, 400, num_crops=4)
@@ -143,12 +143,42 @@ def test_a_run_can_begin_with_an_exported_model_of_other_sizes(config: TrainingC
     assert new.vision_embed_tokens.encode(torch.zeros(1, 3, 168, 168)).shape == (1, 144, 32)
 
 
+def test_layers_that_a_model_folder_lacks_begin_without_effect(config: TrainingConfig, tmp_path: Path) -> None:
+    first = Trainer(config)
+    first.save()
+    export(config, tmp_path / "model")
+    deeper = Phi3V(replace(MODEL, vision_layers=MODEL.vision_layers + 1))
+    start_from(deeper, first.tokenizer, tmp_path / "model")
+    pixels = torch.randn(1, 3, MODEL.crop_size, MODEL.crop_size)
+    torch.testing.assert_close(deeper.encode(pixels), first.model.encode(pixels), atol=0.05, rtol=0.05)
+
+
+def test_the_head_over_joined_patches_answers_for_each_patch_in_its_place() -> None:
+    """A head that passes on what it is given says of each patch what was joined of it."""
+    side, width = 4, 3
+    patches = torch.arange(side * side * width, dtype=torch.float32).reshape(1, side * side, width)
+    joined = patches.reshape(1, 2, 2, 2, 2, width).permute(0, 1, 3, 2, 4, 5).reshape(1, 2, 2, 4 * width)
+    head = DenseHead(4 * width, {"all": width}, 0, is_joined=True)
+    with torch.no_grad():
+        head.answers.weight.copy_(torch.eye(4 * width))
+        head.answers.bias.zero_()
+    normed = head.norm(joined).reshape(1, 2, 2, 2, 2, width).permute(0, 1, 3, 2, 4, 5).reshape(patches.shape)
+    torch.testing.assert_close(head(joined)[0]["all"], normed)
+
+
+def test_what_was_read_is_spelled(tokenizer: Tokenizer) -> None:
+    answer = 'It says "what is".'
+    assert len(spelled(tokenizer, answer)) > len(tokenizer.encode(answer).ids)
+    assert tokenizer.decode(spelled(tokenizer, answer)) == answer
+
+
 def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: Tokenizer) -> None:
     batch = Batches(MODEL, STAGE, tokenizer, 1)[0]
     assert batch.text
     side = MODEL.patches_per_side // 2
     assert (batch.text.token_ids == IMAGE).sum() == sum(num_image_tokens(grid, side) for grid in batch.grids)
-    features = Trainer(config).model.model.vision_embed_tokens(torch.zeros(len(batch.pixels), 64, 32), batch.grids)
+    projected = torch.zeros(len(batch.pixels), side, side, MODEL.width)
+    features = Trainer(config).model.model.vision_embed_tokens(projected, batch.grids)
     assert len(features) == batch.text.image_mask.sum()
 
 

@@ -1,0 +1,137 @@
+"""What the tower is asked about each patch, on scenes whose answers can be seen by eye."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from training.charts import chart_scene
+from training.model import IGNORE, ModelConfig
+from training.scene import Chart, Scene, Shape, Writing
+from training.shape_questions import PLACES
+from training.targets import CHOICES, MEASURES, PATCH_KINDS, ROLES, SIZES, patch_targets, together
+from training.writing import CHARACTERS, fonts
+
+CONFIG = ModelConfig(
+    crop_size=112, vision_width=8, vision_layers=1, vision_heads=1, vision_mlp=8, width=8, layers=1, heads=1, mlp=8,
+    vocab_size=300, num_crops=1,
+)  # fmt: skip
+WHITE = ((255, 255, 255), (255, 255, 255))
+
+
+def square(left: float, top: float, side: float, colour: str = "red", kind: str = "square") -> Shape:
+    points = ((left, top), (left + side, top), (left + side, top + side), (left, top + side))
+    return Shape(kind, colour, (255, 0, 0), points)
+
+
+def scene(*shapes: Shape, writings: tuple[Writing, ...] = (), chart: Chart | None = None) -> Scene:
+    return Scene(112, 112, "white", WHITE, False, shapes, writings, chart=chart)
+
+
+def answers(of: Scene, name: str) -> NDArray[np.int64]:
+    """[8, 8]: of a picture of eight patches a side."""
+    found: NDArray[np.int64] = patch_targets(of, CONFIG, 1).choices[name][0].reshape(8, 8).numpy()
+    return found
+
+
+BIG, SMALL, BLUE = square(0, 0, 42), square(84, 84, 28), square(0, 84, 28, "blue", "circle")
+THREE = scene(BIG, SMALL, BLUE)
+
+
+@pytest.mark.parametrize(
+    ("name", "big", "small", "blue"),
+    [
+        ("kind", PATCH_KINDS.index("square"), PATCH_KINDS.index("square"), PATCH_KINDS.index("circle")),
+        ("same_kind", 2, 2, 1),
+        ("same_colour", 2, 2, 1),
+        ("count", 3, 3, 3),
+        ("member", 1, 2, 0),
+        ("where", PLACES.index("at the top left"), PLACES.index("at the bottom right"),
+         PLACES.index("at the bottom left")),
+        ("letter", IGNORE, IGNORE, IGNORE),
+    ],
+)  # fmt: skip
+def test_a_patch_tells_what_its_shape_is_among_the_others(name: str, big: int, small: int, blue: int) -> None:
+    found = answers(THREE, name)
+    assert (found[:3, :3] == big).all()
+    assert (found[6:, 6:] == small).all()
+    assert (found[6:, :2] == blue).all()
+
+
+def test_the_largest_is_named_where_it_is_clear() -> None:
+    assert answers(THREE, "size")[0, 0] == SIZES.index("largest")
+    assert answers(THREE, "size")[7, 7] == IGNORE  # two are as small
+
+
+def test_the_ground_knows_how_many_shapes_there_are_and_nothing_of_places() -> None:
+    assert answers(THREE, "count")[3, 6] == 3
+    assert answers(THREE, "where")[3, 6] == IGNORE
+
+
+def test_measures_reach_from_the_patch_to_the_ends_of_its_shape() -> None:
+    measures = patch_targets(THREE, CONFIG, 1).measures[0].reshape(8, 8, len(MEASURES))[0, 0] * 112
+    left, top, right, bottom, _, x, y = measures.tolist()
+    assert (left, top, right, bottom) == pytest.approx((7, 7, 35, 35), abs=1.5)
+    assert (x, y) == pytest.approx((21, 21), abs=1.5)
+
+
+def written(text: str, size: float) -> Scene:
+    return scene(writings=(Writing(text, "black", (0, 0, 0), fonts()[0], size, (56.0, 56.0)),))
+
+
+def read(of: Scene) -> str:
+    """What the halves of the patches say, put together by their places."""
+    found = patch_targets(of, CONFIG, 1).choices
+    seen = {}
+    for side in ("left", "right"):
+        for letter, place in zip(found[side][0].tolist(), found[f"{side}_place"][0].tolist(), strict=True):
+            if letter > 0:
+                seen[place] = CHARACTERS[letter - 1]
+    return "".join(letter for _, letter in sorted(seen.items()))
+
+
+@pytest.mark.parametrize(("text", "size"), [("Hi", 60), ("READ", 30), ("12345", 24), ("Foveal", 22)])
+def test_half_patches_spell_the_word(text: str, size: float) -> None:
+    assert read(written(text, size)) == text
+
+
+def test_a_letter_knows_its_word_and_how_many_follow() -> None:
+    two = written("AB CDE", 24)
+    places, rest, member = (answers(two, name) for name in ("place", "rest", "member"))
+    assert set(places[places != IGNORE]) == {0, 1, 2}
+    assert set(rest[(rest != IGNORE) & (member == 0)]) == {0, 1}
+    assert set(rest[(rest != IGNORE) & (member == 1)]) == {0, 1, 2}
+
+
+def test_labels_and_values_belong_to_their_bar() -> None:
+    bars = (square(14, 56, 28, kind="bar"), square(70, 28, 28, kind="bar"))
+    chart = Chart(("A", "B"), (30, 60), False, True)
+    font = fonts()[0]
+    writings = tuple(
+        Writing(text, "black", (0, 0, 0), font, 20, centre)
+        for text, centre in (("A", (28.0, 102.0)), ("30", (28.0, 46.0)), ("B", (84.0, 102.0)), ("60", (84.0, 18.0)))
+    )
+    drawn = scene(*bars, writings=writings, chart=chart)
+    member, role = answers(drawn, "member"), answers(drawn, "role")
+    assert set(member[:, :4][member[:, :4] != IGNORE]) == {0}
+    assert set(member[:, 5:][member[:, 5:] != IGNORE]) == {1}
+    assert set(role[7][role[7] != IGNORE]) == {ROLES.index("label")}
+    assert answers(drawn, "rank")[5, 1] == 1
+    assert answers(drawn, "rank")[3, 6] == 0
+
+
+def test_each_chart_gives_every_letter_a_role() -> None:
+    import random
+
+    for seed in range(20):
+        kinds, role = (answers(chart_scene(random.Random(seed)), name) for name in ("kind", "role"))
+        assert ((kinds == PATCH_KINDS.index("letter")) == (role != IGNORE)).all()
+
+
+def test_answers_are_in_range_whatever_the_picture_is_cut_into() -> None:
+    several = together([patch_targets(one, CONFIG, 4) for one in (THREE, written("READ", 30))])
+    assert len(several.measures) == 10  # two pictures, each as an overview and four crops
+    for name, size in CHOICES.items():
+        asked = several.choices[name][several.choices[name] != IGNORE]
+        assert asked.numel() == 0 or (int(asked.min()) >= 0 and int(asked.max()) < size)
+    assert torch.isfinite(several.measures).all()

@@ -1,0 +1,268 @@
+"""What the tower is asked about each patch of a picture: choices between named answers, and measures.
+
+Most are far more than what covers the patch: which letter of the word it is, how many shapes are of its kind, where in
+the picture its shape lies. Some hundred answers a picture teach the tower to find these, where the decoder would learn
+them from a few tokens; the decoder then only has to look them up. A head that is dropped at export does the answering.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from training.colours import COLOURS
+from training.model import IGNORE, ModelConfig
+from training.preprocess import padded
+from training.scene import Scene, Shape, cover, letter_cover
+from training.shape_questions import PLACES, in_order, place_of
+from training.shapes import KINDS
+from training.writing import CHARACTERS
+
+Ints = NDArray[np.int64]
+PADDING = 255  # in a cover mask: outside of the picture
+PATCH_KINDS = ("background", "padding", "letter", "bar", *KINDS)
+FIRST_THING = 2  # in PATCH_KINDS
+PATCH_COLOURS = tuple(COLOURS)
+ROLES = ("text", "title", "label", "value")  # of writing
+SIZES = ("largest", "smallest", "between")
+MOST = 12  # letters of a word, words, things of a sort: the last answer stands for all above
+MIN_COVER = 0.3  # of a patch, from which on it belongs to a shape
+MIN_LETTER_COVER = 0.15
+CLEARLY_LARGER = 1.3  # times the area
+
+CHOICES: dict[str, int] = {
+    "kind": len(PATCH_KINDS),
+    "colour": len(PATCH_COLOURS),
+    "letter": len(CHARACTERS),  # which covers most of the patch
+    "place": MOST,  # of that letter in its word, from 0
+    "rest": MOST,  # letters that follow it in its word
+    "left": 1 + len(CHARACTERS),  # whose middle lies in the patch's left half; 0: none's
+    "left_place": 1 + MOST,
+    "right": 1 + len(CHARACTERS),
+    "right_place": 1 + MOST,
+    "member": MOST,  # which shape from the left, which bar, which word: labels and values count as their bar
+    "role": len(ROLES),
+    "same_kind": MOST,  # shapes of the patch's kind
+    "same_colour": MOST,
+    "count": MOST,  # shapes in the picture
+    "where": len(PLACES),
+    "size": len(SIZES),
+    "rank": MOST,  # of a bar, 0: the highest
+}
+IN_HALVES = ("left", "left_place", "right", "right_place")
+# From the patch's middle to the left, top, right and bottom end of its thing, how much of that box the thing fills, and
+# where the middle of the box lies; all in crops. Smooth quantities make patches look at one another early.
+MEASURES = ("left", "top", "right", "bottom", "filled", "x", "y")
+
+
+@dataclass
+class PatchTargets:
+    choices: dict[str, Tensor]  # of CHOICES: [N, L], IGNORE where the question makes no sense
+    measures: Tensor  # [N, L, MEASURES], of the thing as far as the view shows it
+
+    def to(self, device: torch.device) -> "PatchTargets":
+        choices = {name: answers.to(device, non_blocking=True) for name, answers in self.choices.items()}
+        return PatchTargets(choices, self.measures.to(device, non_blocking=True))
+
+
+def patch_targets(scene: Scene, config: ModelConfig, num_crops: int) -> PatchTargets:
+    """Of each patch of each view, the global view first."""
+    written, letters = letter_cover(scene)
+    shape_answers, letter_answers = _about_shapes(scene), _about_letters(scene)
+    found = []
+    views = (_views_of_mask(mask, config, num_crops) for mask in (cover(scene), written))
+    for shapes, inks in zip(*views, strict=True):
+        owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
+        readers = _owners(inks, config, len(letters), MIN_LETTER_COVER)
+        halves = _halves(inks, config, len(letters))
+        readers = np.where(readers > 0, readers, np.maximum(readers, halves.max(0)))
+        is_letter = readers > 0
+        choices = {}
+        for name in CHOICES:
+            whose = halves[int(name.startswith("right"))] if name in IN_HALVES else readers
+            of_letter, of_shape = letter_answers[name][whose + 1], shape_answers[name][owners + 1]
+            choices[name] = np.where(is_letter, of_letter, of_shape)
+        measures = np.where(
+            is_letter[:, None],
+            _measures(inks, config, readers, len(letters)),
+            _measures(shapes, config, owners, len(scene.shapes)),
+        )
+        found.append((choices, measures))
+    return PatchTargets(
+        {name: torch.from_numpy(np.stack([choices[name] for choices, _ in found])) for name in CHOICES},
+        torch.from_numpy(np.stack([measures for _, measures in found])),
+    )
+
+
+def together(targets: list[PatchTargets]) -> PatchTargets:
+    return PatchTargets(
+        {name: torch.cat([one.choices[name] for one in targets]) for name in CHOICES},
+        torch.cat([one.measures for one in targets]),
+    )
+
+
+def _answers(count: int) -> dict[str, Ints]:
+    """For each choice what padding, background and each of so many things answer; nothing yet."""
+    return {name: np.full(2 + count, IGNORE) for name in CHOICES}
+
+
+def _about_shapes(scene: Scene) -> dict[str, Ints]:
+    shapes, found = scene.shapes, _answers(len(scene.shapes))
+    kinds, colours = (Counter(getattr(shape, name) for shape in shapes) for name in ("kind", "colour"))
+    found["kind"][:2] = PATCH_KINDS.index("padding"), PATCH_KINDS.index("background")
+    found["colour"][1] = PATCH_COLOURS.index(scene.background)
+    if not scene.writings and not scene.photo_colours:
+        found["count"][1] = len(shapes)
+    ranks = {shape: rank for rank, shape in enumerate(in_order(scene))}
+    heights = sorted(scene.chart.values, reverse=True) if scene.chart else []
+    for number, shape in enumerate(shapes, 2):
+        found["kind"][number] = PATCH_KINDS.index(shape.kind)
+        found["colour"][number] = PATCH_COLOURS.index(shape.colour)
+        found["count"][number] = len(shapes)
+        found["same_colour"][number] = colours[shape.colour]
+        if scene.chart:
+            found["member"][number] = number - 2
+            found["rank"][number] = heights.index(scene.chart.values[number - 2])
+            continue
+        found["member"][number] = ranks[shape]
+        found["same_kind"][number] = kinds[shape.kind]
+        found["size"][number] = _size(shape, shapes)
+        place = place_of(scene, shape)
+        found["where"][number] = PLACES.index(place) if place else IGNORE
+    return found
+
+
+def _size(shape: Shape, shapes: tuple[Shape, ...]) -> int:
+    others = [one.area for one in shapes if one is not shape]
+    if not others:
+        return IGNORE
+    if shape.area > CLEARLY_LARGER * max(others):
+        return SIZES.index("largest")
+    if shape.area * CLEARLY_LARGER < min(others):
+        return SIZES.index("smallest")
+    is_between = max(others) > CLEARLY_LARGER * shape.area and shape.area > CLEARLY_LARGER * min(others)
+    return SIZES.index("between") if is_between else IGNORE
+
+
+@dataclass(frozen=True)
+class _Letter:
+    character: str
+    colour: str
+    place: int  # in its word
+    rest: int
+    member: int  # IGNORE: it is not one of several
+    role: str
+
+
+def _letters(scene: Scene) -> list[_Letter]:
+    """The visible characters, in the order of `letter_cover`."""
+    words = [
+        (word, writing.colour, role, bar)
+        for writing, (role, bar) in zip(scene.writings, _roles(scene), strict=True)
+        for word in writing.text.split()
+    ]
+    is_counted = not scene.chart and len(words) <= MOST
+    return [
+        _Letter(character, colour, place, len(word) - place - 1, number if is_counted else bar, role)
+        for number, (word, colour, role, bar) in enumerate(words)
+        for place, character in enumerate(word)
+    ]
+
+
+def _roles(scene: Scene) -> list[tuple[str, int]]:
+    """Of each writing: what it is there for, and for which bar."""
+    if not scene.chart:
+        return [("text", IGNORE)] * len(scene.writings)
+    title = [("title", IGNORE)] if scene.chart.title else []
+    each = ("label", "value") if scene.chart.shows_values else ("label",)
+    return title + [(role, bar) for bar in range(len(scene.chart.labels)) for role in each]
+
+
+def _about_letters(scene: Scene) -> dict[str, Ints]:
+    letters = _letters(scene)
+    found = _answers(len(letters))
+    for name in IN_HALVES:
+        found[name][1] = 0
+    for number, letter in enumerate(letters, 2):
+        place = min(letter.place, MOST - 1)
+        character = CHARACTERS.index(letter.character)
+        found["kind"][number] = PATCH_KINDS.index("letter")
+        found["colour"][number] = PATCH_COLOURS.index(letter.colour)
+        found["letter"][number] = character
+        found["place"][number] = place
+        found["rest"][number] = min(letter.rest, MOST - 1)
+        found["left"][number] = found["right"][number] = 1 + character
+        found["left_place"][number] = found["right_place"][number] = 1 + place
+        found["member"][number] = letter.member
+        found["role"][number] = ROLES.index(letter.role)
+    return found
+
+
+def _views_of_mask(mask: NDArray[np.uint8], config: ModelConfig, num_crops: int) -> list[NDArray[np.uint8]]:
+    crop, image = config.crop_size, Image.fromarray(mask)
+    mask = padded(image, crop, num_crops, fill=PADDING, nearest=True)
+    rows, columns = mask.shape[0] // crop, mask.shape[1] // crop
+    if rows == columns == 1:
+        return [mask]
+    overview = np.asarray(Image.fromarray(mask).resize((crop, crop), Image.Resampling.NEAREST))
+    tiles = mask.reshape(rows, crop, columns, crop).swapaxes(1, 2).reshape(-1, crop, crop)
+    return [overview, *tiles]
+
+
+def _owners(mask: NDArray[np.uint8], config: ModelConfig, count: int, min_cover: float) -> Ints:
+    """[crop, crop] -> [L]: -1 padding, 0 background, i + 1 thing i of so many."""
+    side, patch = config.patches_per_side, config.patch_size
+    pixels = mask.reshape(side, patch, side, patch).swapaxes(1, 2).reshape(side * side, -1)
+    places = np.arange(side * side)[:, None] * 256 + pixels
+    counts = np.bincount(places.ravel(), minlength=side * side * 256).reshape(-1, 256)
+    shares = counts[:, 1 : count + 1] / patch**2
+    owners = np.where(shares.max(1) >= min_cover, shares.argmax(1) + 1, 0) if count else np.zeros(len(pixels), int)
+    return np.where(counts[:, PADDING] > patch**2 / 2, -1, owners)
+
+
+def _boxes(mask: NDArray[np.uint8], count: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """Left, top, right and bottom ends and pixels of each thing; of one that the view does not show, 0 pixels."""
+    ys, xs = np.nonzero((mask > 0) & (mask != PADDING))
+    numbers = mask[ys, xs].astype(int) - 1
+    left, top = np.full(count, len(mask)), np.full(count, len(mask))
+    right, bottom = np.zeros(count, int), np.zeros(count, int)
+    np.minimum.at(left, numbers, xs)
+    np.minimum.at(top, numbers, ys)
+    np.maximum.at(right, numbers, xs + 1)
+    np.maximum.at(bottom, numbers, ys + 1)
+    return left, top, right, bottom, np.bincount(numbers, minlength=count)
+
+
+def _halves(mask: NDArray[np.uint8], config: ModelConfig, count: int) -> Ints:
+    """[2, L]: i + 1 where the middle of letter i lies in the left or right half of one of its patches; else 0."""
+    side, patch = config.patches_per_side, config.patch_size
+    found, most = np.zeros((2, side, side), int), np.zeros((2, side, side))
+    for number, (left, top, right, bottom, pixels) in enumerate(zip(*_boxes(mask, count), strict=True), 1):
+        if not pixels:
+            continue
+        middle = (left + right) // 2
+        half, column = middle % patch * 2 // patch, middle // patch
+        for row in range(top // patch, (bottom - 1) // patch + 1):
+            shown = min(bottom, (row + 1) * patch) - max(top, row * patch)
+            if shown > max(most[half, row, column], min(patch * MIN_COVER, (bottom - top) / 2 - 1)):
+                found[half, row, column], most[half, row, column] = number, shown
+    return found.reshape(2, -1)
+
+
+def _measures(mask: NDArray[np.uint8], config: ModelConfig, owners: Ints, count: int) -> NDArray[np.float32]:
+    """[crop, crop], [L] -> [L, MEASURES]"""
+    found = np.zeros((len(owners), len(MEASURES)), np.float32)
+    is_thing = owners > 0
+    if not is_thing.any():
+        return found
+    middles = (np.arange(config.patches_per_side) + 0.5) * config.patch_size
+    x, y = np.tile(middles, len(middles))[is_thing], np.repeat(middles, len(middles))[is_thing]
+    left, top, right, bottom, pixels = (ends[owners[is_thing] - 1] for ends in _boxes(mask, count))
+    filled = pixels / np.maximum(1, (right - left) * (bottom - top)) * config.crop_size
+    ends = (x - left, y - top, right - x, bottom - y, filled, (left + right) / 2, (top + bottom) / 2)
+    found[is_thing] = np.stack(ends, 1) / config.crop_size
+    return found
