@@ -24,7 +24,7 @@ CHAT_ANSWERS = {
     "goodbye": "Goodbye!",
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
-COMPARED_SHARE = 0.3
+COMPARED_SHARE = 0.4
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
 NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
