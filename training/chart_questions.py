@@ -47,6 +47,14 @@ def _with_value(rng: random.Random, scene: Scene) -> Found | None:
     return Found({"value": str(value)}, f"{label} has the value {value}.")
 
 
+def _values(rng: random.Random, scene: Scene) -> Found | None:
+    chart = _chart(scene)
+    if not chart.shows_values:
+        return None
+    pairs = zip(chart.labels, chart.values, strict=True)
+    return Found({}, f"{listing(f'{label} is {value}' for label, value in pairs)}.")
+
+
 def _num_bars(rng: random.Random, scene: Scene) -> Found:
     return Found({}, f"There are {NUMBERS[len(scene.shapes)]} bars.")
 
@@ -87,8 +95,9 @@ def _describe_chart(rng: random.Random, scene: Scene) -> Found | None:
 
 CHART_QUESTIONS: Table = {
     "tallest": (5, _tallest),
-    "shortest": (3, _shortest),
+    "shortest": (4, _shortest),
     "value_of": (6, _value_of),
+    "values": (5, _values),
     "with_value": (2, _with_value),
     "num_bars": (2, _num_bars),
     "labels": (3, _labels),

@@ -39,6 +39,9 @@ def _photo_other(rng: random.Random, scene: Scene) -> Found:
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
 DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS
+# About nothing but writing there is little else to ask.
+SELDOM_ASKED: Table = {kind: (weight / 4, find) for kind, (weight, find) in SHAPE_QUESTIONS.items()}
+WRITING_QUESTIONS: Table = SELDOM_ASKED | TEXT_QUESTIONS
 PICTURE_QUESTIONS: Table = DRAWING_QUESTIONS | CHART_QUESTIONS | PHOTO_QUESTIONS
 
 
@@ -57,7 +60,9 @@ def table_for(scene: Scene) -> Table:
     """What can be asked about this sort of picture."""
     if scene.photo_colours:
         return PHOTO_QUESTIONS
-    return CHART_QUESTIONS if scene.chart else DRAWING_QUESTIONS
+    if scene.chart:
+        return CHART_QUESTIONS
+    return DRAWING_QUESTIONS if scene.shapes or not scene.writings else WRITING_QUESTIONS
 
 
 def ask(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> tuple[str, str] | None:

@@ -180,6 +180,18 @@ def _where(rng: random.Random, scene: Scene) -> Found | None:
     return Found({"name": called(rng, shape.kind)}, f"The {shape.kind} is {place}.")
 
 
+def _layout(rng: random.Random, scene: Scene) -> Found | None:
+    """Where each shape is."""
+    places = [place_of(scene, shape) for shape in in_order(scene)]
+    if not 0 < len(places) <= MOST_LISTED or None in places:
+        return None
+    things = (
+        f"{'the' if number else 'The'} {shape.colour} {shape.kind} is {place}"
+        for number, (shape, place) in enumerate(zip(in_order(scene), places, strict=True))
+    )
+    return Found({}, f"{listing(things)}.")
+
+
 def holds(scene: Scene, shape: Shape, relation: str, second: Shape) -> bool | None:
     """Whether the shape lies so; None where the two are level."""
     axis = 0 if relation in ("left of", "right of") else 1
@@ -240,21 +252,22 @@ def _unknown(rng: random.Random, scene: Scene) -> Found:
 
 
 SHAPE_QUESTIONS: Table = {
-    "colour_of_shape": (8, _colour_of_shape),
-    "shape_of_colour": (8, _shape_of_colour),
-    "shapes": (4, _shapes),
-    "colours": (3, _colours),
-    "background": (1.5, _background),
+    "colour_of_shape": (5, _colour_of_shape),
+    "shape_of_colour": (5, _shape_of_colour),
+    "shapes": (5, _shapes),
+    "colours": (4, _colours),
+    "background": (1, _background),
     "describe": (5, _describe),
-    "count": (4, _count),
-    "count_of": (4, _count_of),
+    "count": (5, _count),
+    "count_of": (7, _count_of),
     "exists": (6, _exists),
-    "is_colour": (3, _is_colour),
-    "is_shape": (3, _is_shape),
-    "where": (3, _where),
-    "at_place": (3, _at_place),
-    "relation": (4, _relation),
-    "neighbour": (3, _neighbour),
+    "is_colour": (2.5, _is_colour),
+    "is_shape": (2.5, _is_shape),
+    "where": (6, _where),
+    "layout": (4, _layout),
+    "at_place": (5, _at_place),
+    "relation": (7, _relation),
+    "neighbour": (5, _neighbour),
     "extreme": (2, _extreme),
     "unknown": (1, _unknown),
 }
