@@ -94,15 +94,15 @@ def _describe_chart(rng: random.Random, scene: Scene) -> Found | None:
 
 
 CHART_QUESTIONS: Table = {
-    "tallest": (5, _tallest),
-    "shortest": (4, _shortest),
+    "tallest": (6, _tallest),
+    "shortest": (5, _shortest),
     "value_of": (6, _value_of),
     "values": (5, _values),
-    "with_value": (2, _with_value),
-    "num_bars": (2, _num_bars),
+    "with_value": (4, _with_value),
+    "num_bars": (1.5, _num_bars),
     "labels": (3, _labels),
-    "is_taller": (3, _is_taller),
-    "bar_colour": (2, _bar_colour),
+    "is_taller": (5, _is_taller),
+    "bar_colour": (1.5, _bar_colour),
     "chart_title": (2, _chart_title),
     "describe_chart": (3, _describe_chart),
 }

@@ -108,9 +108,9 @@ def _colour_in(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
 
 COMPARISONS: dict[str, tuple[float, Comparison]] = {
     "picture_with": (4, _picture_with),
-    "more_of": (3, _more_of),
-    "difference": (4, _difference),
+    "more_of": (5, _more_of),
+    "difference": (6, _difference),
     "are_same": (2, _are_same),
     "describe_one": (3, _describe_one),
-    "colour_in": (2, _colour_in),
+    "colour_in": (1.5, _colour_in),
 }

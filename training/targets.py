@@ -51,7 +51,7 @@ CHOICES: dict[str, int] = {
     "count": MOST,  # shapes in the picture
     "where": len(PLACES),
     "size": len(SIZES),
-    "rank": MOST,  # of a bar, 0: the highest
+    "rank": MOST,  # of a bar, 0: the highest; labels and values have that of their bar
 }
 IN_HALVES = ("left", "left_place", "right", "right_place")
 # From the patch's middle to the left, top, right and bottom end of its thing, how much of that box the thing fills, and
@@ -118,7 +118,7 @@ def _about_shapes(scene: Scene) -> dict[str, Ints]:
     if not scene.writings and not scene.photo_colours:
         found["count"][1] = len(shapes)
     ranks = {shape: rank for rank, shape in enumerate(in_order(scene))}
-    heights = sorted(scene.chart.values, reverse=True) if scene.chart else []
+    bar_ranks = _bar_ranks(scene)
     for number, shape in enumerate(shapes, 2):
         found["kind"][number] = PATCH_KINDS.index(shape.kind)
         found["colour"][number] = PATCH_COLOURS.index(shape.colour)
@@ -126,7 +126,7 @@ def _about_shapes(scene: Scene) -> dict[str, Ints]:
         found["same_colour"][number] = colours[shape.colour]
         if scene.chart:
             found["member"][number] = number - 2
-            found["rank"][number] = heights.index(scene.chart.values[number - 2])
+            found["rank"][number] = bar_ranks[number - 2]
             continue
         found["member"][number] = ranks[shape]
         found["same_kind"][number] = kinds[shape.kind]
@@ -134,6 +134,13 @@ def _about_shapes(scene: Scene) -> dict[str, Ints]:
         place = place_of(scene, shape)
         found["where"][number] = PLACES.index(place) if place else IGNORE
     return found
+
+
+def _bar_ranks(scene: Scene) -> list[int]:
+    """0 for the highest bar, and so on."""
+    values = scene.chart.values if scene.chart else ()
+    heights = sorted(values, reverse=True)
+    return [heights.index(value) for value in values]
 
 
 def _size(shape: Shape, shapes: tuple[Shape, ...]) -> int:
@@ -183,7 +190,7 @@ def _roles(scene: Scene) -> list[tuple[str, int]]:
 
 
 def _about_letters(scene: Scene) -> dict[str, Ints]:
-    letters = _letters(scene)
+    letters, bar_ranks = _letters(scene), _bar_ranks(scene)
     found = _answers(len(letters))
     for name in IN_HALVES:
         found[name][1] = 0
@@ -199,6 +206,8 @@ def _about_letters(scene: Scene) -> dict[str, Ints]:
         found["left_place"][number] = found["right_place"][number] = 1 + place
         found["member"][number] = letter.member
         found["role"][number] = ROLES.index(letter.role)
+        if letter.role in ("label", "value"):
+            found["rank"][number] = bar_ranks[letter.member]
     return found
 
 

@@ -13,7 +13,7 @@ from training.phrases import PHRASES, SYNONYMS
 from training.questions import FOREIGN_WORDS, PICTURE_QUESTIONS, any_fill, ask, compare
 from training.scene import Chart, Scene, Shape, Writing
 from training.scenes import SCENES, make_scene
-from training.shape_questions import describe, holds, place_of
+from training.shape_questions import SHAPE_QUESTIONS, describe, holds, place_of
 from training.shapes import KINDS
 
 NAMES = {name for kind in KINDS for name in SYNONYMS.get(kind, (kind,))}
@@ -125,6 +125,18 @@ def test_yes_and_no_are_told_apart() -> None:
         if answer.startswith("Yes"):
             assert told or shapes
             assert not (told and shapes) or truths[told[0]] == shapes[0]
+
+
+def test_the_form_of_a_question_does_not_give_its_answer_away() -> None:
+    """Asked for a kind, a colour or both, yes and no are about as frequent."""
+    forms: dict[str, list[bool]] = {"both": [], "kind": [], "colour": []}
+    for seed in range(600):
+        name = SHAPE_QUESTIONS["exists"][1](random.Random(seed), SCENE)
+        assert name
+        words = name.fill["a_name"].split()[1:]
+        form = "colour" if words[-1] == "shape" else "kind" if len(words) == 1 else "both"
+        forms[form].append(name.answer.startswith("Yes"))
+    assert all(0.4 < sum(yes) / len(yes) < 0.6 for yes in forms.values())
 
 
 def test_relations_are_opposites() -> None:

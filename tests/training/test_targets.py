@@ -1,5 +1,7 @@
 """What the tower is asked about each patch, on scenes whose answers can be seen by eye."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -116,13 +118,12 @@ def test_labels_and_values_belong_to_their_bar() -> None:
     assert set(member[:, :4][member[:, :4] != IGNORE]) == {0}
     assert set(member[:, 5:][member[:, 5:] != IGNORE]) == {1}
     assert set(role[7][role[7] != IGNORE]) == {ROLES.index("label")}
-    assert answers(drawn, "rank")[5, 1] == 1
-    assert answers(drawn, "rank")[3, 6] == 0
+    rank = answers(drawn, "rank")
+    assert set(rank[:, :4][rank[:, :4] != IGNORE]) == {1}  # the lower bar, its label and its value
+    assert set(rank[:, 5:][rank[:, 5:] != IGNORE]) == {0}
 
 
 def test_each_chart_gives_every_letter_a_role() -> None:
-    import random
-
     for seed in range(20):
         kinds, role = (answers(chart_scene(random.Random(seed)), name) for name in ("kind", "role"))
         assert ((kinds == PATCH_KINDS.index("letter")) == (role != IGNORE)).all()
