@@ -1,12 +1,14 @@
 """What every table of questions shares: a question found in a scene, and how things are named in a sentence."""
 
 import random
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from training.phrases import SYNONYMS
 from training.scene import Scene
 
+QUOTED = re.compile(r'"(.*)"')  # in an answer: what was read
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

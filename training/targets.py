@@ -23,6 +23,7 @@ from training.shapes import KINDS
 from training.writing import CHARACTERS
 
 Ints = NDArray[np.int64]
+Boxes = tuple[Ints, Ints, Ints, Ints, Ints]  # of all things of a view: see `_boxes`
 PADDING = 255  # in a cover mask: outside of the picture
 PATCH_KINDS = ("background", "padding", "letter", "bar", *KINDS)
 FIRST_THING = 2  # in PATCH_KINDS
@@ -78,7 +79,8 @@ def patch_targets(scene: Scene, config: ModelConfig, num_crops: int) -> PatchTar
     for shapes, inks in zip(*views, strict=True):
         owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
         readers = _owners(inks, config, len(letters), MIN_LETTER_COVER)
-        halves = _halves(inks, config, len(letters))
+        shape_boxes, letter_boxes = _boxes(shapes, len(scene.shapes)), _boxes(inks, len(letters))
+        halves = _halves(letter_boxes, config)
         readers = np.where(readers > 0, readers, np.maximum(readers, halves.max(0)))
         is_letter = readers > 0
         choices = {}
@@ -88,8 +90,8 @@ def patch_targets(scene: Scene, config: ModelConfig, num_crops: int) -> PatchTar
             choices[name] = np.where(is_letter, of_letter, of_shape)
         measures = np.where(
             is_letter[:, None],
-            _measures(inks, config, readers, len(letters)),
-            _measures(shapes, config, owners, len(scene.shapes)),
+            _measures(letter_boxes, config, readers),
+            _measures(shape_boxes, config, owners),
         )
         found.append((choices, measures))
     return PatchTargets(
@@ -233,7 +235,7 @@ def _owners(mask: NDArray[np.uint8], config: ModelConfig, count: int, min_cover:
     return np.where(counts[:, PADDING] > patch**2 / 2, -1, owners)
 
 
-def _boxes(mask: NDArray[np.uint8], count: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def _boxes(mask: NDArray[np.uint8], count: int) -> Boxes:
     """Left, top, right and bottom ends and pixels of each thing; of one that the view does not show, 0 pixels."""
     ys, xs = np.nonzero((mask > 0) & (mask != PADDING))
     numbers = mask[ys, xs].astype(int) - 1
@@ -246,11 +248,11 @@ def _boxes(mask: NDArray[np.uint8], count: int) -> tuple[Ints, Ints, Ints, Ints,
     return left, top, right, bottom, np.bincount(numbers, minlength=count)
 
 
-def _halves(mask: NDArray[np.uint8], config: ModelConfig, count: int) -> Ints:
+def _halves(boxes: Boxes, config: ModelConfig) -> Ints:
     """[2, L]: i + 1 where the middle of letter i lies in the left or right half of one of its patches; else 0."""
     side, patch = config.patches_per_side, config.patch_size
     found, most = np.zeros((2, side, side), int), np.zeros((2, side, side))
-    for number, (left, top, right, bottom, pixels) in enumerate(zip(*_boxes(mask, count), strict=True), 1):
+    for number, (left, top, right, bottom, pixels) in enumerate(zip(*boxes, strict=True), 1):
         if not pixels:
             continue
         middle = (left + right) // 2
@@ -262,15 +264,15 @@ def _halves(mask: NDArray[np.uint8], config: ModelConfig, count: int) -> Ints:
     return found.reshape(2, -1)
 
 
-def _measures(mask: NDArray[np.uint8], config: ModelConfig, owners: Ints, count: int) -> NDArray[np.float32]:
-    """[crop, crop], [L] -> [L, MEASURES]"""
+def _measures(boxes: Boxes, config: ModelConfig, owners: Ints) -> NDArray[np.float32]:
+    """[L] -> [L, MEASURES]"""
     found = np.zeros((len(owners), len(MEASURES)), np.float32)
     is_thing = owners > 0
     if not is_thing.any():
         return found
     middles = (np.arange(config.patches_per_side) + 0.5) * config.patch_size
     x, y = np.tile(middles, len(middles))[is_thing], np.repeat(middles, len(middles))[is_thing]
-    left, top, right, bottom, pixels = (ends[owners[is_thing] - 1] for ends in _boxes(mask, count))
+    left, top, right, bottom, pixels = (ends[owners[is_thing] - 1] for ends in boxes)
     filled = pixels / np.maximum(1, (right - left) * (bottom - top)) * config.crop_size
     ends = (x - left, y - top, right - x, bottom - y, filled, (left + right) / 2, (top + bottom) / 2)
     found[is_thing] = np.stack(ends, 1) / config.crop_size

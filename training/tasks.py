@@ -13,6 +13,7 @@ from PIL import Image
 
 from training.comparisons import COMPARISONS
 from training.conversations import CHAT_ANSWERS, a_pair, chat_turn
+from training.facts import QUOTED
 from training.questions import ask, compare
 from training.scene import Scene, draw
 from training.scenes import make_scene
@@ -108,7 +109,6 @@ def _chats(rng: random.Random, task: Task, held_out: bool) -> Iterator[Sample]:
 
 
 UNORDERED = ("describe", "shapes", "colours", "labels")  # the same words in another order are as right
-QUOTED = re.compile(r'"(.*)"')
 
 
 def is_right(sample: Sample, answer: str) -> bool:

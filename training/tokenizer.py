@@ -14,13 +14,13 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from training.conversations import Conversation, Turn, converse, without_picture
+from training.facts import QUOTED
 from training.model import IGNORE
 from training.scenes import SCENES
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
 MIN_COUNT = 5
 DIGIT = re.compile(r"\d")
-READ = re.compile(r'".*"')
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
 
@@ -60,7 +60,7 @@ def _texts(rng: random.Random, num_conversations: int) -> Iterator[str]:
         for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
             yield conversation.system or ""
             for turn in (*conversation.turns, *conversation.forks):
-                yield from () if turn.kind == "jumble" else (turn.question, READ.sub('"', turn.answer))
+                yield from () if turn.kind == "jumble" else (turn.question, QUOTED.sub('"', turn.answer))
 
 
 @dataclass
@@ -84,8 +84,8 @@ class Tokens:
 
 def spelled(tokenizer: Tokenizer, answer: str) -> list[int]:
     """What stands in quotes was read from a picture: it is given letter by letter even where it is a common word."""
-    read = READ.search(answer)
-    start, end = (read.start() + 1, read.end() - 1) if read else (len(answer), len(answer))
+    read = QUOTED.search(answer)
+    start, end = read.span(1) if read else (len(answer), len(answer))
     pieces = (answer[:start], *answer[start:end], answer[end:])
     return [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False).ids]
 
