@@ -45,7 +45,8 @@ def _is_of(name: str, families: tuple[str, ...]) -> bool:
 def _matplotlib_fonts() -> tuple[str, ...]:
     import matplotlib
 
-    return tuple(sorted(str(path) for path in Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuS*.ttf")))
+    files = sorted(Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuS*.ttf"))
+    return tuple(str(path) for path in files if "Display" not in path.name)  # those hold signs, not letters
 
 
 @cache

@@ -12,7 +12,7 @@ from training.scene import Scene, cover, draw, letter_cover
 from training.scenes import SCENES, make_scene
 from training.second import draw_again
 from training.shapes import KINDS
-from training.writing import MIN_EM, fonts, outside, words
+from training.writing import CHARACTERS, MIN_EM, fonts, ink, outside, words
 
 PLAIN = [
     scene
@@ -91,6 +91,17 @@ def test_charts_say_what_their_bars_show() -> None:
         lengths = [bar.box[2] - bar.box[0] if chart.is_horizontal else bar.box[3] - bar.box[1] for bar in scene.shapes]
         assert lengths == pytest.approx([value * lengths[0] / chart.values[0] for value in chart.values])
         assert len(set(chart.labels)) == len(chart.labels) == len(chart.values)
+
+
+def test_a_machine_without_fonts_writes_with_those_of_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    fonts.cache_clear()
+    monkeypatch.setattr("training.writing.FONT_FOLDERS", ())
+    try:
+        assert fonts()
+        assert all(min(ink(character, font)) > 0 for font in fonts() for character in CHARACTERS)
+        assert make_scene("text", 1, 1).writings
+    finally:
+        fonts.cache_clear()
 
 
 def test_what_is_held_out_is_not_trained_on() -> None:
