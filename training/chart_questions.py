@@ -2,6 +2,7 @@
 
 import random
 
+from training import marks
 from training.facts import NUMBERS, Found, Table, listing
 from training.scene import Chart, Scene
 
@@ -13,46 +14,72 @@ def _chart(scene: Scene) -> Chart:
     return scene.chart
 
 
-def _extreme_bar(scene: Scene, take_highest: bool) -> str | None:
-    """The label of the highest or lowest bar; None where it is a close thing."""
+def _any_bar(rng: random.Random, chart: Chart) -> int:
+    return rng.randrange(len(chart.labels))
+
+
+def _asked(chart: Chart, bar: int) -> str:
+    """The bar's label in a question."""
+    return chart.labels[bar] + marks.shape(bar)
+
+
+def _label(chart: Chart, bar: int) -> str:
+    """The bar's label in an answer."""
+    return marks.reading(chart.labels[bar], _letters_before(chart, bar))
+
+
+def _value(chart: Chart, bar: int) -> str:
+    """The bar's printed value in an answer."""
+    return marks.reading(str(chart.values[bar]), _letters_before(chart, bar) + len(chart.labels[bar]))
+
+
+def _letters_before(chart: Chart, bar: int) -> int:
+    """Visible characters before the bar's label, in the order of the scene's writings."""
+    values = chart.values[:bar] if chart.shows_values else ()
+    return sum(map(len, (chart.title.replace(" ", ""), *chart.labels[:bar], *map(str, values))))
+
+
+def _extreme_bar(scene: Scene, take_highest: bool) -> int | None:
+    """The highest or lowest bar; None where it is a close thing."""
     chart = _chart(scene)
-    ranked = sorted(zip(chart.values, chart.labels, strict=True), reverse=take_highest)
-    apart = abs(ranked[0][0] - ranked[1][0]) / max(chart.values)
-    return ranked[0][1] if apart >= CLOSE / 2 else None
+    ranked = sorted(range(len(chart.values)), key=lambda bar: chart.values[bar], reverse=take_highest)
+    apart = abs(chart.values[ranked[0]] - chart.values[ranked[1]]) / max(chart.values)
+    return ranked[0] if apart >= CLOSE / 2 else None
 
 
 def _tallest(rng: random.Random, scene: Scene) -> Found | None:
-    label = _extreme_bar(scene, take_highest=True)
-    return Found({}, f"{label} is the tallest bar.") if label else None
+    bar = _extreme_bar(scene, take_highest=True)
+    return None if bar is None else Found({}, f"{_label(_chart(scene), bar)} is the tallest bar.")
 
 
 def _shortest(rng: random.Random, scene: Scene) -> Found | None:
-    label = _extreme_bar(scene, take_highest=False)
-    return Found({}, f"{label} is the shortest bar.") if label else None
+    bar = _extreme_bar(scene, take_highest=False)
+    return None if bar is None else Found({}, f"{_label(_chart(scene), bar)} is the shortest bar.")
 
 
 def _value_of(rng: random.Random, scene: Scene) -> Found | None:
     chart = _chart(scene)
+    bar = _any_bar(rng, chart)
     if not chart.shows_values:
-        return Found({"label": rng.choice(chart.labels)}, "The chart shows no values.") if rng.random() < 0.2 else None
-    label, value = rng.choice(list(zip(chart.labels, chart.values, strict=True)))
-    return Found({"label": label}, f"The value of {label} is {value}.")
+        return Found({"label": _asked(chart, bar)}, "The chart shows no values.") if rng.random() < 0.2 else None
+    return Found({"label": _asked(chart, bar)}, f"The value of {_label(chart, bar)} is {_value(chart, bar)}.")
 
 
 def _with_value(rng: random.Random, scene: Scene) -> Found | None:
     chart = _chart(scene)
     if not chart.shows_values:
         return None
-    label, value = rng.choice(list(zip(chart.labels, chart.values, strict=True)))
-    return Found({"value": str(value)}, f"{label} has the value {value}.")
+    bar = _any_bar(rng, chart)
+    asked = f"{chart.values[bar]}{marks.shape(bar)}"
+    return Found({"value": asked}, f"{_label(chart, bar)} has the value {_value(chart, bar)}.")
 
 
 def _values(rng: random.Random, scene: Scene) -> Found | None:
     chart = _chart(scene)
     if not chart.shows_values:
         return None
-    pairs = zip(chart.labels, chart.values, strict=True)
-    return Found({}, f"{listing(f'{label} is {value}' for label, value in pairs)}.")
+    each = (f"{_label(chart, bar)} is {_value(chart, bar)}" for bar in range(len(chart.labels)))
+    return Found({}, f"{listing(each)}.")
 
 
 def _num_bars(rng: random.Random, scene: Scene) -> Found:
@@ -60,7 +87,8 @@ def _num_bars(rng: random.Random, scene: Scene) -> Found:
 
 
 def _labels(rng: random.Random, scene: Scene) -> Found:
-    return Found({}, f"The bars are {listing(_chart(scene).labels)}.")
+    chart = _chart(scene)
+    return Found({}, f"The bars are {listing(_label(chart, bar) for bar in range(len(chart.labels)))}.")
 
 
 def _is_taller(rng: random.Random, scene: Scene) -> Found | None:
@@ -71,25 +99,26 @@ def _is_taller(rng: random.Random, scene: Scene) -> Found | None:
         return None
     one, other = chart.labels[first], chart.labels[second]
     answer = f"Yes, {one} is taller than {other}." if apart > 0 else f"No, {one} is shorter than {other}."
-    return Found({"label": one, "other": other}, answer)
+    return Found({"label": _asked(chart, first), "other": _asked(chart, second)}, answer)
 
 
 def _bar_colour(rng: random.Random, scene: Scene) -> Found:
     chart = _chart(scene)
-    label, bar = rng.choice(list(zip(chart.labels, scene.shapes, strict=True)))
-    return Found({"label": label}, f"The bar {label} is {bar.colour}.")
+    bar = _any_bar(rng, chart)
+    return Found({"label": _asked(chart, bar)}, f"The bar {chart.labels[bar]} is {scene.shapes[bar].colour}.")
 
 
 def _chart_title(rng: random.Random, scene: Scene) -> Found | None:
     if title := _chart(scene).title:
-        return Found({}, f'The title is "{title}".')
+        return Found({}, f'The title is "{marks.reading(title, 0)}".')
     return Found({}, "The chart has no title.") if rng.random() < 0.3 else None
 
 
 def _describe_chart(rng: random.Random, scene: Scene) -> Found | None:
-    label = _extreme_bar(scene, take_highest=True)
-    if label is None:
+    bar = _extreme_bar(scene, take_highest=True)
+    if bar is None:
         return None
+    label = _label(_chart(scene), bar)
     return Found({}, f"A bar chart with {NUMBERS[len(scene.shapes)]} bars. {label} is the tallest.", "describe")
 
 

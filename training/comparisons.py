@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from training import marks
 from training.colours import COLOURS, contrasts, tint
 from training.facts import Found, article, other, plural
 from training.scene import Scene, Shape
-from training.shape_questions import describe
+from training.shape_questions import a_thing, describe, mark
 
 ORDINALS = ("first", "second", "third")
 Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
@@ -42,7 +43,9 @@ def _picture_with(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None
         return None
     name = rng.choice(only)
     place = next(number for number, seen in enumerate(named) if name in seen)
-    return Found({"a_name": article(name)}, f"The {ORDINALS[place]} picture shows {article(name)}.")
+    meant = [shape for shape in scenes[place].shapes if name in (_name(shape), shape.kind)]
+    marked = mark(scenes[place], meant[0], place) if len(meant) == 1 else ""
+    return Found({"a_name": article(name) + marked}, f"The {ORDINALS[place]} picture shows {article(name)}.")
 
 
 def _more_of(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
@@ -58,7 +61,9 @@ def _more_of(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
         answer = f"Both pictures have the same number of {plural(kind)}."
     else:
         return None
-    return Found({"names": plural(kind)}, answer, "more_of" if len(scenes) == 2 else "most_of")
+    if len(scenes) == 2:
+        return Found({"names": plural(kind) + marks.in_pictures(counts[0], counts[1])}, answer)
+    return Found({"names": plural(kind)}, answer, "most_of")
 
 
 def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
@@ -76,11 +81,12 @@ def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
         return Found({}, "Nothing is different. The pictures are the same.")
     if len(gone) == len(new) == 1 and gone[0].points == new[0].points:
         old, changed = gone[0], new[0]
-        return Found({}, f"The {old.kind} is {old.colour} in the first picture and {changed.colour} in the second.")
+        colours = f"{old.colour} in the first picture and {changed.colour} in the second"
+        return Found({}, f"The {mark(first, old)}{old.kind} is {colours}.")
     if len(gone) == 1 and not new:
-        return Found({}, f"Only the first picture has {article(_name(gone[0]))}.")
+        return Found({}, f"Only the first picture has {a_thing(first, gone[0])}.")
     if len(new) == 1 and not gone:
-        return Found({}, f"Only the second picture has {article(_name(new[0]))}.")
+        return Found({}, f"Only the second picture has {a_thing(second, new[0], 1)}.")
     return None
 
 
@@ -93,7 +99,7 @@ def _are_same(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
 
 def _describe_one(rng: random.Random, scenes: tuple[Scene, ...]) -> Found:
     place = rng.randrange(len(scenes))
-    return Found({"ordinal": ORDINALS[place]}, describe(scenes[place]))
+    return Found({"ordinal": ORDINALS[place]}, describe(scenes[place], place))
 
 
 def _colour_in(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
@@ -103,7 +109,8 @@ def _colour_in(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     if not unique:
         return None
     shape = rng.choice(unique)
-    return Found({"ordinal": ORDINALS[place], "name": shape.kind}, f"The {shape.kind} is {shape.colour}.")
+    name = shape.kind + mark(scenes[place], shape, place)
+    return Found({"ordinal": ORDINALS[place], "name": name}, f"The {shape.kind} is {shape.colour}.")
 
 
 COMPARISONS: dict[str, tuple[float, Comparison]] = {

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from training.comparisons import varied
 from training.facts import Found
 from training.phrases import JUMBLE, SYSTEMS
-from training.questions import PICTURE_QUESTIONS, any_fill, ask_anything, compare_anything, phrase
+from training.questions import (
+    FOLLOWED_UP,
+    FOREIGN_WORDS,
+    PICTURE_QUESTIONS,
+    any_fill,
+    ask,
+    ask_anything,
+    compare_anything,
+    follow_up,
+    phrase,
+    table_for,
+)
 from training.scene import Scene
 from training.scenes import make_scene
 
@@ -25,6 +36,7 @@ CHAT_ANSWERS = {
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
 COMPARED_SHARE = 0.4
+FOLLOWED_SHARE = 0.12  # of conversations about one picture
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
 NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
@@ -39,6 +51,7 @@ class Turn:
     answer: str
     pictures: tuple[Scene, ...] = ()  # shown with this turn
     pictures_first: bool = True
+    spread: int = 1  # positions from each token of the question to the next: as if it were so many times as long
 
 
 @dataclass(frozen=True)
@@ -59,20 +72,26 @@ def _system(rng: random.Random) -> str | None:
 
 
 def _jumble(rng: random.Random) -> str:
+    """Words and characters without a meaning, few or, now and then, some hundred."""
+    if rng.random() < 0.2:
+        unit = "".join(rng.choices(string.printable[:95], k=rng.choice((1, 1, 2, 5))))
+        return (unit * 400)[: rng.randint(5, 400)]
+    most = rng.choice((7, 7, 7, 60, 150))
+    share_of_words = rng.choice((0.6, 0.6, 0.95, 0.1 if most == 7 else 0.9))
     words = [
-        rng.choice(JUMBLE)
-        if rng.random() < 0.6
+        rng.choice(JUMBLE if rng.random() < 0.5 else FOREIGN_WORDS)
+        if rng.random() < share_of_words
         else "".join(rng.choices(string.ascii_letters + string.digits, k=rng.randint(1, 9)))
-        for _ in range(rng.randint(1, 7))
+        for _ in range(rng.randint(1, most))
     ]
-    return " ".join(words) + rng.choice(("", "", "?", "!", "."))
+    return " ".join(words)[:420] + rng.choice(("", "", "?", "!", "."))
 
 
 def chat_turn(rng: random.Random, held_out: bool = False) -> Turn:
     """A turn that needs no picture."""
-    kind = rng.choices((*CHAT_ANSWERS, "unknown", "jumble"), (4, 5, 2, 1, 3, 2))[0]
+    kind = rng.choices((*CHAT_ANSWERS, "unknown", "jumble"), (4, 7, 2, 1, 4, 5))[0]
     if kind == "jumble":
-        return Turn(kind, _jumble(rng), NOT_UNDERSTOOD)
+        return Turn(kind, _jumble(rng), NOT_UNDERSTOOD, spread=rng.choice((1, 1, 1, 3, 8, 15)))
     question, answer = phrase(rng, kind, Found({}, CHAT_ANSWERS.get(kind, NOT_KNOWN)), held_out)
     return Turn(kind, question, answer)
 
@@ -108,12 +127,38 @@ def about(rng: random.Random, scene: Scene, num_questions: int) -> Conversation:
         taken.add(words)
         return Turn(kind, words, answer)
 
+    if rng.random() < FOLLOWED_SHARE and (followed := _followed(rng, scene, question, num_questions)):
+        return followed
     return _forked(rng, (scene,), question, num_questions)
+
+
+def _followed(
+    rng: random.Random, scene: Scene, question: Callable[[], Turn], num_questions: int
+) -> Conversation | None:
+    """A question, and forks that go on from its answer, half of them by only naming something else; None where the
+    picture has nothing of the sort.
+    """
+    kinds = [kind for kind in FOLLOWED_UP if kind in table_for(scene)]
+    kind = rng.choice(kinds) if kinds else ""
+    asked = [follow_up(rng, kind, scene) for _ in range(num_questions // 2)] if kind else []
+    first = ask(rng, kind, scene) if kind else None
+    forks = [Turn("follow_up", *words) for words in dict.fromkeys(filter(None, asked))]
+    if not first or not forks:
+        return None
+    forks += [question() for _ in range(num_questions - 1 - len(forks))]
+    return Conversation(_system(rng), (Turn(kind, *first, (scene,)), forks[0]), tuple(forks[1:]))
 
 
 def comparing(rng: random.Random, scenes: tuple[Scene, ...], num_questions: int) -> Conversation:
     """So many questions about two or three pictures shown together."""
-    return _forked(rng, scenes, lambda: Turn(*compare_anything(rng, scenes)), num_questions)
+    taken: set[tuple[str, str]] = set()
+
+    def question() -> Turn:
+        kind, words, answer = compare_anything(rng, scenes, taken)
+        taken.add((kind, answer))
+        return Turn(kind, words, answer)
+
+    return _forked(rng, scenes, question, num_questions)
 
 
 def a_pair(rng: random.Random, scene: Scene) -> tuple[Scene, Scene]:

@@ -18,10 +18,19 @@ from training.model import IGNORE, ModelConfig
 from training.preprocess import crops, normalise, padded
 from training.scene import Scene, draw
 from training.scenes import make_scene
-from training.targets import PatchTargets, patch_targets, together
+from training.targets import (
+    NameTargets,
+    PatchTargets,
+    SceneTargets,
+    changes,
+    name_targets,
+    scene_targets,
+    together,
+)
 from training.tokenizer import IMAGE, UNKNOWN, Tokens, prompt_tokens
 
 Grid = tuple[int, int]  # crops down, crops across
+Name = tuple[int, str, list[SceneTargets]]  # a token of the text, the mark that it ends, the pictures that it is about
 TEXT_SHARE = 0.06  # conversations without a picture, for each picture
 ROW_LENGTH = 480  # tokens; conversations are packed into rows of this many, or of the longest one's
 
@@ -34,9 +43,11 @@ class Text:
     branches: Tensor  # [B, T]: which of its forks, 0 for what they share
     positions: Tensor  # [B, T]
     image_mask: Tensor  # [B, T]
+    asked: NameTargets  # what names in questions stand for
+    said: NameTargets  # what answers are about to name
 
     def to(self, device: torch.device) -> "Text":
-        return Text(**{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return Text(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 @dataclass
@@ -64,8 +75,11 @@ def num_image_tokens(grid: Grid, side: int) -> int:
     return (height * width + 1) * side * side + 1 + (height + 1) * side
 
 
-def pack(conversations: list[Tokens]) -> Text:
-    """Conversations -> rows, in order; each will see only itself."""
+def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size: int) -> Text:
+    """Conversations -> rows, in order; each will see only itself.
+
+    `shown` are the pictures of each, for what its names are asked; a conversation with none of them is asked nothing.
+    """
     length = max(ROW_LENGTH, *(len(tokens.ids) for tokens in conversations))
     rows: list[list[Tokens]] = [[]]
     for tokens in conversations:
@@ -73,25 +87,23 @@ def pack(conversations: list[Tokens]) -> Text:
             rows.append([])
         rows[-1].append(tokens)
     token_ids = torch.full((len(rows), length), UNKNOWN)
-    text = Text(
-        token_ids,
-        torch.full_like(token_ids, IGNORE),
-        torch.full_like(token_ids, -1),
-        torch.zeros_like(token_ids),
-        torch.zeros_like(token_ids),
-        token_ids == IMAGE,
-    )
+    labels, owners = torch.full_like(token_ids, IGNORE), torch.full_like(token_ids, -1)
+    branches, positions = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
+    asked, said, rest = list[Name](), list[Name](), iter(shown)
     for row, members in enumerate(rows):
         end = 0
         for number, tokens in enumerate(members):
             start, end = end, end + len(tokens.ids)
-            text.token_ids[row, start:end] = torch.tensor(tokens.ids)
-            text.labels[row, start:end] = torch.tensor(tokens.labels)
-            text.owners[row, start:end] = number
-            text.branches[row, start:end] = torch.tensor(tokens.branches)
-            text.positions[row, start:end] = torch.tensor(tokens.positions)
-    text.image_mask = text.token_ids == IMAGE
-    return text
+            token_ids[row, start:end] = torch.tensor(tokens.ids)
+            labels[row, start:end] = torch.tensor(tokens.labels)
+            owners[row, start:end] = number
+            branches[row, start:end] = torch.tensor(tokens.branches)
+            positions[row, start:end] = torch.tensor(tokens.positions)
+            if pictures := next(rest):
+                asked += [(row * length + start + place, mark, pictures) for place, mark in tokens.asked]
+                said += [(row * length + start + place, mark, pictures) for place, mark in tokens.said]
+    names = (name_targets(found, crop_size) for found in (asked, said))
+    return Text(token_ids, labels, owners, branches, positions, token_ids == IMAGE, *names)
 
 
 class Batches(Dataset[Batch]):
@@ -122,22 +134,41 @@ def make_batch(
 ) -> Batch:
     """`scenes` are the conversations' pictures, in order, and perhaps more, cut into at most so many crops."""
     seen = [views_of(draw(scene), config.crop_size, num_crops) for scene in scenes]
+    targets = [scene_targets(scene, config, num_crops) for scene in scenes]
     asked_about = sum(len(conversation.pictures) for conversation in conversations)
     grids = [grid for _, grid in seen[:asked_about]]
     return Batch(
         pixels=torch.cat([views.bfloat16() for views, _ in seen]),
-        targets=together([patch_targets(scene, config, num_crops) for scene in scenes]),
+        targets=together([one.patches for one in targets]),
         grids=grids,
-        text=make_text(config, tokenizer, conversations, grids) if conversations else None,
+        text=make_text(config, tokenizer, conversations, grids, targets) if conversations else None,
     )
 
 
-def make_text(config: ModelConfig, tokenizer: Tokenizer, conversations: list[Conversation], grids: list[Grid]) -> Text:
-    """`grids` are those of the conversations' pictures, in order."""
-    rest, rows = list(grids), []
+def make_text(
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    conversations: list[Conversation],
+    grids: list[Grid],
+    targets: list[SceneTargets] | None = None,
+) -> Text:
+    """`grids` are those of the conversations' pictures, in order; so are `targets`, without which names are not asked
+    what they stand for.
+    """
+    side, end, rows, seen = config.patches_per_side // 2, 0, [], []
     for conversation in conversations:
-        shown = len(conversation.pictures)
-        counts = [num_image_tokens(grid, config.patches_per_side // 2) for grid in rest[:shown]]
+        start, end = end, end + len(conversation.pictures)
+        counts = [num_image_tokens(grid, side) for grid in grids[start:end]]
         rows.append(prompt_tokens(tokenizer, conversation, counts))
-        rest = rest[shown:]
-    return pack(rows)
+        seen.append(targets[start:end] if targets else [])
+        rows[-1].asked += [
+            (overview_token(rows[-1].ids, place, side), mark)
+            for place, mark in changes(conversation.pictures, seen[-1]).items()
+        ]
+    return pack(rows, seen, config.crop_size)
+
+
+def overview_token(ids: list[int], place: int, side: int) -> int:
+    """Which token stands for a position of the last picture's global view, counted row by row."""
+    end = len(ids) - ids[::-1].index(IMAGE)
+    return end - side * (side + 1) + place // side * (side + 1) + place % side

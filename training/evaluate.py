@@ -72,7 +72,10 @@ def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, 
             projected = model.project(model.encode(torch.cat([views for views, _ in seen])))
             grids = [grid for _, grid in seen]
         text = make_text(config.model, tokenizer, talks, grids)
-        logits, _ = answer_logits(model, projected, grids, text)
+        states = model.decode(
+            text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids
+        )
+        logits, _ = answer_logits(model, states[-1], text.labels)
     rows = torch.arange(len(text.owners))[:, None] * len(asked)
     owners = (text.owners + rows)[:, 1:][text.labels[:, 1:] != IGNORE]
     likeliest = logits.argmax(-1)

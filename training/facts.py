@@ -42,6 +42,11 @@ def there_are(number: int, name: str) -> str:
     return f"There {'is' if number == 1 else 'are'} {NUMBERS[number]} {name if number == 1 else plural(name)}."
 
 
+def capital(sentence: str) -> str:
+    """The same with its first letter a capital; marks may stand before it."""
+    return re.sub("[a-z]", lambda first: first[0].upper(), sentence, count=1)
+
+
 def other(rng: random.Random, names: Iterable[str], taken: Iterable[str]) -> str:
     return rng.choice([name for name in names if name not in set(taken)])
 

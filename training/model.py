@@ -288,8 +288,10 @@ class Phi3V(nn.Module):
         image_mask_BT: Tensor,
         projected: Tensor,
         grids: list[tuple[int, int]],
-    ) -> Tensor:
-        """Hidden states [B, T, D]; the pictures' features take the positions of `image_mask_BT`, in order."""
+    ) -> list[Tensor]:
+        """Hidden states [B, T, D] after each layer, the last normed; the pictures' features take the positions of
+        `image_mask_BT`, in order.
+        """
         x = self.model.embed_tokens(token_ids_BT)
         if grids:
             features = self.model.vision_embed_tokens(projected, grids)
@@ -300,10 +302,11 @@ class Phi3V(nn.Module):
             for table in rotary(int(positions_BT.max()) + 1, dim, self.config.rope_theta)
         )
         mask = packed_mask(owners_BT, branches_BT)
+        states = []
         for layer in self.model.layers:
             x = layer(x, cos, sin, mask)
-        hidden: Tensor = self.model.norm(x)
-        return hidden
+            states.append(x)
+        return [*states[:-1], self.model.norm(x)]
 
 
 class DenseHead(nn.Module):
@@ -319,7 +322,10 @@ class DenseHead(nn.Module):
         self.answers = nn.Linear(width, self.joined * (sum(choices.values()) + num_measures))
 
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """[N, L, C] or [N, S, S, D] -> logits of each choice [N, L, answers], measures [N, L, num_measures]"""
+        """[N, L, C] or [N, S, S, D] -> logits of each choice [N, L, answers], measures [N, L, num_measures].
+
+        Of other tokens [M, D] likewise.
+        """
         answers = self.answers(self.norm(x))
         if self.joined > 1:
             answers = answers.unflatten(-1, (2, 2, -1)).permute(0, 1, 3, 2, 4, 5).flatten(1, 4)

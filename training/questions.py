@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Collection
 
+from training import marks
 from training.chart_questions import CHART_QUESTIONS
 from training.colours import COLOURS
 from training.comparisons import COMPARISONS
@@ -38,6 +39,16 @@ def _photo_other(rng: random.Random, scene: Scene) -> Found:
 
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
+NAMING = ("name", "names", "label", "a_name")  # slots that say what a question is about
+BY_BARE_NAME = ("value_of", "bar_colour")
+FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming something else
+    kind: table[kind]
+    for table, kinds in (
+        (SHAPE_QUESTIONS, ("colour_of_shape", "where", "count_of")),
+        (CHART_QUESTIONS, BY_BARE_NAME),
+    )
+    for kind in kinds
+}
 DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS
 # About nothing but writing there is little else to ask.
 SELDOM_ASKED: Table = {kind: (weight / 4, find) for kind, (weight, find) in SHAPE_QUESTIONS.items()}
@@ -53,6 +64,7 @@ def any_fill(rng: random.Random) -> dict[str, str]:
         "a_guess": article(kind), "a_name": article(f"{colour} {kind}"), "names": plural(kind),
         "relation": rng.choice(list(OPPOSITE)), "size": rng.choice(list(SIZE_WORDS)), "place": rng.choice(PLACES),
         "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": rng.choice(("first", "second")),
+        "about": f"the {kind}",
     }  # fmt: skip
 
 
@@ -91,12 +103,27 @@ def compare(rng: random.Random, kind: str, scenes: tuple[Scene, ...], held_out: 
     return phrase(rng, kind, found, held_out) if found else None
 
 
-def compare_anything(rng: random.Random, scenes: tuple[Scene, ...]) -> tuple[str, str, str]:
+def compare_anything(
+    rng: random.Random, scenes: tuple[Scene, ...], taken: Collection[tuple[str, str]] = ()
+) -> tuple[str, str, str]:
+    """A kind, a question and its answer; a kind and answer that are not taken yet if there are such."""
     kinds, weights = list(COMPARISONS), [weight for weight, _ in COMPARISONS.values()]
-    while True:
+    for attempt in range(1000):
         kind = rng.choices(kinds, weights)[0]
-        if asked := compare(rng, kind, scenes):
+        asked = compare(rng, kind, scenes)
+        if asked and ((kind, asked[1]) not in taken or attempt > 20):
             return kind, *asked
+    raise AssertionError(f"nothing can be compared in {scenes}")
+
+
+def follow_up(rng: random.Random, kind: str, scene: Scene) -> tuple[str, str] | None:
+    """A question of the kind that says only what it is about now ("And the circle?"), and its answer."""
+    found = FOLLOWED_UP[kind][1](rng, scene)
+    names = [value for slot, value in found.fill.items() if slot in NAMING] if found else []
+    if not found or not names:
+        return None
+    about = names[0] if kind in BY_BARE_NAME else f"the {names[0]}"
+    return phrase(rng, "follow_up", Found({"about": about}, found.answer))
 
 
 def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) -> tuple[str, str]:
@@ -134,7 +161,7 @@ def _in_american(answer: str) -> str:
 
 def _careless(rng: random.Random, question: str) -> str:
     """The same question as people type it."""
-    if rng.random() < 0.15 and question.isascii():
+    if rng.random() < 0.15 and marks.unmarked(question).isascii():
         start = question if question.startswith("I ") else question[0].lower() + question[1:]
         question = rng.choice(PREFIXES) + rng.choice((start, question))
     if rng.random() < 0.15:

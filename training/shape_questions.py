@@ -3,8 +3,9 @@
 import random
 from collections import Counter
 
+from training import marks
 from training.colours import COLOURS
-from training.facts import NUMBERS, Found, Table, article, called, listing, other, plural, there_are
+from training.facts import NUMBERS, Found, Table, article, called, capital, listing, other, plural, there_are
 from training.scene import Scene, Shape
 from training.shapes import KINDS
 
@@ -39,21 +40,28 @@ def _choice(rng: random.Random, shapes: list[Shape]) -> Shape | None:
     return rng.choice(shapes) if shapes else None
 
 
+def mark(scene: Scene, shape: Shape, picture: int = 0) -> str:
+    """What stands for the shape in a question or an answer; see marks.py."""
+    return marks.shape(scene.shapes.index(shape), picture)
+
+
 def _colour_of_shape(rng: random.Random, scene: Scene) -> Found | None:
     if rng.random() < 0.06:
         kind = other(rng, KINDS, (shape.kind for shape in scene.shapes))
-        return Found({"name": called(rng, kind)}, f"There is no {kind} in the picture.")
-    shape = _choice(rng, _unique(scene))
-    return Found({"name": called(rng, shape.kind)}, f"The {shape.kind} is {shape.colour}.") if shape else None
+        return Found({"name": called(rng, kind) + marks.NOTHING}, f"There is no {kind} in the picture.")
+    if not (shape := _choice(rng, _unique(scene))):
+        return None
+    return Found({"name": called(rng, shape.kind) + mark(scene, shape)}, f"The {shape.kind} is {shape.colour}.")
 
 
 def _shape_of_colour(rng: random.Random, scene: Scene) -> Found | None:
     colours = Counter(shape.colour for shape in scene.shapes)
     if rng.random() < 0.06:
         colour = other(rng, COLOURS, [*colours, scene.background])
-        return Found({"name": colour}, f"There is no {colour} shape in the picture.")
-    shape = _choice(rng, [shape for shape in scene.shapes if colours[shape.colour] == 1])
-    return Found({"name": shape.colour}, f"The {shape.colour} shape is {article(shape.kind)}.") if shape else None
+        return Found({"name": colour + marks.NOTHING}, f"There is no {colour} shape in the picture.")
+    if not (shape := _choice(rng, [shape for shape in scene.shapes if colours[shape.colour] == 1])):
+        return None
+    return Found({"name": shape.colour + mark(scene, shape)}, f"The {shape.colour} shape is {article(shape.kind)}.")
 
 
 def _shapes(rng: random.Random, scene: Scene) -> Found | None:
@@ -61,7 +69,7 @@ def _shapes(rng: random.Random, scene: Scene) -> Found | None:
         return Found({}, "There are no shapes in the picture.")
     if len(scene.shapes) > MOST_LISTED:
         return None
-    return Found({}, f"There is {listing(article(shape.kind) for shape in in_order(scene))}.")
+    return Found({}, f"There is {listing(mark(scene, shape) + article(shape.kind) for shape in in_order(scene))}.")
 
 
 def _colours(rng: random.Random, scene: Scene) -> Found:
@@ -69,7 +77,8 @@ def _colours(rng: random.Random, scene: Scene) -> Found:
         return Found({}, f"The picture is plain {scene.background}.")
     if not scene.shapes:
         return Found({}, f"The text is {scene.writings[0].colour}.")
-    names = list(dict.fromkeys(shape.colour for shape in in_order(scene)))
+    seen = {shape.colour: mark(scene, shape) for shape in reversed(in_order(scene))}
+    names = (marked + colour for colour, marked in reversed(seen.items()))
     return Found({}, f"The {'shape is' if len(scene.shapes) == 1 else 'shapes are'} {listing(names)}.")
 
 
@@ -77,17 +86,21 @@ def _background(rng: random.Random, scene: Scene) -> Found:
     return Found({}, f"The background is {scene.background}.")
 
 
-def describe(scene: Scene) -> str:
-    things = [f"{article(shape.colour)} {shape.kind}" for shape in in_order(scene)]
+def a_thing(scene: Scene, shape: Shape, picture: int = 0) -> str:
+    """The shape by colour and kind, marked."""
+    return mark(scene, shape, picture) + article(f"{shape.colour} {shape.kind}")
+
+
+def describe(scene: Scene, picture: int = 0) -> str:
+    things = [a_thing(scene, shape, picture) for shape in in_order(scene)]
     if len(things) > MOST_LISTED:
         things = [f"{NUMBERS[len(things)]} shapes"]
     if scene.writings:
         sort = "number" if scene.text.isdigit() else "text" if " " in scene.text else "word"
-        things.append(f'the {sort} "{scene.text}" in {scene.writings[0].colour}')
+        things.append(f'the {sort} "{marks.reading(scene.text, 0)}" in {scene.writings[0].colour}')
     if not things:
         return f"A plain {scene.background} picture."
-    sentence = f"{listing(things)} on {article(scene.background)} background."
-    return sentence[0].upper() + sentence[1:]
+    return capital(f"{listing(things)} on {article(scene.background)} background.")
 
 
 def _describe(rng: random.Random, scene: Scene) -> Found:
@@ -102,10 +115,10 @@ def _count_of(rng: random.Random, scene: Scene) -> Found:
     if rng.random() < 0.6:
         kind = rng.choice([*(shape.kind for shape in scene.shapes), rng.choice(list(KINDS))])
         number = sum(shape.kind == kind for shape in scene.shapes)
-        return Found({"names": plural(kind)}, there_are(number, kind))
+        return Found({"names": plural(kind) + marks.of_kind(number)}, there_are(number, kind))
     colour = rng.choice([*(shape.colour for shape in scene.shapes), rng.choice(list(COLOURS))])
     number = sum(shape.colour == colour for shape in scene.shapes)
-    return Found({"names": f"{colour} shapes"}, there_are(number, f"{colour} shape"))
+    return Found({"names": f"{colour} shapes{marks.of_colour(number)}"}, there_are(number, f"{colour} shape"))
 
 
 def _exists(rng: random.Random, scene: Scene) -> Found:
@@ -124,7 +137,8 @@ def _exists(rng: random.Random, scene: Scene) -> Found:
     ]
     name = {"both": f"{colour} {kind}", "kind": kind, "colour": f"{colour} shape"}[form]
     answer = f"Yes, there is {article(name)}." if matches else f"No, there is no {name}."
-    return Found({"a_name": article(name), "names": plural(name)}, answer)
+    marked = marks.NOTHING if not matches else mark(scene, matches[0]) if len(matches) == 1 else ""
+    return Found({"a_name": article(name) + marked, "names": plural(name) + marked}, answer)
 
 
 def _is_colour(rng: random.Random, scene: Scene) -> Found | None:
@@ -132,7 +146,7 @@ def _is_colour(rng: random.Random, scene: Scene) -> Found | None:
         return None
     guess = shape.colour if rng.random() < 0.5 else other(rng, COLOURS, [shape.colour])
     answer = f"{'Yes' if guess == shape.colour else 'No'}, the {shape.kind} is {shape.colour}."
-    return Found({"name": called(rng, shape.kind), "guess": guess}, answer)
+    return Found({"name": called(rng, shape.kind) + mark(scene, shape), "guess": guess}, answer)
 
 
 def _is_shape(rng: random.Random, scene: Scene) -> Found | None:
@@ -141,7 +155,7 @@ def _is_shape(rng: random.Random, scene: Scene) -> Found | None:
         return None
     guess = shape.kind if rng.random() < 0.5 else other(rng, KINDS, [shape.kind])
     answer = f"{'Yes' if guess == shape.kind else 'No'}, the {shape.colour} shape is {article(shape.kind)}."
-    return Found({"name": shape.colour, "a_guess": article(guess)}, answer)
+    return Found({"name": shape.colour + mark(scene, shape), "a_guess": article(guess)}, answer)
 
 
 def _third(share: float) -> int | None:
@@ -177,7 +191,7 @@ def _place(width: float, height: float, x: float, y: float) -> str | None:
 def _where(rng: random.Random, scene: Scene) -> Found | None:
     if not (shape := _choice(rng, _unique(scene))) or not (place := place_of(scene, shape)):
         return None
-    return Found({"name": called(rng, shape.kind)}, f"The {shape.kind} is {place}.")
+    return Found({"name": called(rng, shape.kind) + mark(scene, shape)}, f"The {shape.kind} is {place}.")
 
 
 def _layout(rng: random.Random, scene: Scene) -> Found | None:
@@ -186,7 +200,7 @@ def _layout(rng: random.Random, scene: Scene) -> Found | None:
     if not 0 < len(places) <= MOST_LISTED or None in places:
         return None
     things = (
-        f"{'the' if number else 'The'} {shape.colour} {shape.kind} is {place}"
+        f"{'the' if number else 'The'} {mark(scene, shape)}{shape.colour} {shape.kind} is {place}"
         for number, (shape, place) in enumerate(zip(in_order(scene), places, strict=True))
     )
     return Found({}, f"{listing(things)}.")
@@ -207,7 +221,11 @@ def _relation(rng: random.Random, scene: Scene) -> Found | None:
     relation = rng.choice(list(OPPOSITE))
     if (truth := holds(scene, shape, relation, second)) is None:
         return None
-    words = {"name": shape.kind, "other": second.kind, "relation": rng.choice(RELATION_WORDS[relation])}
+    words = {
+        "name": shape.kind + mark(scene, shape),
+        "other": second.kind + mark(scene, second),
+        "relation": rng.choice(RELATION_WORDS[relation]),
+    }
     stated = relation if truth else OPPOSITE[relation]
     return Found(words, f"{'Yes' if truth else 'No'}, the {shape.kind} is {stated} the {second.kind}.")
 
@@ -220,9 +238,12 @@ def _neighbour(rng: random.Random, scene: Scene) -> Found | None:
     there = [shape for shape, truth in truths.items() if truth]
     if None in truths.values() or len(there) > 1:
         return None
-    thing = article(f"{there[0].colour} {there[0].kind}") if there else "nothing"
-    words = {"other": second.kind, "relation": rng.choice(RELATION_WORDS[relation])}
-    return Found(words, f"{thing[0].upper()}{thing[1:]} is {relation} the {second.kind}.")
+    words = {"other": second.kind + mark(scene, second), "relation": rng.choice(RELATION_WORDS[relation])}
+    return Found(words, capital(f"{_one_or_nothing(scene, there)} is {relation} the {second.kind}."))
+
+
+def _one_or_nothing(scene: Scene, there: list[Shape]) -> str:
+    return a_thing(scene, there[0]) if there else f"{marks.NOTHING}nothing"
 
 
 def _extreme(rng: random.Random, scene: Scene) -> Found | None:
@@ -230,7 +251,8 @@ def _extreme(rng: random.Random, scene: Scene) -> Found | None:
     ranked = sorted(scene.shapes, key=lambda shape: shape.area, reverse=size == "largest")
     if len(ranked) < 2 or not min(ranked[0].area / ranked[1].area, ranked[1].area / ranked[0].area) < 1 / 1.6:
         return None
-    return Found({"size": rng.choice(SIZE_WORDS[size])}, f"The {ranked[0].colour} {ranked[0].kind} is the {size}.")
+    answer = f"The {mark(scene, ranked[0])}{ranked[0].colour} {ranked[0].kind} is the {size}."
+    return Found({"size": rng.choice(SIZE_WORDS[size])}, answer)
 
 
 def _at_place(rng: random.Random, scene: Scene) -> Found | None:
@@ -242,9 +264,8 @@ def _at_place(rng: random.Random, scene: Scene) -> Found | None:
     there = [shape for shape, its in places.items() if its == place]
     if len(there) > 1:
         return None
-    thing = article(f"{there[0].colour} {there[0].kind}") if there else "nothing"
     asked = str(place).replace("at", rng.choice(("at", "on", "in")), 1)
-    return Found({"place": asked}, f"{thing[0].upper()}{thing[1:]} is {place}.")
+    return Found({"place": asked}, capital(f"{_one_or_nothing(scene, there)} is {place}."))
 
 
 def _unknown(rng: random.Random, scene: Scene) -> Found:

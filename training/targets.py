@@ -6,7 +6,7 @@ them from a few tokens; the decoder then only has to look them up. A head that i
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from training import marks
 from training.colours import COLOURS
 from training.model import IGNORE, ModelConfig
 from training.preprocess import padded
@@ -23,6 +24,7 @@ from training.shapes import KINDS
 from training.writing import CHARACTERS
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
 Boxes = tuple[Ints, Ints, Ints, Ints, Ints]  # of all things of a view: see `_boxes`
 PADDING = 255  # in a cover mask: outside of the picture
 PATCH_KINDS = ("background", "padding", "letter", "bar", *KINDS)
@@ -58,6 +60,10 @@ IN_HALVES = ("left", "left_place", "right", "right_place")
 # From the patch's middle to the left, top, right and bottom end of its thing, how much of that box the thing fills, and
 # where the middle of the box lies; all in crops. Smooth quantities make patches look at one another early.
 MEASURES = ("left", "top", "right", "bottom", "filled", "x", "y")
+# What a name in a question or an answer is asked besides: whether a thing of the second picture differs from the
+# first one's, and how many of those named each of two pictures shows.
+NAME_CHOICES = {name: size for name, size in CHOICES.items() if name not in IN_HALVES}
+NAME_CHOICES |= {"changed": 2, "in_first": MOST, "in_second": MOST}
 
 
 @dataclass
@@ -66,20 +72,62 @@ class PatchTargets:
     measures: Tensor  # [N, L, MEASURES], of the thing as far as the view shows it
 
     def to(self, device: torch.device) -> "PatchTargets":
-        choices = {name: answers.to(device, non_blocking=True) for name, answers in self.choices.items()}
-        return PatchTargets(choices, self.measures.to(device, non_blocking=True))
+        choices = {name: answers.to(device) for name, answers in self.choices.items()}
+        return PatchTargets(choices, self.measures.to(device))
 
 
-def patch_targets(scene: Scene, config: ModelConfig, num_crops: int) -> PatchTargets:
-    """Of each patch of each view, the global view first."""
+@dataclass
+class Things:
+    """The shapes or the letters of a picture."""
+
+    answers: dict[str, Ints]  # of CHOICES: [2 + things], what padding, background and each thing answer
+    boxes: Boxes  # in the global view, in pixels
+
+    def place(self, number: int, crop_size: int) -> Floats | None:
+        """[MEASURES]: its ends from the left and the top of the view, how much of them it fills, and its middle; None
+        where it is too small to be seen.
+        """
+        if not self.boxes[-1][number]:
+            return None
+        left, top, right, bottom, pixels = (float(ends[number]) for ends in self.boxes)
+        filled = pixels / max(1, (right - left) * (bottom - top)) * crop_size
+        ends = (left, top, right, bottom, filled, (left + right) / 2, (top + bottom) / 2)
+        return np.array(ends, np.float32) / np.float32(crop_size)
+
+
+@dataclass
+class SceneTargets:
+    patches: PatchTargets
+    shapes: Things
+    letters: Things
+    owners: Ints  # [L] of the global view: -1 padding, 0 background, i + 1 shape i
+
+
+@dataclass
+class NameTargets:
+    """What tokens that end a name should know of what it stands for."""
+
+    tokens: Tensor  # [M]: which, counted through the rows of the text
+    choices: dict[str, Tensor]  # of NAME_CHOICES: [M]
+    measures: Tensor  # [M, MEASURES]
+    is_placed: Tensor  # [M]: whether it stands for one thing, whose measures count
+
+    def to(self, device: torch.device) -> "NameTargets":
+        choices = {name: answers.to(device) for name, answers in self.choices.items()}
+        return NameTargets(self.tokens.to(device), choices, self.measures.to(device), self.is_placed.to(device))
+
+
+def scene_targets(scene: Scene, config: ModelConfig, num_crops: int) -> SceneTargets:
+    """Of each patch of each view, the global view first, and of each thing."""
     written, letters = letter_cover(scene)
     shape_answers, letter_answers = _about_shapes(scene), _about_letters(scene)
-    found = []
+    found, seen = [], list[tuple[Ints, Boxes, Boxes]]()
     views = (_views_of_mask(mask, config, num_crops) for mask in (cover(scene), written))
     for shapes, inks in zip(*views, strict=True):
         owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
         readers = _owners(inks, config, len(letters), MIN_LETTER_COVER)
         shape_boxes, letter_boxes = _boxes(shapes, len(scene.shapes)), _boxes(inks, len(letters))
+        seen.append((owners, shape_boxes, letter_boxes))
         halves = _halves(letter_boxes, config)
         readers = np.where(readers > 0, readers, np.maximum(readers, halves.max(0)))
         is_letter = readers > 0
@@ -94,10 +142,64 @@ def patch_targets(scene: Scene, config: ModelConfig, num_crops: int) -> PatchTar
             _measures(shape_boxes, config, owners),
         )
         found.append((choices, measures))
-    return PatchTargets(
+    patches = PatchTargets(
         {name: torch.from_numpy(np.stack([choices[name] for choices, _ in found])) for name in CHOICES},
         torch.from_numpy(np.stack([measures for _, measures in found])),
     )
+    return SceneTargets(patches, Things(shape_answers, seen[0][1]), Things(letter_answers, seen[0][2]), seen[0][0])
+
+
+def name_targets(found: list[tuple[int, str, list[SceneTargets]]], crop_size: int) -> NameTargets:
+    """Of each token with a mark and the pictures of its conversation."""
+    choices = {name: torch.full((len(found),), IGNORE) for name in NAME_CHOICES}
+    measures, is_placed = torch.zeros(len(found), len(MEASURES)), torch.zeros(len(found), dtype=torch.bool)
+    for row, (_, mark, pictures) in enumerate(found):
+        answers, place = _meant(mark, pictures, crop_size)
+        for name, answer in answers.items():
+            choices[name][row] = answer
+        if place is not None:
+            measures[row], is_placed[row] = torch.from_numpy(place), True
+    return NameTargets(torch.tensor([token for token, _, _ in found], dtype=torch.long), choices, measures, is_placed)
+
+
+def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dict[str, int], Floats | None]:
+    """What there is to know of what a mark stands for, and its place if it is one thing."""
+    code = ord(mark)
+    if code < ord(marks.READ):
+        picture, number = (0, code - marks.LETTERS) if marks.is_letter(mark) else marks.shape_of(mark)
+        things = pictures[picture].letters if marks.is_letter(mark) else pictures[picture].shapes
+        known = {name: int(answers[number + 2]) for name, answers in things.answers.items() if name in NAME_CHOICES}
+        return known, things.place(number, crop_size)
+    if mark in (marks.UNCHANGED, marks.CHANGED):
+        return {"changed": int(mark == marks.CHANGED)}, None
+    if mark == marks.NOTHING:
+        return {"kind": PATCH_KINDS.index("background")}, None
+    if code >= marks.IN_PICTURES:
+        first, second = divmod(code - marks.IN_PICTURES, 16)
+        return {"in_first": first, "in_second": second}, None
+    if code >= marks.OF_COLOUR:
+        return {"same_colour": code - marks.OF_COLOUR}, None
+    return {"same_kind": code - marks.OF_KIND}, None
+
+
+def changes(scenes: list[Scene], seen: list[SceneTargets]) -> dict[int, str]:
+    """Of two pictures where one is a variation of the other: for each 2x2 patches, counted row by row, where either has
+    a shape, the mark that tells whether it differs.
+    """
+    if len(scenes) != 2 or len(seen) != 2 or _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
+        return {}
+    kept = set(scenes[0].shapes) & set(scenes[1].shapes)
+    is_new, is_thing = (np.zeros(len(seen[0].owners), bool) for _ in range(2))
+    for scene, its in zip(scenes, seen, strict=True):
+        is_new |= np.isin(its.owners, [number for number, shape in enumerate(scene.shapes, 1) if shape not in kept])
+        is_thing |= its.owners > 0
+    side = round(len(is_new) ** 0.5)
+    new, thing = (of.reshape(side // 2, 2, side // 2, 2).any((1, 3)).ravel() for of in (is_new, is_thing))
+    return {int(place): marks.CHANGED if new[place] else marks.UNCHANGED for place in np.nonzero(thing)[0]}
+
+
+def _without_shapes(scene: Scene) -> Scene:
+    return replace(scene, shapes=())
 
 
 def together(targets: list[PatchTargets]) -> PatchTargets:

@@ -14,6 +14,7 @@ from PIL import Image
 from training.comparisons import COMPARISONS
 from training.conversations import CHAT_ANSWERS, a_pair, chat_turn
 from training.facts import QUOTED
+from training.marks import unmarked
 from training.questions import ask, compare
 from training.scene import Scene, draw
 from training.scenes import make_scene
@@ -97,7 +98,8 @@ def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -
         else:
             asked, scenes = ask(rng, kind, scene, held_out), (scene,)
         if asked and task.is_meant(scene, asked[1]):
-            yield Sample(task.name, kind, *asked, scenes, number // len(task.kinds) % 2 == 1)
+            question, answer = map(unmarked, asked)
+            yield Sample(task.name, kind, question, answer, scenes, number // len(task.kinds) % 2 == 1)
         number += 1 if asked else rng.random() < 0.1  # a kind that this sort of scene cannot answer gives way
 
 

@@ -2,21 +2,26 @@
 
 import random
 
+from training import marks
 from training.facts import Found, Table
 from training.scene import Scene
 
 NO_TEXT = "There is no text in the picture."
 
 
+def _text(scene: Scene) -> str:
+    return marks.reading(scene.text, 0)
+
+
 def _read(rng: random.Random, scene: Scene) -> Found | None:
     if scene.writings:
-        return Found({}, f'It says "{scene.text}".')
+        return Found({}, f'It says "{_text(scene)}".')
     return Found({}, NO_TEXT) if rng.random() < 0.15 else None
 
 
 def _number(rng: random.Random, scene: Scene) -> Found | None:
     if scene.text.isdigit():
-        return Found({}, f"The number is {scene.text}.")
+        return Found({}, f"The number is {_text(scene)}.")
     return Found({}, "There is no number in the picture.") if rng.random() < 0.05 else None
 
 
@@ -28,7 +33,7 @@ def _text_colour(rng: random.Random, scene: Scene) -> Found | None:
 
 def _has_text(rng: random.Random, scene: Scene) -> Found | None:
     if scene.writings:
-        return Found({}, f'Yes, it says "{scene.text}".')
+        return Found({}, f'Yes, it says "{_text(scene)}".')
     return Found({}, "No, there is no text.") if rng.random() < 0.3 else None
 
 

@@ -15,11 +15,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from training.conversations import Conversation, Turn, converse, without_picture
 from training.facts import QUOTED
+from training.marks import MARK, READ, is_letter, next_letter, parts, unmarked
 from training.model import IGNORE
+from training.questions import FOREIGN_WORDS
 from training.scenes import SCENES
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
 MIN_COUNT = 5
+SPACE = "\u0120"  # as byte-level tokens write it
 DIGIT = re.compile(r"\d")
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
@@ -31,13 +34,14 @@ def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) 
     """
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    counts = Counter(
+    counts = Counter(  # conversations with a word: a label that one chart's questions all name is none
         word
-        for text in _texts(random.Random(f"tokenizer/{seed}"), num_conversations)
-        for word, _ in split.pre_tokenize_str(text)
+        for texts in _texts(random.Random(f"tokenizer/{seed}"), num_conversations)
+        for word in {word for text in texts for word, _ in split.pre_tokenize_str(text)}
     )
     common = [word for word, count in counts.items() if count >= MIN_COUNT and len(word) > 1 and word.isprintable()]
-    words = sorted((word for word in common if not DIGIT.search(word)), key=lambda word: (-counts[word], word))
+    known = [word for word in common if not DIGIT.search(word) and word.strip(SPACE).lower() not in FOREIGN_WORDS]
+    words = sorted(known, key=lambda word: (-counts[word], word))
     tokens = [*SPECIAL_TOKENS, *alphabet, *words][:vocab_size]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocabulary, [], ignore_merges=True))
@@ -53,14 +57,14 @@ def load_or_train(path: Path, vocab_size: int, seed: int) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def _texts(rng: random.Random, num_conversations: int) -> Iterator[str]:
-    """What is said about pictures of every sort, without what was read in them."""
+def _texts(rng: random.Random, num_conversations: int) -> Iterator[list[str]]:
+    """What is said in each conversation about pictures of every sort, without what was read in them."""
     kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
         for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
-            yield conversation.system or ""
-            for turn in (*conversation.turns, *conversation.forks):
-                yield from () if turn.kind == "jumble" else (turn.question, QUOTED.sub('"', turn.answer))
+            turns = [turn for turn in (*conversation.turns, *conversation.forks) if turn.kind != "jumble"]
+            said = [unmarked(text) for turn in turns for text in (turn.question, turn.answer)]
+            yield [conversation.system or "", *(QUOTED.sub('"', text) for text in said)]
 
 
 @dataclass
@@ -71,23 +75,51 @@ class Tokens:
     labels: list[int] = field(default_factory=list)  # the ids where the model answers, IGNORE elsewhere
     positions: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
+    asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
+    said: list[tuple[int, str]] = field(default_factory=list)  # those of answers
 
-    def add(self, ids: list[int], branch: int, learned: bool = False) -> None:
+    def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:
         """Behind what the branch can see; branches are added one after the other."""
-        follows = self.branches and (self.branches[-1] == branch or branch == 1)
-        start = self.positions[-1] + 1 if follows else self.branches.count(0)
+        seen = len(self.ids) if self.branches and self.branches[-1] == branch else self.branches.count(0)
+        start = self.positions[seen - 1] + 1 if seen else 0
         self.ids += ids
         self.labels += ids if learned else [IGNORE] * len(ids)
-        self.positions += range(start, start + len(ids))
+        self.positions += range(start, start + spread * len(ids), spread)
         self.branches += [branch] * len(ids)
 
+    def placed(self, marks: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Marks of what is added next, each with the token that it ends."""
+        return [(len(self.ids) + before - 1, mark) for before, mark in marks]
 
-def spelled(tokenizer: Tokenizer, answer: str) -> list[int]:
-    """What stands in quotes was read from a picture: it is given letter by letter even where it is a common word."""
-    read = QUOTED.search(answer)
-    start, end = read.span(1) if read else (len(answer), len(answer))
-    pieces = (answer[:start], *answer[start:end], answer[end:])
-    return [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False).ids]
+
+def _pieces(text: str) -> list[str]:
+    """Marks, and texts to be encoded each by itself.
+
+    What stands in quotes was read from a picture: it is given letter by letter even where it is a common word.
+    """
+    read = QUOTED.search(text)
+    start, end = read.span(1) if read else (len(text), len(text))
+    return [*parts(text[:start]), *text[start:end], *parts(text[end:])]
+
+
+def marked_tokens(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, str]]]:
+    """The text's tokens, and its marks, each with the number of tokens before it.
+
+    Of what is read letter by letter each letter has a mark.
+    """
+    ids, found, letter = list[int](), list[tuple[int, str]](), ""
+    for piece in _pieces(text):
+        if MARK.match(piece):
+            letter = piece if is_letter(piece) else ""
+            found += [] if letter or piece == READ else [(len(ids), piece)]
+            continue
+        encoded = tokenizer.encode(piece, add_special_tokens=False)
+        for token_id, token in zip(encoded.ids, encoded.tokens, strict=True):
+            if letter:
+                found.append((len(ids), letter))
+                letter = letter if token == SPACE else next_letter(letter) if len(token) == 1 else ""
+            ids.append(token_id)
+    return ids, found
 
 
 def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens: list[int]) -> Tokens:
@@ -107,9 +139,14 @@ def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens
         made.add(shown(turn) if turn.pictures_first else [], 0)
 
     def say(turn: Turn, branch: int = 0) -> None:
-        made.add([*text(turn.question), *([] if turn.pictures_first else shown(turn))], branch)
+        question, asked = marked_tokens(tokenizer, turn.question)
+        made.asked += made.placed(asked)
+        made.add(question, branch, spread=turn.spread)
+        made.add([] if turn.pictures_first else shown(turn), branch)
         made.add([END, *text("\n"), ASSISTANT, *text("\n")], branch)
-        made.add([*spelled(tokenizer, turn.answer), END], branch, learned=True)
+        answer, said = marked_tokens(tokenizer, turn.answer)
+        made.said += made.placed(said)
+        made.add([*answer, END], branch, learned=True)
 
     made.add([BOS], 0)
     if conversation.system is not None:

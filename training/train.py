@@ -23,7 +23,7 @@ from training.data import Batch, Batches, Grid, Text
 from training.model import IGNORE, DenseHead, Phi3V, token_loss
 from training.optimiser import optimisers
 from training.start import start_from
-from training.targets import CHOICES, FIRST_THING, MEASURES, PatchTargets
+from training.targets import CHOICES, FIRST_THING, MEASURES, NAME_CHOICES, NameTargets, PatchTargets
 from training.tokenizer import load_or_train
 
 # Most patches show no shape; unweighted, the tower is long content to call everything background.
@@ -31,6 +31,7 @@ BACKGROUND_WEIGHT = 0.1
 MEASURES_WEIGHT = 4.0  # measures are parts of one
 CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
 OTHER_WEIGHT = 0.4  # of the other choices each
+NAME_WEIGHT = 0.25  # of each choice that a name is asked
 
 
 @dataclass
@@ -49,7 +50,9 @@ class Trainer:
         self.model = Phi3V(config.model)
         self.patch_head = DenseHead(config.model.vision_width, CHOICES, len(MEASURES))
         self.joined_head = DenseHead(config.model.width, CHOICES, len(MEASURES), is_joined=True)
-        self.modules = nn.ModuleList([self.model, nn.ModuleList([self.patch_head, self.joined_head])])
+        self.asked_head, self.said_head = (DenseHead(config.model.width, NAME_CHOICES, len(MEASURES)) for _ in range(2))
+        heads = (self.patch_head, self.joined_head, self.asked_head, self.said_head)
+        self.modules = nn.ModuleList([self.model, nn.ModuleList(heads)])
         settings = config.optimiser
         self.optimisers = optimisers(
             self.modules, (settings.betas[0], settings.betas[1]), settings.momentum, settings.weight_decay
@@ -72,17 +75,36 @@ class Trainer:
             with torch.set_grad_enabled(tower):
                 patches = self.model.encode(batch.pixels.float())
             projected = self.model.project(patches)
-            of_patches, of_joined = self.patch_head(patches), self.joined_head(projected)
-            answers = answer_logits(self.model, projected, batch.grids, batch.text) if batch.text else None
-        loss, found = dense_loss(of_patches, batch.targets)
-        joined_loss, joined_found = dense_loss(of_joined, batch.targets)
-        found |= {f"joined_{name}": joined_found[name] for name in ("left_accuracy", "count_accuracy")}
-        loss = loss + joined_loss
-        if answers:
-            said, tokens = answers
-            found["answer"] = token_loss(said, tokens)
-            found["token_accuracy"] = _accuracy(said, tokens)
-            loss = loss + found["answer"]
+            of_joined = self.joined_head(projected)
+            of_patches = self.patch_head(patches) if tower else None
+        loss, joined_found = dense_loss(of_joined, batch.targets)
+        found = {f"joined_{name}": value for name, value in joined_found.items()}
+        if of_patches:
+            patch_loss, patch_found = dense_loss(of_patches, batch.targets)
+            loss, found = loss + patch_loss, patch_found | _some(found)
+        if batch.text:
+            answer_loss, answer_found = self.answer_loss(projected, batch.grids, batch.text)
+            loss, found = loss + answer_loss, found | answer_found
+        return loss, found
+
+    def answer_loss(self, projected: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the answers cost, and what names know: those of questions half way up, those of answers one layer before
+        the end, so that the layers above can make something of it.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16):
+            states = self.model.decode(
+                text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids
+            )
+            logits, tokens = answer_logits(self.model, states[-1], text.labels)
+            middle, late = states[(len(states) - 1) // 2], states[len(states) - 2]
+            of_asked = self.asked_head(middle.flatten(0, 1)[text.asked.tokens])
+            of_said = self.said_head(late.flatten(0, 1)[text.said.tokens])
+        found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
+        loss = found["answer"]
+        for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
+            names_loss, names_found = name_loss(answers, targets)
+            loss = loss + names_loss
+            found |= {f"{when}_{name}": value for name, value in names_found.items()}
         return loss, found
 
     def step(self, batch: Batch, learning_rate: float, tower: bool = True) -> dict[str, float]:
@@ -137,7 +159,7 @@ class Trainer:
         )
 
     def _log(self, stage: Stage, found: dict[str, list[float]], seconds: float) -> None:
-        rate = len(found["kind"]) * stage.pictures / seconds
+        rate = len(found["joined_left_accuracy"]) * stage.pictures / seconds
         line = {"stage": stage.name, "step": self.progress.step, "pictures": self.progress.pictures,
                 "seconds": round(self.progress.seconds), "pictures_per_s": round(rate, 1)}  # fmt: skip
         means = {name: sum(values) / len(values) for name, values in found.items()}
@@ -176,11 +198,22 @@ class Trainer:
         log.write_text("".join(f"{line}\n" for line in kept))
 
 
-def answer_logits(model: Phi3V, projected: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, Tensor]:
+def answer_logits(model: Phi3V, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [answer tokens, vocabulary] and the tokens they should give, all conversations in one row."""
-    hidden = model.decode(text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids)
-    targets = text.labels[:, 1:]
+    targets = labels[:, 1:]
     return model.lm_head(hidden[:, :-1][targets != IGNORE]), targets[targets != IGNORE]
+
+
+def name_loss(answers: tuple[dict[str, Tensor], Tensor], targets: NameTargets) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a head's answers about names cost, its measures' error, and the share of right answers to each choice."""
+    logits, measures = answers
+    each = (measures.float() - targets.measures)[targets.is_placed].abs()
+    found = {"measures": each.mean() if len(each) else each.sum()}
+    loss = MEASURES_WEIGHT * found["measures"]
+    for name, meant in targets.choices.items():
+        loss = loss + NAME_WEIGHT * token_loss(logits[name], meant)
+        found[f"{name}_accuracy"] = _accuracy(logits[name], meant)
+    return loss, found
 
 
 def dense_loss(answers: tuple[dict[str, Tensor], Tensor], targets: PatchTargets) -> tuple[Tensor, dict[str, Tensor]]:
@@ -197,6 +230,10 @@ def dense_loss(answers: tuple[dict[str, Tensor], Tensor], targets: PatchTargets)
         found[f"{name}_accuracy"] = _accuracy(logits[name][is_thing], meant[is_thing])
         loss = loss + CHOICE_WEIGHTS.get(name, OTHER_WEIGHT) * found[name]
     return loss, found
+
+
+def _some(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: found[name] for name in ("joined_left_accuracy", "joined_count_accuracy")}
 
 
 def _accuracy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def test_logits_are_the_published_ones(name: str, expected: dict[str, Tensor], g
         pixels = torch.cat([pixels_of(file) for file in case["images"]])
         projected = golden_model.project(golden_model.encode(pixels))
         nothing, positions = torch.zeros_like(ids), torch.arange(ids.shape[1])[None]
-        hidden = golden_model.decode(ids, nothing, nothing, positions, ids == IMAGE, projected, grids)
+        *_, hidden = golden_model.decode(ids, nothing, nothing, positions, ids == IMAGE, projected, grids)
         logits = golden_model.lm_head(hidden[0, -1])
     assert ids.shape[1] == case["prompt_tokens"]
     torch.testing.assert_close(logits, expected[f"{name}.last_logits"], atol=1e-3, rtol=0)

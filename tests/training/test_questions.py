@@ -7,10 +7,20 @@ import pytest
 
 from training.chart_questions import CHART_QUESTIONS
 from training.comparisons import COMPARISONS
-from training.conversations import CHAT_ANSWERS, a_pair, about, comparing, converse, without_picture
+from training.conversations import (
+    CHAT_ANSWERS,
+    NOT_UNDERSTOOD,
+    a_pair,
+    about,
+    chat_turn,
+    comparing,
+    converse,
+    without_picture,
+)
 from training.facts import article, listing
-from training.phrases import PHRASES, SYNONYMS
-from training.questions import FOREIGN_WORDS, PICTURE_QUESTIONS, any_fill, ask, compare
+from training.marks import unmarked
+from training.phrases import PHRASES, SYNONYMS, WORDS
+from training.questions import FOLLOWED_UP, FOREIGN_WORDS, PICTURE_QUESTIONS, any_fill, ask, compare, follow_up
 from training.scene import Chart, Scene, Shape, Writing
 from training.scenes import SCENES, make_scene
 from training.shape_questions import SHAPE_QUESTIONS, describe, holds, place_of
@@ -30,7 +40,7 @@ SCENE = Scene(100, 100, "white", (WHITE, WHITE), False, (box("square", "grey", 7
 
 def answers(kind: str, scene: Scene = SCENE, tries: int = 60) -> set[str]:
     found = (ask(random.Random(seed), kind, scene) for seed in range(tries))
-    return {asked[1].replace("gray", "grey") for asked in found if asked}
+    return {unmarked(asked[1]).replace("gray", "grey") for asked in found if asked}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +73,8 @@ def test_every_kind_can_be_asked_and_is_answered_in_a_sentence(kind: str, held_o
     asked = [ask(rng, kind, make_scene(sort, 2, index), held_out) for sort in sorts for index in range(25)]
     found = [pair for pair in asked if pair]
     assert len(found) >= 4
-    assert all("{" not in question and answer[0].isalnum() and answer[-1] in '."' for question, answer in found)
+    assert all("{" not in question for question, _ in found)
+    assert all(answer[0].isalnum() and answer[-1] in '."' for answer in (unmarked(answer) for _, answer in found))
 
 
 def test_questions_about_writing() -> None:
@@ -88,7 +99,7 @@ def test_questions_about_charts() -> None:
 
 def compared(kind: str, *scenes: Scene) -> set[str]:
     found = (compare(random.Random(seed), kind, scenes) for seed in range(40))
-    return {asked[1].replace("gray", "grey") for asked in found if asked}
+    return {unmarked(asked[1]).replace("gray", "grey") for asked in found if asked}
 
 
 def test_questions_about_two_pictures() -> None:
@@ -133,7 +144,7 @@ def test_the_form_of_a_question_does_not_give_its_answer_away() -> None:
     for seed in range(600):
         name = SHAPE_QUESTIONS["exists"][1](random.Random(seed), SCENE)
         assert name
-        words = name.fill["a_name"].split()[1:]
+        words = unmarked(name.fill["a_name"]).split()[1:]
         form = "colour" if words[-1] == "shape" else "kind" if len(words) == 1 else "both"
         forms[form].append(name.answer.startswith("Yes"))
     assert all(0.4 < sum(yes) / len(yes) < 0.6 for yes in forms.values())
@@ -173,7 +184,7 @@ def test_held_out_phrasings_are_not_trained() -> None:
 
 
 def test_every_phrasing_can_be_filled() -> None:
-    words = any_fill(random.Random(1)) | {"picture": "p", "here": "", "shape_word": "s", "colour": "colour"}
+    words = any_fill(random.Random(1)) | {slot: options[0] for slot, options in WORDS.items()} | {"colour": "colour"}
     assert all(text.format(**words) for phrases in PHRASES.values() for text in phrases.trained + phrases.held_out)
 
 
@@ -190,6 +201,37 @@ def test_forks_continue_the_same_pictures() -> None:
     assert about(random.Random(2), scenes[0], 5).pictures == [scenes[0]]
     assert comparing(random.Random(2), scenes, 3).pictures == list(scenes)
     assert all(not turn.pictures for turn in without_picture(random.Random(8)).turns)
+
+
+@pytest.mark.parametrize("kind", FOLLOWED_UP)
+def test_a_question_can_be_asked_again_by_naming_something_else(kind: str) -> None:
+    """The answers are those that the whole question has."""
+    scene = SCENE if kind not in CHART_QUESTIONS else make_scene("chart", 1, 1)
+    for seed in range(60):
+        found = PICTURE_QUESTIONS[kind][1](random.Random(seed), scene)
+        words = follow_up(random.Random(seed), kind, scene)
+        if not found or not words:
+            assert found == words  # neither can be asked
+            continue
+        named = next(name for slot, name in found.fill.items() if slot in ("name", "names", "label"))
+        assert named.lower() in words[0].lower().replace("gray", "grey")
+        assert words[1].replace("gray", "grey") == found.answer
+
+
+def test_a_follow_up_comes_after_the_question_that_it_leans_on() -> None:
+    talks = [about(random.Random(seed), SCENE, 14) for seed in range(200)]
+    followed = [talk for talk in talks if any(turn.kind == "follow_up" for turn in (*talk.turns, *talk.forks))]
+    assert 10 < len(followed) < 50
+    assert {talk.turns[0].kind for talk in followed} == {"colour_of_shape", "where", "count_of"}
+    assert all(talk.turns[1].kind == "follow_up" for talk in followed)
+
+
+def test_jumbles_are_short_or_some_hundred_characters_long() -> None:
+    found = [turn for seed in range(800) if (turn := chat_turn(random.Random(seed))).kind == "jumble"]
+    lengths = sorted(len(turn.question) for turn in found)
+    assert lengths[len(lengths) // 3] < 60
+    assert 300 < lengths[-1] < 450
+    assert {turn.answer for turn in found} == {NOT_UNDERSTOOD}
 
 
 def test_words() -> None:

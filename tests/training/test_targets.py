@@ -7,11 +7,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from training import marks
 from training.charts import chart_scene
 from training.model import IGNORE, ModelConfig
 from training.scene import Chart, Scene, Shape, Writing
 from training.shape_questions import PLACES
-from training.targets import CHOICES, MEASURES, PATCH_KINDS, ROLES, SIZES, patch_targets, together
+from training.targets import (
+    CHOICES,
+    MEASURES,
+    NAME_CHOICES,
+    PATCH_KINDS,
+    ROLES,
+    SIZES,
+    SceneTargets,
+    changes,
+    name_targets,
+    scene_targets,
+    together,
+)
 from training.writing import CHARACTERS, fonts
 
 CONFIG = ModelConfig(
@@ -30,9 +43,13 @@ def scene(*shapes: Shape, writings: tuple[Writing, ...] = (), chart: Chart | Non
     return Scene(112, 112, "white", WHITE, False, shapes, writings, chart=chart)
 
 
+def seen(of: Scene) -> SceneTargets:
+    return scene_targets(of, CONFIG, 1)
+
+
 def answers(of: Scene, name: str) -> NDArray[np.int64]:
     """[8, 8]: of a picture of eight patches a side."""
-    found: NDArray[np.int64] = patch_targets(of, CONFIG, 1).choices[name][0].reshape(8, 8).numpy()
+    found: NDArray[np.int64] = seen(of).patches.choices[name][0].reshape(8, 8).numpy()
     return found
 
 
@@ -71,7 +88,7 @@ def test_the_ground_knows_how_many_shapes_there_are_and_nothing_of_places() -> N
 
 
 def test_measures_reach_from_the_patch_to_the_ends_of_its_shape() -> None:
-    measures = patch_targets(THREE, CONFIG, 1).measures[0].reshape(8, 8, len(MEASURES))[0, 0] * 112
+    measures = seen(THREE).patches.measures[0].reshape(8, 8, len(MEASURES))[0, 0] * 112
     left, top, right, bottom, _, x, y = measures.tolist()
     assert (left, top, right, bottom) == pytest.approx((7, 7, 35, 35), abs=1.5)
     assert (x, y) == pytest.approx((21, 21), abs=1.5)
@@ -83,13 +100,13 @@ def written(text: str, size: float) -> Scene:
 
 def read(of: Scene) -> str:
     """What the halves of the patches say, put together by their places."""
-    found = patch_targets(of, CONFIG, 1).choices
-    seen = {}
+    found = seen(of).patches.choices
+    spelled = {}
     for side in ("left", "right"):
         for letter, place in zip(found[side][0].tolist(), found[f"{side}_place"][0].tolist(), strict=True):
             if letter > 0:
-                seen[place] = CHARACTERS[letter - 1]
-    return "".join(letter for _, letter in sorted(seen.items()))
+                spelled[place] = CHARACTERS[letter - 1]
+    return "".join(letter for _, letter in sorted(spelled.items()))
 
 
 @pytest.mark.parametrize(("text", "size"), [("Hi", 60), ("READ", 30), ("12345", 24), ("Foveal", 22)])
@@ -130,9 +147,76 @@ def test_each_chart_gives_every_letter_a_role() -> None:
 
 
 def test_answers_are_in_range_whatever_the_picture_is_cut_into() -> None:
-    several = together([patch_targets(one, CONFIG, 4) for one in (THREE, written("READ", 30))])
+    several = together([scene_targets(one, CONFIG, 4).patches for one in (THREE, written("READ", 30))])
     assert len(several.measures) == 10  # two pictures, each as an overview and four crops
     for name, size in CHOICES.items():
         asked = several.choices[name][several.choices[name] != IGNORE]
         assert asked.numel() == 0 or (int(asked.min()) >= 0 and int(asked.max()) < size)
     assert torch.isfinite(several.measures).all()
+
+
+# --- what names stand for ---------------------------------------------------------------------------------------------
+
+
+def known(mark: str, *pictures: Scene) -> dict[str, int]:
+    """What a name with the mark is asked, as far as there is an answer."""
+    found = name_targets([(0, mark, [seen(one) for one in pictures])], CONFIG.crop_size)
+    return {name: int(answer) for name, answer in found.choices.items() if answer != IGNORE}
+
+
+def test_a_name_knows_what_the_patches_of_its_shape_know() -> None:
+    found = known(marks.shape(2), THREE)
+    assert found["kind"] == PATCH_KINDS.index("circle")
+    assert (found["same_kind"], found["count"], found["member"]) == (1, 3, 0)
+    assert found["where"] == PLACES.index("at the bottom left")
+    assert known(marks.shape(0, picture=1), scene(), THREE)["same_kind"] == 2
+
+
+def test_a_name_knows_where_its_shape_lies() -> None:
+    found = name_targets([(7, marks.shape(1), [seen(THREE)]), (9, marks.NOTHING, [seen(THREE)])], CONFIG.crop_size)
+    assert found.tokens.tolist() == [7, 9]
+    assert found.is_placed.tolist() == [True, False]
+    left, top, right, bottom, _, x, y = (found.measures[0] * 112).tolist()
+    assert (left, top, right, bottom, x, y) == pytest.approx((84, 84, 112, 112, 98, 98), abs=1.5)
+
+
+def test_what_is_read_knows_its_letters() -> None:
+    word = written("READ", 30)
+    found = [known(chr(marks.LETTERS + number), word) for number in range(4)]
+    assert [CHARACTERS[one["letter"]] for one in found] == list("READ")
+    assert [(one["place"], one["rest"]) for one in found] == [(0, 3), (1, 2), (2, 1), (3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        (marks.NOTHING, {"kind": PATCH_KINDS.index("background")}),
+        (marks.of_kind(0), {"same_kind": 0}),
+        (marks.of_colour(7), {"same_colour": 7}),
+        (marks.in_pictures(3, 10), {"in_first": 3, "in_second": 10}),
+        (marks.CHANGED, {"changed": 1}),
+        (marks.UNCHANGED, {"changed": 0}),
+    ],
+)
+def test_names_of_more_or_less_than_one_thing_know_a_number(mark: str, expected: dict[str, int]) -> None:
+    assert known(mark, THREE) == expected
+
+
+def test_answers_about_names_are_in_range() -> None:
+    for seed in range(20):
+        drawn = chart_scene(random.Random(seed))
+        letters = sum(len(writing.text.replace(" ", "")) for writing in drawn.writings)
+        every = [marks.shape(number) for number in range(len(drawn.shapes))]
+        every += [chr(marks.LETTERS + number) for number in range(letters)]
+        for mark in every:
+            assert all(0 <= answer < NAME_CHOICES[name] for name, answer in known(mark, drawn).items())
+
+
+def test_what_differs_in_a_second_picture_is_told_apart_from_what_does_not() -> None:
+    without = scene(BIG, BLUE)
+    found = changes([THREE, without], [seen(THREE), seen(without)])
+    assert {place for place, mark in found.items() if mark == marks.CHANGED} == {15}  # the bottom right of 4 x 4
+    assert {place for place, mark in found.items() if mark == marks.UNCHANGED} == {0, 1, 4, 5, 12}
+    assert not changes([THREE], [seen(THREE)])
+    other = Scene(112, 112, "black", WHITE, False, ())
+    assert not changes([THREE, other], [seen(THREE), seen(other)])

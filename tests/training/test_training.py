@@ -10,14 +10,18 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from training import marks
+from training.colours import COLOURS
 from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
 from training.conversations import Conversation, Turn
-from training.data import Batches, Text, num_image_tokens, pack
+from training.data import Batches, Text, num_image_tokens, overview_token, pack
 from training.export import export
 from training.model import IGNORE, DenseHead, ModelConfig, Phi3V
+from training.phrases import SYNONYMS
 from training.scenes import make_scene
+from training.shapes import KINDS
 from training.start import start_from
-from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, Tokens, prompt_tokens, spelled, train_tokenizer
+from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, Tokens, marked_tokens, prompt_tokens, train_tokenizer
 from training.train import Trainer
 
 MODEL = ModelConfig(112, 32, 2, 2, 64, 64, 2, 2, 96, 400, num_crops=4)
@@ -95,6 +99,13 @@ def test_each_fork_goes_on_where_the_shared_part_ends(tokenizer: Tokenizer) -> N
     assert [forked.positions[number] for number in second] == alone.positions
 
 
+def test_a_question_may_take_more_positions_than_it_has_tokens(tokenizer: Tokenizer) -> None:
+    made = prompt_tokens(tokenizer, Conversation(None, (Turn("jumble", "ab", "No.", spread=10),)), [])
+    start = tokenizer.decode(made.ids[:3], skip_special_tokens=False)
+    assert start == "<s><|user|>\n"
+    assert made.positions[:6] == [0, 1, 2, 3, 13, 14]
+
+
 def test_special_tokens_have_the_ids_that_the_code_gives_them(tokenizer: Tokenizer) -> None:
     assert [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
     assert tokenizer.decode(tokenizer.encode("naïve 图片 ~").ids) == "naïve 图片 ~"
@@ -107,9 +118,14 @@ def test_image_token_counts(grid: tuple[int, int], count: int) -> None:
 
 def decoded(model: Phi3V, text: Text) -> Tensor:
     with torch.no_grad():
-        return model.decode(
+        states = model.decode(
             text.token_ids, text.owners, text.branches, text.positions, text.image_mask, torch.empty(0), []
         )
+    return states[-1]
+
+
+def packed(*conversations: Tokens) -> Text:
+    return pack(list(conversations), [[] for _ in conversations], MODEL.crop_size)
 
 
 def plain(ids: list[int], branches: list[int] | None = None, positions: list[int] | None = None) -> Tokens:
@@ -120,14 +136,14 @@ def plain(ids: list[int], branches: list[int] | None = None, positions: list[int
 def test_packed_conversations_do_not_see_one_another(config: TrainingConfig) -> None:
     model = Trainer(config).model.eval()
     one, two = [BOS, 300, 301, END], [BOS, 302, 303, END]
-    packed, single = decoded(model, pack([plain(one), plain(two)])), decoded(model, pack([plain(two)]))
-    torch.testing.assert_close(packed[0, 4:8], single[0, :4], atol=1e-4, rtol=0)
+    both, single = decoded(model, packed(plain(one), plain(two))), decoded(model, packed(plain(two)))
+    torch.testing.assert_close(both[0, 4:8], single[0, :4], atol=1e-4, rtol=0)
 
 
 def test_forks_do_not_see_one_another(config: TrainingConfig) -> None:
     model = Trainer(config).model.eval()
     forked = plain([BOS, 300, 301, END, 302, END], [0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 2, 3])
-    got, alone = decoded(model, pack([forked])), decoded(model, pack([plain([BOS, 300, 302, END])]))
+    got, alone = decoded(model, packed(forked)), decoded(model, packed(plain([BOS, 300, 302, END])))
     torch.testing.assert_close(got[0, 4:6], alone[0, 2:4], atol=1e-4, rtol=0)
 
 
@@ -168,8 +184,64 @@ def test_the_head_over_joined_patches_answers_for_each_patch_in_its_place() -> N
 
 def test_what_was_read_is_spelled(tokenizer: Tokenizer) -> None:
     answer = 'It says "what is".'
-    assert len(spelled(tokenizer, answer)) > len(tokenizer.encode(answer).ids)
-    assert tokenizer.decode(spelled(tokenizer, answer)) == answer
+    ids, _ = marked_tokens(tokenizer, answer)
+    assert len(ids) > len(tokenizer.encode(answer).ids)
+    assert tokenizer.decode(ids) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "ended"),
+    [
+        (
+            f"Is the disc{marks.shape(0)} above the star{marks.shape(1)}?",
+            {0: "Is the disc", 1: "Is the disc above the star"},
+        ),
+        (f"{marks.shape(3)}A red circle and {marks.shape(4)}a star.", {3: "", 4: "A red circle and"}),
+    ],
+)
+def test_marks_cut_no_word_and_end_at_the_token_before_them(
+    tokenizer: Tokenizer, text: str, ended: dict[int, str]
+) -> None:
+    ids, found = marked_tokens(tokenizer, text)
+    assert ids == tokenizer.encode(marks.unmarked(text)).ids
+    assert {marks.shape_of(mark)[1]: tokenizer.decode(ids[:before]) for before, mark in found} == ended
+
+
+def test_each_letter_that_is_read_has_a_mark() -> None:
+    """A number in a sentence begins with the space before it; a word that is a token of its own has one mark."""
+    tokenizer = train_tokenizer(MODEL.vocab_size, seed=1, num_conversations=50)
+    ids, found = marked_tokens(tokenizer, f'It says "{marks.reading("AB C", 2)}".')
+    assert [(tokenizer.decode(ids[:before])[9:], ord(mark) - marks.LETTERS) for before, mark in found] == [
+        ("", 2), ("A", 3), ("AB", 4), ("AB ", 4),
+    ]  # fmt: skip
+    ids, found = marked_tokens(tokenizer, f"The number is {marks.reading('42', 0)}.")
+    assert [(tokenizer.decode(ids[:before])[13:], ord(mark) - marks.LETTERS) for before, mark in found] == [
+        ("", 0), (" ", 0), (" 4", 1),
+    ]  # fmt: skip
+    assert ids == tokenizer.encode("The number is 42.").ids
+    assert len(marked_tokens(tokenizer, f"It is {marks.reading('circle', 0)}.")[1]) == 1
+
+
+def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer) -> None:
+    """Every marked name of a batch of questions stands where its mark was."""
+    batch = Batches(MODEL, replace(STAGE, scenes=["plain"], num_crops=[1]), tokenizer, 1)[1]
+    assert batch.text
+    flat, asked = batch.text.token_ids.flatten(), batch.text.asked
+    placed = [
+        tokenizer.decode([int(flat[token])]).strip().lower()
+        for token, is_placed in zip(asked.tokens, asked.is_placed, strict=True)
+        if is_placed
+    ]
+    nouns = {word.split()[-1] for kind in KINDS for word in SYNONYMS.get(kind, (kind,))} | {*COLOURS, "gray", "shape"}
+    assert len(placed) > 5
+    ends = {noun + plural for noun in nouns for plural in ("", "s", "es")}
+    assert all(any(noun.endswith(token) for noun in ends) for token in placed)  # rare nouns are spelled here
+
+
+def test_the_second_picture_s_positions_are_counted_from_its_end() -> None:
+    ids = [BOS, *[IMAGE] * num_image_tokens((1, 1), 4), END, *[IMAGE] * num_image_tokens((1, 1), 4), END]
+    assert overview_token(ids, 0, 4) == len(ids) - 1 - 20
+    assert overview_token(ids, 15, 4) == len(ids) - 1 - 2  # before the end of its row
 
 
 def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: Tokenizer) -> None:

@@ -1,0 +1,61 @@
+"""Marks in questions and answers: which thing of the picture a name stands for.
+
+A mark is one character of Unicode's private use area. In a question it stands behind a name, in an answer before what
+is about to be said. Nobody is shown it: the token that ends at a mark is asked, in training only, what it knows of the
+thing (targets.py), and the text goes on without it (`unmarked`).
+"""
+
+import re
+
+SHAPES, MOST_SHAPES = 0xE000, 64  # + 64 * picture + which of its scene's shapes
+LETTERS = 0xE100  # + which visible character of the scene: where something that was read begins
+READ = "\ue800"  # where it ends
+NOTHING = "\ue801"  # what is named is not shown
+UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that differ in one thing
+OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
+IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second
+MARK = re.compile("[\ue000-\uf8ff]")
+MARKS_BEFORE_A_WORD = re.compile(f" ({MARK.pattern}+)")
+
+
+def shape(number: int, picture: int = 0) -> str:
+    return chr(SHAPES + MOST_SHAPES * picture + number)
+
+
+def shape_of(mark: str) -> tuple[int, int]:
+    """Picture and number of a shape's mark."""
+    return divmod(ord(mark) - SHAPES, MOST_SHAPES)
+
+
+def reading(text: str, first_letter: int) -> str:
+    """The text, marked as read from the visible characters that begin with this one."""
+    return f"{chr(LETTERS + first_letter)}{text}{READ}"
+
+
+def of_kind(count: int) -> str:
+    return chr(OF_KIND + count)
+
+
+def of_colour(count: int) -> str:
+    return chr(OF_COLOUR + count)
+
+
+def in_pictures(first: int, second: int) -> str:
+    return chr(IN_PICTURES + 16 * first + second)
+
+
+def unmarked(text: str) -> str:
+    return MARK.sub("", text)
+
+
+def parts(text: str) -> list[str]:
+    """Marks, and what stands between them. A mark before a word comes before the space, which tokens begin with."""
+    return [part for part in re.split(f"({MARK.pattern})", MARKS_BEFORE_A_WORD.sub(r"\1 ", text)) if part]
+
+
+def is_letter(mark: str) -> bool:
+    return LETTERS <= ord(mark) < ord(READ)
+
+
+def next_letter(mark: str) -> str:
+    return chr(ord(mark) + 1)
