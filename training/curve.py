@@ -20,13 +20,22 @@ CURVES = {
         "where_accuracy",
         "token_accuracy",
     ),
+    "accuracy of names": (
+        "asked_kind_accuracy",
+        "asked_where_accuracy",
+        "asked_same_kind_accuracy",
+        "asked_rank_accuracy",
+        "asked_changed_accuracy",
+        "said_kind_accuracy",
+        "said_letter_accuracy",
+    ),
 }
 
 
 def plot(log: Path, target: Path) -> None:
-    """Losses above, accuracies below, over the pictures seen; a line where a stage begins."""
+    """Losses above, accuracies below them, over the pictures seen; a line where a stage begins."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    figure, panels = plt.subplots(2, 1, sharex=True, figsize=(9, 7), layout="constrained")
+    figure, panels = plt.subplots(len(CURVES), 1, sharex=True, figsize=(9, 10), layout="constrained")
     for panel, (title, names) in zip(panels, CURVES.items(), strict=True):
         for name in names:
             points = [(line["pictures"], line[name]) for line in lines if name in line]

@@ -78,10 +78,10 @@ class Trainer:
             of_joined = self.joined_head(projected)
             of_patches = self.patch_head(patches) if tower else None
         loss, joined_found = dense_loss(of_joined, batch.targets)
-        found = {f"joined_{name}": value for name, value in joined_found.items()}
+        found = {f"joined_{name}": joined_found[name] for name in ("left_accuracy", "count_accuracy")}
         if of_patches:
             patch_loss, patch_found = dense_loss(of_patches, batch.targets)
-            loss, found = loss + patch_loss, patch_found | _some(found)
+            loss, found = loss + patch_loss, found | patch_found
         if batch.text:
             answer_loss, answer_found = self.answer_loss(projected, batch.grids, batch.text)
             loss, found = loss + answer_loss, found | answer_found
@@ -162,8 +162,8 @@ class Trainer:
         rate = len(found["joined_left_accuracy"]) * stage.pictures / seconds
         line = {"stage": stage.name, "step": self.progress.step, "pictures": self.progress.pictures,
                 "seconds": round(self.progress.seconds), "pictures_per_s": round(rate, 1)}  # fmt: skip
-        means = {name: sum(values) / len(values) for name, values in found.items()}
-        line |= {name: round(mean, 4) for name, mean in means.items() if not math.isnan(mean)}  # no letters: none right
+        asked = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
+        line |= {name: round(sum(values) / len(values), 4) for name, values in asked.items() if values}
         with (self.folder / "log.jsonl").open("a") as log:
             print(json.dumps(line), file=log)
         print(json.dumps(line), flush=True)
@@ -230,10 +230,6 @@ def dense_loss(answers: tuple[dict[str, Tensor], Tensor], targets: PatchTargets)
         found[f"{name}_accuracy"] = _accuracy(logits[name][is_thing], meant[is_thing])
         loss = loss + CHOICE_WEIGHTS.get(name, OTHER_WEIGHT) * found[name]
     return loss, found
-
-
-def _some(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: found[name] for name in ("joined_left_accuracy", "joined_count_accuracy")}
 
 
 def _accuracy(logits: Tensor, targets: Tensor) -> Tensor:
