@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from training.comparisons import varied
 from training.facts import Found
+from training.marks import unmarked
 from training.phrases import JUMBLE, SYSTEMS
 from training.questions import (
     FOLLOWED_UP,
@@ -173,7 +174,8 @@ def _forked(
     before = [_small_talk(rng)] if rng.random() < 0.03 else []
     if rng.random() < 0.06:  # after the words; such a turn has no forks
         turn = question()
-        return Conversation(_system(rng), (*before, Turn(turn.kind, turn.question, turn.answer, pictures, False)))
+        asked = unmarked(turn.question)  # names that come before the picture cannot know what they stand for
+        return Conversation(_system(rng), (*before, Turn(turn.kind, asked, turn.answer, pictures, False)))
     turns = [question() for _ in range(rng.choices((1, 2, 3), (6, 2, 1))[0])]
     first = turns[0]
     turns[0] = Turn(first.kind, first.question, first.answer, pictures)

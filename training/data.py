@@ -19,6 +19,7 @@ from training.preprocess import crops, normalise, padded
 from training.scene import Scene, draw
 from training.scenes import make_scene
 from training.targets import (
+    Name,
     NameTargets,
     PatchTargets,
     SceneTargets,
@@ -30,7 +31,6 @@ from training.targets import (
 from training.tokenizer import IMAGE, UNKNOWN, Tokens, prompt_tokens
 
 Grid = tuple[int, int]  # crops down, crops across
-Name = tuple[int, str, list[SceneTargets]]  # a token of the text, the mark that it ends, the pictures that it is about
 TEXT_SHARE = 0.06  # conversations without a picture, for each picture
 ROW_LENGTH = 480  # tokens; conversations are packed into rows of this many, or of the longest one's
 

@@ -103,6 +103,9 @@ class SceneTargets:
     owners: Ints  # [L] of the global view: -1 padding, 0 background, i + 1 shape i
 
 
+Name = tuple[int, str, list[SceneTargets]]  # a token of the text, the mark that it ends, the pictures that it is about
+
+
 @dataclass
 class NameTargets:
     """What tokens that end a name should know of what it stands for."""
@@ -149,7 +152,7 @@ def scene_targets(scene: Scene, config: ModelConfig, num_crops: int) -> SceneTar
     return SceneTargets(patches, Things(shape_answers, seen[0][1]), Things(letter_answers, seen[0][2]), seen[0][0])
 
 
-def name_targets(found: list[tuple[int, str, list[SceneTargets]]], crop_size: int) -> NameTargets:
+def name_targets(found: list[Name], crop_size: int) -> NameTargets:
     """Of each token with a mark and the pictures of its conversation."""
     choices = {name: torch.full((len(found),), IGNORE) for name in NAME_CHOICES}
     measures, is_placed = torch.zeros(len(found), len(MEASURES)), torch.zeros(len(found), dtype=torch.bool)

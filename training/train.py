@@ -31,7 +31,9 @@ BACKGROUND_WEIGHT = 0.1
 MEASURES_WEIGHT = 4.0  # measures are parts of one
 CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
 OTHER_WEIGHT = 0.4  # of the other choices each
-NAME_WEIGHT = 0.25  # of each choice that a name is asked
+NAME_WEIGHTS = {"letter": 1.0}
+OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
+ANSWER_WEIGHT = 3.0  # most of an answer is told by the question
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Trainer:
             of_asked = self.asked_head(middle.flatten(0, 1)[text.asked.tokens])
             of_said = self.said_head(late.flatten(0, 1)[text.said.tokens])
         found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
-        loss = found["answer"]
+        loss = ANSWER_WEIGHT * found["answer"]
         for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
             names_loss, names_found = name_loss(answers, targets)
             loss = loss + names_loss
@@ -211,7 +213,7 @@ def name_loss(answers: tuple[dict[str, Tensor], Tensor], targets: NameTargets) -
     found = {"measures": each.mean() if len(each) else each.sum()}
     loss = MEASURES_WEIGHT * found["measures"]
     for name, meant in targets.choices.items():
-        loss = loss + NAME_WEIGHT * token_loss(logits[name], meant)
+        loss = loss + NAME_WEIGHTS.get(name, OTHER_NAME_WEIGHT) * token_loss(logits[name], meant)
         found[f"{name}_accuracy"] = _accuracy(logits[name], meant)
     return loss, found
 
