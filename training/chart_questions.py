@@ -99,7 +99,10 @@ def _is_taller(rng: random.Random, scene: Scene) -> Found | None:
         return None
     one, other = chart.labels[first], chart.labels[second]
     answer = f"Yes, {one} is taller than {other}." if apart > 0 else f"No, {one} is shorter than {other}."
-    return Found({"label": _asked(chart, first), "other": _asked(chart, second)}, answer)
+    return Found(
+        {"label": _asked(chart, first), "other": _asked(chart, second) + marks.compared("higher", int(apart < 0))},
+        answer,
+    )
 
 
 def _bar_colour(rng: random.Random, scene: Scene) -> Found:

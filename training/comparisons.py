@@ -62,7 +62,8 @@ def _more_of(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     else:
         return None
     if len(scenes) == 2:
-        return Found({"names": plural(kind) + marks.in_pictures(counts[0], counts[1])}, answer)
+        marked = marks.in_pictures(*counts) + marks.compared("more", most[0] if len(most) == 1 else 2)
+        return Found({"names": plural(kind) + marked}, answer)
     return Found({"names": plural(kind)}, answer, "most_of")
 
 

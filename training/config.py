@@ -39,7 +39,6 @@ class Stage:
     num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
     tower: bool = True  # whether the tower learns
-    pages: int = 0  # pictures a step that nothing is asked about, full of letters for the tower
 
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)

@@ -36,7 +36,7 @@ CHAT_ANSWERS = {
     "goodbye": "Goodbye!",
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
-COMPARED_SHARE = 0.4
+COMPARED_SHARE = 0.55
 FOLLOWED_SHARE = 0.12  # of conversations about one picture
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
@@ -188,7 +188,7 @@ def converse(rng: random.Random, kind: str) -> Conversation:
     scene = make_scene(kind, rng.getrandbits(32), 0)
     if kind not in COMPARED or rng.random() >= COMPARED_SHARE:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return comparing(rng, a_pair(rng, scene), QUESTIONS[2])
     scenes = (scene, *(make_scene(kind, rng.getrandbits(32), 0) for _ in range(rng.choice((1, 2)))))
     return comparing(rng, scenes, QUESTIONS[len(scenes)])

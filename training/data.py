@@ -44,7 +44,7 @@ class Text:
     positions: Tensor  # [B, T]
     image_mask: Tensor  # [B, T]
     asked: NameTargets  # what names in questions stand for
-    said: NameTargets  # what answers are about to name
+    said: NameTargets  # what answers are about to name, and how names compare
 
     def to(self, device: torch.device) -> "Text":
         return Text(**{name: value.to(device) for name, value in vars(self).items()})
@@ -54,7 +54,7 @@ class Text:
 class Batch:
     pixels: Tensor  # [N, 3, crop, crop] bfloat16
     targets: PatchTargets
-    grids: list[Grid]  # of each picture that is asked about; the others are behind them
+    grids: list[Grid]  # of each picture
     text: Text | None
 
     def to(self, device: torch.device) -> "Batch":
@@ -125,18 +125,16 @@ class Batches(Dataset[Batch]):
         while sum(len(made.pictures) for made in conversations) < wanted:
             conversations.append(converse(rng, rng.choice(self.stage.scenes)))
         scenes = [picture for made in conversations for picture in made.pictures]
-        pages = [make_scene("page", rng.getrandbits(32), 0) for _ in range(self.stage.pages)]
-        return make_batch(self.config, num_crops, self.tokenizer, scenes + pages, conversations)
+        return make_batch(self.config, num_crops, self.tokenizer, scenes, conversations)
 
 
 def make_batch(
     config: ModelConfig, num_crops: int, tokenizer: Tokenizer, scenes: list[Scene], conversations: list[Conversation]
 ) -> Batch:
-    """`scenes` are the conversations' pictures, in order, and perhaps more, cut into at most so many crops."""
+    """`scenes` are cut into at most so many crops; the conversations, if there are any, show these, in order."""
     seen = [views_of(draw(scene), config.crop_size, num_crops) for scene in scenes]
     targets = [scene_targets(scene, config, num_crops) for scene in scenes]
-    asked_about = sum(len(conversation.pictures) for conversation in conversations)
-    grids = [grid for _, grid in seen[:asked_about]]
+    grids = [grid for _, grid in seen]
     return Batch(
         pixels=torch.cat([views.bfloat16() for views, _ in seen]),
         targets=together([one.patches for one in targets]),

@@ -14,6 +14,15 @@ NOTHING = "\ue801"  # what is named is not shown
 UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that differ in one thing
 OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
 IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second
+# + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind a name that
+# stands for things in two pictures, which has more
+COMPARISONS = 0xEA00
+COMPARED = {
+    "beside": ("left", "right"),
+    "under": ("above", "below"),
+    "higher": ("shorter", "taller"),
+    "more": ("first", "second", "same"),
+}
 MARK = re.compile("[\ue000-\uf8ff]")
 MARKS_BEFORE_A_WORD = re.compile(f" ({MARK.pattern}+)")
 
@@ -42,6 +51,20 @@ def of_colour(count: int) -> str:
 
 def in_pictures(first: int, second: int) -> str:
     return chr(IN_PICTURES + 16 * first + second)
+
+
+def compared(name: str, how: int) -> str:
+    """One of COMPARED, and which of its answers."""
+    return chr(COMPARISONS + 4 * list(COMPARED).index(name) + how)
+
+
+def is_compared(mark: str) -> bool:
+    return ord(mark) >= COMPARISONS
+
+
+def comparison_of(mark: str) -> tuple[str, int]:
+    which, how = divmod(ord(mark) - COMPARISONS, 4)
+    return list(COMPARED)[which], how
 
 
 def unmarked(text: str) -> str:

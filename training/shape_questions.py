@@ -213,6 +213,12 @@ def holds(scene: Scene, shape: Shape, relation: str, second: Shape) -> bool | No
     return None if abs(apart) < 0.12 else (apart < 0) == (relation in ("left of", "above"))
 
 
+def _compared(scene: Scene, shape: Shape, second: Shape) -> str:
+    """Marks for where the second lies, seen from the shape; none along an axis on which they are level."""
+    truths = {"beside": holds(scene, second, "right of", shape), "under": holds(scene, second, "below", shape)}
+    return "".join(marks.compared(name, int(truth)) for name, truth in truths.items() if truth is not None)
+
+
 def _relation(rng: random.Random, scene: Scene) -> Found | None:
     unique = _unique(scene)
     if len(unique) < 2:
@@ -223,7 +229,7 @@ def _relation(rng: random.Random, scene: Scene) -> Found | None:
         return None
     words = {
         "name": shape.kind + mark(scene, shape),
-        "other": second.kind + mark(scene, second),
+        "other": second.kind + mark(scene, second) + _compared(scene, shape, second),
         "relation": rng.choice(RELATION_WORDS[relation]),
     }
     stated = relation if truth else OPPOSITE[relation]

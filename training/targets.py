@@ -61,9 +61,10 @@ IN_HALVES = ("left", "left_place", "right", "right_place")
 # where the middle of the box lies; all in crops. Smooth quantities make patches look at one another early.
 MEASURES = ("left", "top", "right", "bottom", "filled", "x", "y")
 # What a name in a question or an answer is asked besides: whether a thing of the second picture differs from the
-# first one's, and how many of those named each of two pictures shows.
+# first one's, how many of those named each of two pictures shows, and how two that are named compare.
 NAME_CHOICES = {name: size for name, size in CHOICES.items() if name not in IN_HALVES}
 NAME_CHOICES |= {"changed": 2, "in_first": MOST, "in_second": MOST}
+NAME_CHOICES |= {name: len(answers) for name, answers in marks.COMPARED.items()}
 
 
 @dataclass
@@ -177,6 +178,8 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
         return {"changed": int(mark == marks.CHANGED)}, None
     if mark == marks.NOTHING:
         return {"kind": PATCH_KINDS.index("background")}, None
+    if marks.is_compared(mark):
+        return dict([marks.comparison_of(mark)]), None
     if code >= marks.IN_PICTURES:
         first, second = divmod(code - marks.IN_PICTURES, 16)
         return {"in_first": first, "in_second": second}, None

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from training.conversations import Conversation, Turn, converse, without_picture
 from training.facts import QUOTED
-from training.marks import MARK, READ, is_letter, next_letter, parts, unmarked
+from training.marks import MARK, READ, is_compared, is_letter, next_letter, parts, unmarked
 from training.model import IGNORE
 from training.questions import FOREIGN_WORDS
 from training.scenes import SCENES
@@ -76,7 +76,7 @@ class Tokens:
     positions: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
     asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
-    said: list[tuple[int, str]] = field(default_factory=list)  # those of answers
+    said: list[tuple[int, str]] = field(default_factory=list)  # those of answers, and comparisons
 
     def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:
         """Behind what the branch can see; branches are added one after the other."""
@@ -140,7 +140,8 @@ def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens
 
     def say(turn: Turn, branch: int = 0) -> None:
         question, asked = marked_tokens(tokenizer, turn.question)
-        made.asked += made.placed(asked)
+        for token, mark in made.placed(asked):
+            (made.said if is_compared(mark) else made.asked).append((token, mark))
         made.add(question, branch, spread=turn.spread)
         made.add([] if turn.pictures_first else shown(turn), branch)
         made.add([END, *text("\n"), ASSISTANT, *text("\n")], branch)

@@ -31,7 +31,7 @@ BACKGROUND_WEIGHT = 0.1
 MEASURES_WEIGHT = 4.0  # measures are parts of one
 CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
 OTHER_WEIGHT = 0.4  # of the other choices each
-NAME_WEIGHTS = {"letter": 1.0}
+NAME_WEIGHTS = dict.fromkeys(("letter", "changed", "beside", "under", "higher", "more"), 1.0)
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
 ANSWER_WEIGHT = 3.0  # most of an answer is told by the question
 

@@ -18,7 +18,7 @@ from training.conversations import (
     without_picture,
 )
 from training.facts import article, listing
-from training.marks import unmarked
+from training.marks import MARK, comparison_of, unmarked
 from training.phrases import PHRASES, SYNONYMS, WORDS
 from training.questions import FOLLOWED_UP, FOREIGN_WORDS, PICTURE_QUESTIONS, any_fill, ask, compare, follow_up
 from training.scene import Chart, Scene, Shape, Writing
@@ -157,6 +157,17 @@ def test_relations_are_opposites() -> None:
     assert holds(SCENE, square, "right of", circle)
     assert not holds(SCENE, square, "above", circle)
     assert place_of(SCENE, circle) == "at the top left"
+
+
+def test_how_two_named_shapes_compare_is_marked_as_the_answer_says() -> None:
+    """Behind the second name, seen from the first: left or right, above or below; the bits of `relation`'s truth."""
+    square, circle = SCENE.shapes
+    for seed in range(40):
+        found = SHAPE_QUESTIONS["relation"][1](random.Random(seed), SCENE)
+        assert found
+        compared = dict(comparison_of(mark) for mark in MARK.findall(found.fill["other"])[1:])
+        second = circle if found.fill["other"].startswith("circle") else square
+        assert compared == {"beside": int(second is square), "under": int(second is square)}
 
 
 def test_a_place_is_certain_only_where_the_end_of_the_picture_can_be_seen() -> None:

@@ -194,6 +194,8 @@ def test_what_is_read_knows_its_letters() -> None:
         (marks.of_kind(0), {"same_kind": 0}),
         (marks.of_colour(7), {"same_colour": 7}),
         (marks.in_pictures(3, 10), {"in_first": 3, "in_second": 10}),
+        (marks.compared("under", 1), {"under": 1}),
+        (marks.compared("more", 2), {"more": 2}),
         (marks.CHANGED, {"changed": 1}),
         (marks.UNCHANGED, {"changed": 0}),
     ],

@@ -222,6 +222,15 @@ def test_each_letter_that_is_read_has_a_mark() -> None:
     assert len(marked_tokens(tokenizer, f"It is {marks.reading('circle', 0)}.")[1]) == 1
 
 
+def test_comparisons_are_asked_late(tokenizer: Tokenizer) -> None:
+    """The second of two names is asked for its thing half way up, and how it compares with the other's above."""
+    question = f"Is the star{marks.shape(0)} above the square{marks.shape(1)}{marks.compared('under', 1)}?"
+    made = prompt_tokens(tokenizer, Conversation(None, (Turn("relation", question, "Yes."),)), [])
+    ends = [tokenizer.decode(made.ids[3 : token + 1]) for token, _ in (*made.asked, *made.said)]
+    assert ends == ["Is the star", "Is the star above the square", "Is the star above the square"]
+    assert [mark for _, mark in made.said] == [marks.compared("under", 1)]
+
+
 def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer) -> None:
     """Every marked name of a batch of questions stands where its mark was."""
     batch = Batches(MODEL, replace(STAGE, scenes=["plain"], num_crops=[1]), tokenizer, 1)[1]
