@@ -201,6 +201,27 @@ def test_leaving_a_stream_aborts_it_and_the_engine_goes_on(running: Running) -> 
     assert running.run(scenario()) == expected_tokens(prompt_of(4, 5), 8, SHARED_ARENA)
 
 
+def test_an_engine_s_threads_do_not_spin_for_long_unless_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside another busy process they would wait for threads that have no core."""
+
+    def environment(pid: int | None) -> list[str]:
+        return Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+
+    async def setting() -> str:
+        engine = await EngineProcess.start(write_toy(tmp_path, step_s=0.01), CONFIG, SHARED_ARENA, load_model=LOADER)
+        try:
+            return next(one for one in environment(engine.pid) if one.startswith("GOMP_SPINCOUNT="))
+        finally:
+            await engine.close()
+
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert asyncio.run(setting()) == "GOMP_SPINCOUNT=3000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert asyncio.run(setting()) == "GOMP_SPINCOUNT=7"
+
+
 def test_closing_fails_what_is_in_flight_and_leaves_no_process(tmp_path: Path) -> None:
     async def scenario() -> int:
         engine = await EngineProcess.start(write_toy(tmp_path, step_s=0.01), CONFIG, SHARED_ARENA, load_model=LOADER)
