@@ -39,7 +39,7 @@ def _photo_other(rng: random.Random, scene: Scene) -> Found:
 
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
-NAMING = ("name", "names", "label", "a_name")  # slots that say what a question is about
+NAMING = ("name", "names", "label")  # slots that say what a question is about
 BY_BARE_NAME = ("value_of", "bar_colour")
 FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming something else
     kind: table[kind]
