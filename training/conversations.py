@@ -40,6 +40,7 @@ COMPARED_SHARE = 0.55
 FOLLOWED_SHARE = 0.12  # of conversations about one picture
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
+LONG_SHARE, LONGEST_JUMBLE = 0.1, 4000  # of jumbles; characters
 NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
 NO_PICTURE = "I see no picture. Please send one with your question."
 NOT_UNDERSTOOD = "I do not understand. Please ask about the shapes, words or charts in a picture."
@@ -73,11 +74,12 @@ def _system(rng: random.Random) -> str | None:
 
 
 def _jumble(rng: random.Random) -> str:
-    """Words and characters without a meaning, few or, now and then, some hundred."""
-    if rng.random() < 0.2:
+    """Words and characters without a meaning, few or, now and then, some hundred; seldom some thousand."""
+    longest = LONGEST_JUMBLE if rng.random() < LONG_SHARE else 420
+    if rng.random() < 0.25:
         unit = "".join(rng.choices(string.printable[:95], k=rng.choice((1, 1, 2, 5))))
-        return (unit * 400)[: rng.randint(5, 400)]
-    most = rng.choice((7, 7, 7, 60, 150))
+        return (unit * longest)[: rng.randint(5, longest)]
+    most = rng.choice((7, 7, 7, 60, 150)) if longest <= 420 else longest // 4
     share_of_words = rng.choice((0.6, 0.6, 0.95, 0.1 if most == 7 else 0.9))
     words = [
         rng.choice(JUMBLE if rng.random() < 0.5 else FOREIGN_WORDS)
@@ -85,7 +87,7 @@ def _jumble(rng: random.Random) -> str:
         else "".join(rng.choices(string.ascii_letters + string.digits, k=rng.randint(1, 9)))
         for _ in range(rng.randint(1, most))
     ]
-    return " ".join(words)[:420] + rng.choice(("", "", "?", "!", "."))
+    return " ".join(words)[:longest] + rng.choice(("", "", "?", "!", "."))
 
 
 def chat_turn(rng: random.Random, held_out: bool = False) -> Turn:

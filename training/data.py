@@ -23,9 +23,9 @@ from training.targets import (
     NameTargets,
     PatchTargets,
     SceneTargets,
-    changes,
     name_targets,
     scene_targets,
+    second_looks,
     together,
 )
 from training.tokenizer import IMAGE, UNKNOWN, Tokens, prompt_tokens
@@ -161,7 +161,7 @@ def make_text(
         seen.append(targets[start:end] if targets else [])
         rows[-1].asked += [
             (overview_token(rows[-1].ids, place, side), mark)
-            for place, mark in changes(conversation.pictures, seen[-1]).items()
+            for place, mark in second_looks(conversation.pictures, seen[-1])
         ]
     return pack(rows, seen, config.crop_size)
 

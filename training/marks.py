@@ -23,6 +23,7 @@ COMPARED = {
     "higher": ("shorter", "taller"),
     "more": ("first", "second", "same"),
 }
+AT_PLACE = 0xEB00  # + which position of a view: of the second of two pictures, what the first one shows there
 MARK = re.compile("[\ue000-\uf8ff]")
 MARKS_BEFORE_A_WORD = re.compile(f" ({MARK.pattern}+)")
 
@@ -58,8 +59,12 @@ def compared(name: str, how: int) -> str:
     return chr(COMPARISONS + 4 * list(COMPARED).index(name) + how)
 
 
+def at_place(place: int) -> str:
+    return chr(AT_PLACE + place)
+
+
 def is_compared(mark: str) -> bool:
-    return ord(mark) >= COMPARISONS
+    return COMPARISONS <= ord(mark) < AT_PLACE
 
 
 def comparison_of(mark: str) -> tuple[str, int]:

@@ -17,8 +17,9 @@ from torch import Tensor
 from training import marks
 from training.colours import COLOURS
 from training.model import IGNORE, ModelConfig
+from training.photos import nearest
 from training.preprocess import padded
-from training.scene import Scene, Shape, cover, letter_cover
+from training.scene import Scene, Shape, cover, draw, letter_cover
 from training.shape_questions import PLACES, in_order, place_of
 from training.shapes import KINDS
 from training.writing import CHARACTERS
@@ -61,9 +62,11 @@ IN_HALVES = ("left", "left_place", "right", "right_place")
 # where the middle of the box lies; all in crops. Smooth quantities make patches look at one another early.
 MEASURES = ("left", "top", "right", "bottom", "filled", "x", "y")
 # What a name in a question or an answer is asked besides: whether a thing of the second picture differs from the
-# first one's, how many of those named each of two pictures shows, and how two that are named compare.
+# first one's, what the first picture shows in its place, how many of those named each of two pictures shows, and how
+# two that are named compare.
 NAME_CHOICES = {name: size for name, size in CHOICES.items() if name not in IN_HALVES}
-NAME_CHOICES |= {"changed": 2, "in_first": MOST, "in_second": MOST}
+NAME_CHOICES |= {"changed": 2, "first_kind": len(PATCH_KINDS), "first_colour": len(PATCH_COLOURS)}
+NAME_CHOICES |= {"in_first": MOST, "in_second": MOST}
 NAME_CHOICES |= {name: len(answers) for name, answers in marks.COMPARED.items()}
 
 
@@ -125,8 +128,9 @@ def scene_targets(scene: Scene, config: ModelConfig, num_crops: int) -> SceneTar
     """Of each patch of each view, the global view first, and of each thing."""
     written, letters = letter_cover(scene)
     shape_answers, letter_answers = _about_shapes(scene), _about_letters(scene)
-    found, seen = [], list[tuple[Ints, Boxes, Boxes]]()
+    found, seen = list[tuple[dict[str, Ints], Floats]](), list[tuple[Ints, Boxes, Boxes]]()
     views = (_views_of_mask(mask, config, num_crops) for mask in (cover(scene), written))
+    photographed = _patch_colours(scene, config, num_crops) if scene.photo_colours else []
     for shapes, inks in zip(*views, strict=True):
         owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
         readers = _owners(inks, config, len(letters), MIN_LETTER_COVER)
@@ -140,6 +144,8 @@ def scene_targets(scene: Scene, config: ModelConfig, num_crops: int) -> SceneTar
             whose = halves[int(name.startswith("right"))] if name in IN_HALVES else readers
             of_letter, of_shape = letter_answers[name][whose + 1], shape_answers[name][owners + 1]
             choices[name] = np.where(is_letter, of_letter, of_shape)
+        if scene.photo_colours:
+            choices["colour"] = np.where(owners < 0, IGNORE, photographed[len(found)])
         measures = np.where(
             is_letter[:, None],
             _measures(letter_boxes, config, readers),
@@ -180,6 +186,8 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
         return {"kind": PATCH_KINDS.index("background")}, None
     if marks.is_compared(mark):
         return dict([marks.comparison_of(mark)]), None
+    if code >= marks.AT_PLACE:
+        return _shown_at(code - marks.AT_PLACE, pictures[0].patches), None
     if code >= marks.IN_PICTURES:
         first, second = divmod(code - marks.IN_PICTURES, 16)
         return {"in_first": first, "in_second": second}, None
@@ -188,12 +196,28 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
     return {"same_kind": code - marks.OF_KIND}, None
 
 
-def changes(scenes: list[Scene], seen: list[SceneTargets]) -> dict[int, str]:
-    """Of two pictures where one is a variation of the other: for each 2x2 patches, counted row by row, where either has
-    a shape, the mark that tells whether it differs.
+def _shown_at(place: int, patches: PatchTargets) -> dict[str, int]:
+    """The thing that 2x2 patches of the global view show, or the ground where they show none."""
+    kinds, colours = patches.choices["kind"][0], patches.choices["colour"][0]
+    side = round(len(kinds) ** 0.5)
+    first = place // (side // 2) * 2 * side + place % (side // 2) * 2
+    shown = max((first, first + 1, first + side, first + side + 1), key=lambda patch: int(kinds[patch]))
+    return {"first_kind": int(kinds[shown]), "first_colour": int(colours[shown])}
+
+
+def second_looks(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
+    """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there,
+    and, where one is a variation of the other and either has a shape, whether they differ.
     """
-    if len(scenes) != 2 or len(seen) != 2 or _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
-        return {}
+    if len(scenes) != 2 or len(seen) != 2:
+        return []
+    places = len(seen[0].owners) // 4
+    return [(place, marks.at_place(place)) for place in range(places)] + _changes(scenes, seen)
+
+
+def _changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
+    if _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
+        return []
     kept = set(scenes[0].shapes) & set(scenes[1].shapes)
     is_new, is_thing = (np.zeros(len(seen[0].owners), bool) for _ in range(2))
     for scene, its in zip(scenes, seen, strict=True):
@@ -201,7 +225,7 @@ def changes(scenes: list[Scene], seen: list[SceneTargets]) -> dict[int, str]:
         is_thing |= its.owners > 0
     side = round(len(is_new) ** 0.5)
     new, thing = (of.reshape(side // 2, 2, side // 2, 2).any((1, 3)).ravel() for of in (is_new, is_thing))
-    return {int(place): marks.CHANGED if new[place] else marks.UNCHANGED for place in np.nonzero(thing)[0]}
+    return [(int(place), marks.CHANGED if new[place] else marks.UNCHANGED) for place in np.nonzero(thing)[0]]
 
 
 def _without_shapes(scene: Scene) -> Scene:
@@ -323,13 +347,26 @@ def _about_letters(scene: Scene) -> dict[str, Ints]:
 
 def _views_of_mask(mask: NDArray[np.uint8], config: ModelConfig, num_crops: int) -> list[NDArray[np.uint8]]:
     crop, image = config.crop_size, Image.fromarray(mask)
-    mask = padded(image, crop, num_crops, fill=PADDING, nearest=True)
-    rows, columns = mask.shape[0] // crop, mask.shape[1] // crop
+    return _views(padded(image, crop, num_crops, fill=PADDING, nearest=True), crop)
+
+
+def _views(pixels: NDArray[np.uint8], crop: int) -> list[NDArray[np.uint8]]:
+    """[h crop, w crop, ...] -> the global view and the crops, [crop, crop, ...] each; of one crop only that."""
+    (rows, columns), depth = (length // crop for length in pixels.shape[:2]), pixels.shape[2:]
     if rows == columns == 1:
-        return [mask]
-    overview = np.asarray(Image.fromarray(mask).resize((crop, crop), Image.Resampling.NEAREST))
-    tiles = mask.reshape(rows, crop, columns, crop).swapaxes(1, 2).reshape(-1, crop, crop)
+        return [pixels]
+    overview = np.asarray(Image.fromarray(pixels).resize((crop, crop), Image.Resampling.NEAREST))
+    tiles = pixels.reshape(rows, crop, columns, crop, *depth).swapaxes(1, 2).reshape(-1, crop, crop, *depth)
     return [overview, *tiles]
+
+
+def _patch_colours(scene: Scene, config: ModelConfig, num_crops: int) -> list[Ints]:
+    """[L] for each view of a photograph: the name of the colour that the mean of a patch is nearest to."""
+    side, patch, found = config.patches_per_side, config.patch_size, list[Ints]()
+    for view in _views(padded(draw(scene), config.crop_size, num_crops), config.crop_size):
+        means = view.reshape(side, patch, side, patch, 3).mean((1, 3)).reshape(-1, 3)
+        found.append(np.array([PATCH_COLOURS.index(nearest(tuple(mean))) for mean in means.tolist()]))
+    return found
 
 
 def _owners(mask: NDArray[np.uint8], config: ModelConfig, count: int, min_cover: float) -> Ints:

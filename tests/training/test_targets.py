@@ -1,6 +1,7 @@
 """What the tower is asked about each patch, on scenes whose answers can be seen by eye."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from training.targets import (
     CHOICES,
     MEASURES,
     NAME_CHOICES,
+    PATCH_COLOURS,
     PATCH_KINDS,
     ROLES,
     SIZES,
     SceneTargets,
-    changes,
     name_targets,
     scene_targets,
+    second_looks,
     together,
 )
 from training.writing import CHARACTERS, fonts
@@ -216,9 +218,28 @@ def test_answers_about_names_are_in_range() -> None:
 
 def test_what_differs_in_a_second_picture_is_told_apart_from_what_does_not() -> None:
     without = scene(BIG, BLUE)
-    found = changes([THREE, without], [seen(THREE), seen(without)])
-    assert {place for place, mark in found.items() if mark == marks.CHANGED} == {15}  # the bottom right of 4 x 4
-    assert {place for place, mark in found.items() if mark == marks.UNCHANGED} == {0, 1, 4, 5, 12}
-    assert not changes([THREE], [seen(THREE)])
+    found = second_looks([THREE, without], [seen(THREE), seen(without)])
+    assert {place for place, mark in found if mark == marks.CHANGED} == {15}  # the bottom right of 4 x 4
+    assert {place for place, mark in found if mark == marks.UNCHANGED} == {0, 1, 4, 5, 12}
+    assert not second_looks([THREE], [seen(THREE)])
     other = Scene(112, 112, "black", WHITE, False, ())
-    assert not changes([THREE, other], [seen(THREE), seen(other)])
+    marked = {mark for _, mark in second_looks([THREE, other], [seen(THREE), seen(other)])}
+    assert not marked & {marks.CHANGED, marks.UNCHANGED}
+
+
+def test_a_second_picture_is_asked_what_the_first_one_shows_in_the_same_place() -> None:
+    other = scene(square(42, 42, 42, "green", "star"))
+    asked = second_looks([THREE, other], [seen(THREE), seen(other)])
+    shown = {place: known(mark, THREE, other) for place, mark in asked if ord(mark) >= marks.AT_PLACE}
+    assert len(shown) == 16
+    colours = {name: PATCH_COLOURS.index(name) for name in ("red", "blue", "white")}
+    assert shown[0] == {"first_kind": PATCH_KINDS.index("square"), "first_colour": colours["red"]}
+    assert shown[12] == {"first_kind": PATCH_KINDS.index("circle"), "first_colour": colours["blue"]}
+    assert shown[10] == {"first_kind": PATCH_KINDS.index("background"), "first_colour": colours["white"]}
+
+
+def test_a_patch_of_a_photograph_tells_its_own_colour() -> None:
+    drawn = replace(scene(square(0, 0, 56)), photo_colours=("white", "red"))  # squares and all, as if a camera saw them
+    found = answers(drawn, "colour")
+    assert (found[:4, :4] == PATCH_COLOURS.index("red")).all()
+    assert (found[4:] == PATCH_COLOURS.index("white")).all()

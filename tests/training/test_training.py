@@ -209,7 +209,7 @@ def test_marks_cut_no_word_and_end_at_the_token_before_them(
 
 def test_each_letter_that_is_read_has_a_mark() -> None:
     """A number in a sentence begins with the space before it; a word that is a token of its own has one mark."""
-    tokenizer = train_tokenizer(MODEL.vocab_size, seed=1, num_conversations=50)
+    tokenizer = train_tokenizer(MODEL.vocab_size, seed=1, num_conversations=200)
     ids, found = marked_tokens(tokenizer, f'It says "{marks.reading("AB C", 2)}".')
     assert [(tokenizer.decode(ids[:before])[9:], ord(mark) - marks.LETTERS) for before, mark in found] == [
         ("", 2), ("A", 3), ("AB", 4), ("AB ", 4),
