@@ -132,8 +132,9 @@ def make_batch(
     config: ModelConfig, num_crops: int, tokenizer: Tokenizer, scenes: list[Scene], conversations: list[Conversation]
 ) -> Batch:
     """`scenes` are cut into at most so many crops; the conversations, if there are any, show these, in order."""
-    seen = [views_of(draw(scene), config.crop_size, num_crops) for scene in scenes]
-    targets = [scene_targets(scene, config, num_crops) for scene in scenes]
+    images = [draw(scene) for scene in scenes]
+    seen = [views_of(image, config.crop_size, num_crops) for image in images]
+    targets = [scene_targets(scene, image, config, num_crops) for scene, image in zip(scenes, images, strict=True)]
     grids = [grid for _, grid in seen]
     return Batch(
         pixels=torch.cat([views.bfloat16() for views, _ in seen]),

@@ -19,7 +19,7 @@ from training.colours import COLOURS
 from training.model import IGNORE, ModelConfig
 from training.photos import nearest
 from training.preprocess import padded
-from training.scene import Scene, Shape, cover, draw, letter_cover
+from training.scene import Scene, Shape, cover, letter_cover
 from training.shape_questions import PLACES, in_order, place_of
 from training.shapes import KINDS
 from training.writing import CHARACTERS
@@ -124,14 +124,14 @@ class NameTargets:
         return NameTargets(self.tokens.to(device), choices, self.measures.to(device), self.is_placed.to(device))
 
 
-def scene_targets(scene: Scene, config: ModelConfig, num_crops: int) -> SceneTargets:
-    """Of each patch of each view, the global view first, and of each thing."""
+def scene_targets(scene: Scene, image: Image.Image, config: ModelConfig, num_crops: int) -> SceneTargets:
+    """Of each patch of each view, the global view first, and of each thing; `image` is the scene as drawn."""
     written, letters = letter_cover(scene)
     shape_answers, letter_answers = _about_shapes(scene), _about_letters(scene)
     found, seen = list[tuple[dict[str, Ints], Floats]](), list[tuple[Ints, Boxes, Boxes]]()
     views = (_views_of_mask(mask, config, num_crops) for mask in (cover(scene), written))
-    photographed = _patch_colours(scene, config, num_crops) if scene.photo_colours else []
-    for shapes, inks in zip(*views, strict=True):
+    own_colours = _patch_colours(image, config, num_crops) if scene.photo_colours else []
+    for number, (shapes, inks) in enumerate(zip(*views, strict=True)):
         owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
         readers = _owners(inks, config, len(letters), MIN_LETTER_COVER)
         shape_boxes, letter_boxes = _boxes(shapes, len(scene.shapes)), _boxes(inks, len(letters))
@@ -145,7 +145,7 @@ def scene_targets(scene: Scene, config: ModelConfig, num_crops: int) -> SceneTar
             of_letter, of_shape = letter_answers[name][whose + 1], shape_answers[name][owners + 1]
             choices[name] = np.where(is_letter, of_letter, of_shape)
         if scene.photo_colours:
-            choices["colour"] = np.where(owners < 0, IGNORE, photographed[len(found)])
+            choices["colour"] = np.where(owners < 0, IGNORE, own_colours[number])
         measures = np.where(
             is_letter[:, None],
             _measures(letter_boxes, config, readers),
@@ -360,10 +360,10 @@ def _views(pixels: NDArray[np.uint8], crop: int) -> list[NDArray[np.uint8]]:
     return [overview, *tiles]
 
 
-def _patch_colours(scene: Scene, config: ModelConfig, num_crops: int) -> list[Ints]:
-    """[L] for each view of a photograph: the name of the colour that the mean of a patch is nearest to."""
+def _patch_colours(image: Image.Image, config: ModelConfig, num_crops: int) -> list[Ints]:
+    """[L] for each view: the name of the colour that the mean of a patch is nearest to."""
     side, patch, found = config.patches_per_side, config.patch_size, list[Ints]()
-    for view in _views(padded(draw(scene), config.crop_size, num_crops), config.crop_size):
+    for view in _views(padded(image, config.crop_size, num_crops), config.crop_size):
         means = view.reshape(side, patch, side, patch, 3).mean((1, 3)).reshape(-1, 3)
         found.append(np.array([PATCH_COLOURS.index(nearest(tuple(mean))) for mean in means.tolist()]))
     return found

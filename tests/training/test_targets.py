@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training import marks
 from training.charts import chart_scene
 from training.model import IGNORE, ModelConfig
-from training.scene import Chart, Scene, Shape, Writing
+from training.scene import Chart, Scene, Shape, Writing, draw
 from training.shape_questions import PLACES
 from training.targets import (
     CHOICES,
@@ -46,7 +46,7 @@ def scene(*shapes: Shape, writings: tuple[Writing, ...] = (), chart: Chart | Non
 
 
 def seen(of: Scene) -> SceneTargets:
-    return scene_targets(of, CONFIG, 1)
+    return scene_targets(of, draw(of), CONFIG, 1)
 
 
 def answers(of: Scene, name: str) -> NDArray[np.int64]:
@@ -149,7 +149,8 @@ def test_each_chart_gives_every_letter_a_role() -> None:
 
 
 def test_answers_are_in_range_whatever_the_picture_is_cut_into() -> None:
-    several = together([scene_targets(one, CONFIG, 4).patches for one in (THREE, written("READ", 30))])
+    scenes = THREE, written("READ", 30)
+    several = together([scene_targets(one, draw(one), CONFIG, 4).patches for one in scenes])
     assert len(several.measures) == 10  # two pictures, each as an overview and four crops
     for name, size in CHOICES.items():
         asked = several.choices[name][several.choices[name] != IGNORE]
