@@ -1,4 +1,4 @@
-"""Bar charts: upright or lying, with labels, and with values on the bars or on an axis."""
+"""Bar charts: upright or lying, with labels, with values at the bars or without, with no numbers along the axis."""
 
 import random
 import string
