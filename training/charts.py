@@ -1,14 +1,14 @@
-"""Bar charts: upright or lying, with labels, with values at the bars or without, with no numbers along the axis."""
+"""Bar charts: upright or lying, with labels, with or without a frame, values at the bars and numbers along the axis."""
 
 import random
 import string
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from training.colours import COLOURS, Rgb, contrasts, tint
-from training.scene import Chart, Line, Point, Scene, Shape, Writing
+from training.scene import Box, Chart, Line, Point, Scene, Shape, Writing
 from training.shapes import worn
-from training.writing import fonts, ink, word
+from training.writing import fonts, ink, outside, word
 
 LABELS: tuple[tuple[str, ...], ...] = (
     tuple(string.ascii_uppercase), tuple(string.ascii_uppercase), tuple(string.ascii_uppercase),
@@ -21,6 +21,22 @@ LABELS: tuple[tuple[str, ...], ...] = (
     ("North", "South", "East", "West"),
 )  # fmt: skip
 MIN_DIFFERENCE = 0.06  # of the highest value, between any two bars
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """What a chart is lettered with."""
+
+    colour: str
+    rgb: Rgb
+    font: str
+    em: float  # pixels
+
+    def width(self, text: str) -> float:
+        return ink(text, self.font)[0] * self.em
+
+    def write(self, text: str, x: float, y: float) -> Writing:
+        return Writing(text, self.colour, self.rgb, self.font, self.em, (x, y))
 
 
 def chart_scene(rng: random.Random, held_out: bool = False) -> Scene:
@@ -55,59 +71,113 @@ def _chart(rng: random.Random, held_out: bool) -> Scene:
     background = "black" if dark else "white"
     back: Rgb = tint(rng, background, pure=True)
     front: Rgb = (235, 235, 235) if dark else rng.choice(((0, 0, 0), (50, 50, 50)))
-    chart = Chart(labels, values, rng.random() < 0.25, rng.random() < 0.65, _title(rng, held_out))
+    end = max(values) * rng.uniform(1.0, 1.2)  # what the far end of the axis stands for
+    ticks = _ticks(rng, end) if rng.random() < 0.4 else ()
+    shows_values = rng.random() < (0.5 if ticks else 0.65)
+    chart = Chart(
+        labels, values, rng.random() < 0.25, shows_values, _title(rng, held_out), ticks, is_framed=rng.random() < 0.35
+    )
     width, height = rng.choice(((320, 240), (400, 300), (300, 300), (480, 360), (640, 480), (256, 256)))
     scene = Scene(width, height, background, (back, back), False, (), chart=chart)
     if len(set(labels)) < count:
         return scene
-    return _plotted(rng, scene, chart, front, held_out)
+    return _plotted(rng, scene, chart, end, front, held_out)
+
+
+def _ticks(rng: random.Random, end: float) -> tuple[int, ...]:
+    """0 and some two to six round numbers up to the end of the axis."""
+    sizes = (part * 10**power for power in range(4) for part in (1, 2, 5))
+    step = rng.choice([size for size in sizes if 2 <= end // size <= 6])
+    return tuple(range(0, int(end) + 1, step))
 
 
 def _title(rng: random.Random, held_out: bool) -> str:
     return word(rng, held_out).capitalize() if rng.random() < 0.3 else ""
 
 
-def _plotted(rng: random.Random, scene: Scene, chart: Chart, front: Rgb, held_out: bool) -> Scene:
+def _plotted(rng: random.Random, scene: Scene, chart: Chart, end: float, front: Rgb, held_out: bool) -> Scene:
     """Bars, axes and writing; without writing where a label would not fit."""
     longer, font = max(scene.width, scene.height), rng.choice(fonts(held_out))
-    em = rng.uniform(0.062, 0.085) * longer
-    left = (max(ink(label, font)[0] for label in chart.labels) * em if chart.is_horizontal else 0) + 0.05 * longer
+    pen = _Pen("white" if scene.background == "black" else "black", front, font, rng.uniform(0.062, 0.085) * longer)
+    plot = _plot(scene, chart, pen)
+    bars = _bars(rng, scene, chart, plot, end)
+    places = _places(chart, plot, end)
+    writings = _writings(scene, chart, bars, plot, places, pen, gap=rng.uniform(0.08, 0.4))
+    if not _are_apart(chart, bars, places, pen) or any(outside(writing.box(), scene) for writing in writings):
+        return scene
+    lines = (*_grid(rng, scene, plot, places), *_axes(chart, plot, places, front, 1 + 0.002 * longer))
+    return replace(scene, shapes=tuple(bars), writings=tuple(writings), lines=lines)
+
+
+def _plot(scene: Scene, chart: Chart, pen: _Pen) -> Box:
+    """Where the bars go: what is left by the writing around."""
+    longer, em, ticks = max(scene.width, scene.height), pen.em, tuple(map(str, chart.ticks))
+    beside, under = (chart.labels, ticks) if chart.is_horizontal else (ticks, chart.labels)
+    left = max(map(pen.width, beside), default=0) + 0.05 * longer
     top = (1.9 if chart.title else 1.3) * em if not chart.is_horizontal or chart.title else 0.4 * em
-    bottom, right = scene.height - (1.5 if not chart.is_horizontal else 0.4) * em, scene.width - 0.04 * longer
+    bottom, right = scene.height - (1.5 if under else 0.4) * em, scene.width - 0.04 * longer
     if chart.is_horizontal and chart.shows_values:
         right -= 2.4 * em
-    plot = (left, top, right, bottom)
-    bars = _bars(rng, scene, chart, plot)
-    writings = _writings(scene, chart, bars, plot, em, font, front)
-    widest = (right - left) / len(bars) if not chart.is_horizontal else 1e9
+    return left, top, right, bottom
+
+
+def _are_apart(chart: Chart, bars: list[Shape], places: list[float], pen: _Pen) -> bool:
+    """Whether texts side by side leave room between them."""
+    if chart.is_horizontal:
+        return all(pen.width(str(tick)) <= 0.85 * (places[1] - places[0]) for tick in chart.ticks)
     texts = [*chart.labels, *(map(str, chart.values) if chart.shows_values else ())]
-    if any(ink(text, font)[0] * em > 0.96 * widest for text in texts):
-        return scene
-    axes = [Line((left, top), (left, bottom), front, 1 + 0.002 * longer)]
-    axes.append(Line((left, bottom), (right, bottom), front, 1 + 0.002 * longer))
-    return replace(scene, shapes=tuple(bars), writings=tuple(writings), lines=(*_grid(rng, scene, plot), *axes))
+    return all(pen.width(text) <= 0.96 * (bars[1].centre[0] - bars[0].centre[0]) for text in texts)
 
 
-def _grid(rng: random.Random, scene: Scene, plot: tuple[float, float, float, float]) -> list[Line]:
+def _places(chart: Chart, plot: Box, end: float) -> list[float]:
+    """Where along the axis the ticks are, in pixels of the picture."""
+    left, top, right, bottom = plot
+    return [
+        left + (right - left) * tick / end if chart.is_horizontal else bottom - (bottom - top) * tick / end
+        for tick in chart.ticks
+    ]
+
+
+def _axes(chart: Chart, plot: Box, places: list[float], front: Rgb, width: float) -> list[Line]:
+    """Two sides of the plot or all four, and the marks of the ticks outside."""
+    left, top, right, bottom = plot
+    sides = [((left, top), (left, bottom)), ((left, bottom), (right, bottom))]
+    if chart.is_framed:
+        sides += [((left, top), (right, top)), ((right, top), (right, bottom))]
+    for place in places:
+        sides.append(
+            ((place, bottom), (place, bottom + 4 * width))
+            if chart.is_horizontal
+            else ((left - 4 * width, place), (left, place))
+        )
+    return [Line(start, end, front, width) for start, end in sides]
+
+
+def _grid(rng: random.Random, scene: Scene, plot: Box, places: list[float]) -> list[Line]:
+    """Faint lines across, at the ticks where there are any."""
     left, top, right, bottom = plot
     if rng.random() < 0.6:
         return []
     grey: Rgb = (200, 200, 200) if scene.background == "white" else (70, 70, 70)
-    return [Line((left, y), (right, y), grey, 1) for y in (top + (bottom - top) * n / 4 for n in range(4))]
+    if scene.chart and scene.chart.is_horizontal and places:
+        return [Line((x, top), (x, bottom), grey, 1) for x in places]
+    return [Line((left, y), (right, y), grey, 1) for y in places or (top + (bottom - top) * n / 4 for n in range(4))]
 
 
-def _bars(rng: random.Random, scene: Scene, chart: Chart, plot: tuple[float, float, float, float]) -> list[Shape]:
+def _bars(rng: random.Random, scene: Scene, chart: Chart, plot: Box, end: float) -> list[Shape]:
     left, top, right, bottom = plot
     count, gap = len(chart.values), rng.uniform(0.15, 0.5)
+    inset = rng.uniform(0, 0.06) * ((bottom - top) if chart.is_horizontal else (right - left))
     allowed = [name for name in COLOURS if contrasts(COLOURS[name][0], scene.gradient[0])]
     one = rng.choice(allowed)
     names = rng.sample(allowed, count) if rng.random() < 0.4 and len(allowed) >= count else [one] * count
-    across = ((bottom - top) if chart.is_horizontal else (right - left)) / count
+    across = (((bottom - top) if chart.is_horizontal else (right - left)) - 2 * inset) / count
     along = (right - left) if chart.is_horizontal else (bottom - top)
-    highest, bars = max(chart.values) * rng.uniform(1.0, 1.15), list[Shape]()
+    bars = list[Shape]()
     tints = {name: tint(rng, name, pure=rng.random() < 0.6) for name in names}
     for place, (value, name) in enumerate(zip(chart.values, names, strict=True)):
-        near, far, length = (place + gap / 2) * across, (place + 1 - gap / 2) * across, along * value / highest
+        near, far = (inset + (place + share) * across for share in (gap / 2, 1 - gap / 2))
+        length = along * value / end
         points: tuple[Point, ...]
         if chart.is_horizontal:
             points = ((left, top + near), (left + length, top + near), (left + length, top + far), (left, top + far))
@@ -123,30 +193,26 @@ def _bars(rng: random.Random, scene: Scene, chart: Chart, plot: tuple[float, flo
 
 
 def _writings(
-    scene: Scene,
-    chart: Chart,
-    bars: list[Shape],
-    plot: tuple[float, float, float, float],
-    em: float,
-    font: str,
-    front: Rgb,
+    scene: Scene, chart: Chart, bars: list[Shape], plot: Box, places: list[float], pen: _Pen, gap: float
 ) -> list[Writing]:
-    """The title, the labels, the values."""
-    colour = "white" if scene.background == "black" else "black"
+    """The title, labels and values bar by bar, the ticks. Values stand so many em from the ends of their bars."""
     left, _, _, bottom = plot
-
-    def write(text: str, x: float, y: float) -> Writing:
-        return Writing(text, colour, front, font, em, (x, y))
-
-    found = [write(chart.title, scene.width / 2, 0.6 * em)] if chart.title else []
+    em = pen.em
+    found = [pen.write(chart.title, scene.width / 2, 0.6 * em)] if chart.title else []
     for label, value, bar in zip(chart.labels, chart.values, bars, strict=True):
         (_, y0, x1, _), (x, y) = bar.box, bar.centre
         if chart.is_horizontal:
-            found.append(write(label, left - (ink(label, font)[0] / 2 + 0.25) * em, y))
+            found.append(pen.write(label, left - pen.width(label) / 2 - 0.25 * em, y))
         else:
-            found.append(write(label, x, bottom + 0.75 * em))
+            found.append(pen.write(label, x, bottom + 0.75 * em))
         if chart.shows_values:
             digits = str(value)
-            beside = x1 + (ink(digits, font)[0] / 2 + 0.25) * em
-            found.append(write(digits, beside, y) if chart.is_horizontal else write(digits, x, y0 - 0.55 * em))
+            beside = x1 + pen.width(digits) / 2 + gap * em
+            above = y0 - (0.4 + gap / 2) * em
+            found.append(pen.write(digits, beside, y) if chart.is_horizontal else pen.write(digits, x, above))
+    for tick, place in zip(map(str, chart.ticks), places, strict=True):
+        beside = left - pen.width(tick) / 2 - 0.35 * em
+        found.append(
+            pen.write(tick, place, bottom + 0.85 * em) if chart.is_horizontal else pen.write(tick, beside, place)
+        )
     return found

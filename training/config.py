@@ -17,6 +17,7 @@ class Run:
     log_every: int
     device: str = "auto"  # auto: a GPU where there is one
     start_from: str | None = None  # a model folder whose weights the run begins with
+    start_heads: str | None = None  # what was exported beside them
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Stage:
     num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
     tower: bool = True  # whether the tower learns
+    compared: float = 0.55  # share of the pictures of shapes alone that are shown in twos and threes
 
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)

@@ -36,7 +36,6 @@ CHAT_ANSWERS = {
     "goodbye": "Goodbye!",
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
-COMPARED_SHARE = 0.55
 FOLLOWED_SHARE = 0.12  # of conversations about one picture
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
@@ -185,10 +184,10 @@ def _forked(
     return Conversation(_system(rng), (*before, *turns), forks)
 
 
-def converse(rng: random.Random, kind: str) -> Conversation:
-    """Questions about a new scene of the kind; now and then about two or three of them together."""
+def converse(rng: random.Random, kind: str, compared: float) -> Conversation:
+    """Questions about a new scene of the kind; for this share of those that can be compared, about two or three."""
     scene = make_scene(kind, rng.getrandbits(32), 0)
-    if kind not in COMPARED or rng.random() >= COMPARED_SHARE:
+    if kind not in COMPARED or rng.random() >= compared:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
     if rng.random() < 0.6:
         return comparing(rng, a_pair(rng, scene), QUESTIONS[2])

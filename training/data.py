@@ -45,6 +45,7 @@ class Text:
     image_mask: Tensor  # [B, T]
     asked: NameTargets  # what names in questions stand for
     said: NameTargets  # what answers are about to name, and how names compare
+    looks: Tensor  # [K, 2]: tokens of a second picture, and those of the same places of the first; through the rows
 
     def to(self, device: torch.device) -> "Text":
         return Text(**{name: value.to(device) for name, value in vars(self).items()})
@@ -89,7 +90,7 @@ def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size
     token_ids = torch.full((len(rows), length), UNKNOWN)
     labels, owners = torch.full_like(token_ids, IGNORE), torch.full_like(token_ids, -1)
     branches, positions = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
-    asked, said, rest = list[Name](), list[Name](), iter(shown)
+    asked, said, looks, rest = list[Name](), list[Name](), list[tuple[int, int]](), iter(shown)
     for row, members in enumerate(rows):
         end = 0
         for number, tokens in enumerate(members):
@@ -99,11 +100,21 @@ def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size
             owners[row, start:end] = number
             branches[row, start:end] = torch.tensor(tokens.branches)
             positions[row, start:end] = torch.tensor(tokens.positions)
+            looks += [(row * length + start + place, row * length + start + first) for place, first in tokens.looks]
             if pictures := next(rest):
                 asked += [(row * length + start + place, mark, pictures) for place, mark in tokens.asked]
                 said += [(row * length + start + place, mark, pictures) for place, mark in tokens.said]
-    names = (name_targets(found, crop_size) for found in (asked, said))
-    return Text(token_ids, labels, owners, branches, positions, token_ids == IMAGE, *names)
+    return Text(
+        token_ids,
+        labels,
+        owners,
+        branches,
+        positions,
+        image_mask=token_ids == IMAGE,
+        asked=name_targets(asked, crop_size),
+        said=name_targets(said, crop_size),
+        looks=torch.tensor(looks, dtype=torch.long).reshape(-1, 2),
+    )
 
 
 class Batches(Dataset[Batch]):
@@ -123,7 +134,7 @@ class Batches(Dataset[Batch]):
             return make_batch(self.config, num_crops, self.tokenizer, scenes, [])
         conversations = [without_picture(rng) for _ in range(round(TEXT_SHARE * wanted))]
         while sum(len(made.pictures) for made in conversations) < wanted:
-            conversations.append(converse(rng, rng.choice(self.stage.scenes)))
+            conversations.append(converse(rng, rng.choice(self.stage.scenes), self.stage.compared))
         scenes = [picture for made in conversations for picture in made.pictures]
         return make_batch(self.config, num_crops, self.tokenizer, scenes, conversations)
 
@@ -160,14 +171,21 @@ def make_text(
         counts = [num_image_tokens(grid, side) for grid in grids[start:end]]
         rows.append(prompt_tokens(tokenizer, conversation, counts))
         seen.append(targets[start:end] if targets else [])
-        rows[-1].asked += [
-            (overview_token(rows[-1].ids, place, side), mark)
-            for place, mark in second_looks(conversation.pictures, seen[-1])
-        ]
+        if len(conversation.pictures) == 2 and targets:
+            _look_back(rows[-1], conversation, seen[-1], side)
     return pack(rows, seen, config.crop_size)
 
 
-def overview_token(ids: list[int], place: int, side: int) -> int:
-    """Which token stands for a position of the last picture's global view, counted row by row."""
-    end = len(ids) - ids[::-1].index(IMAGE)
-    return end - side * (side + 1) + place // side * (side + 1) + place % side
+def _look_back(tokens: Tokens, conversation: Conversation, seen: list[SceneTargets], side: int) -> None:
+    """Asks the positions of the second of two pictures about the first, and tells them where to look."""
+    firsts, seconds = (
+        [overview_token(tokens.ids, picture, place, side) for place in range(side**2)] for picture in (0, 1)
+    )
+    tokens.looks += zip(seconds, firsts, strict=True)
+    tokens.asked += [(seconds[place], mark) for place, mark in second_looks(conversation.pictures, seen)]
+
+
+def overview_token(ids: list[int], picture: int, place: int, side: int) -> int:
+    """Which token stands for a position of a picture's global view, counted row by row."""
+    ends = [number for number, token in enumerate(ids) if token != IMAGE and ids[number - 1] == IMAGE]
+    return ends[picture] - side * (side + 1) + place // side * (side + 1) + place % side

@@ -34,6 +34,7 @@ from training.config import TrainingConfig, read_config
 from training.conversations import Conversation, Turn
 from training.data import Grid, make_text, views_of
 from training.model import IGNORE, Phi3V
+from training.precision import autocast
 from training.tasks import SEED, TASKS, Sample, is_right, samples
 from training.tokenizer import load_or_train
 from training.train import answer_logits
@@ -67,7 +68,7 @@ def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, 
     ]
     seen = [views_of(image, config.model.crop_size, config.model.num_crops) for one in asked for image in one.pictures]
     projected, grids = torch.empty(0), list[Grid]()
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         if seen:
             projected = model.project(model.encode(torch.cat([views for views, _ in seen])))
             grids = [grid for _, grid in seen]

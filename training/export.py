@@ -1,8 +1,9 @@
 """A checkpoint of a run -> the model folder that the server loads.
 
-`python -m training.export training/mini.toml src/foveal/bundled/foveal-mini`
+`python -m training.export training/mini.toml src/foveal/bundled/foveal-mini --heads training/heads.safetensors`
 
-The layout is Phi-3-vision's: its file names, its config.json keys, its tensor names. The dense head stays behind.
+The layout is Phi-3-vision's: its file names, its config.json keys, its tensor names. The heads that only the training
+needs go into a file of their own.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from training.config import TrainingConfig, read_config
+from training.heads import dense_heads, save_heads
 from training.model import ModelConfig
 from training.preprocess import MEAN, STD
 from training.tokenizer import BOS, END, END_OF_TEXT, SPECIAL_TOKENS, UNKNOWN
@@ -106,14 +108,21 @@ def generation_json() -> dict[str, Any]:
     return {"bos_token_id": BOS, "eos_token_id": [END, END_OF_TEXT], "pad_token_id": UNKNOWN, "do_sample": False}
 
 
-def export(config: TrainingConfig, target: Path) -> None:
+def export(config: TrainingConfig, target: Path, heads_file: Path | None = None) -> None:
     run = Path(config.run.folder)
     target.mkdir(parents=True, exist_ok=True)
     modules = torch.load(run / "checkpoint.pt")["modules"]
-    weights = {name[2:]: value.bfloat16().contiguous() for name, value in modules.items() if name.startswith("0.")}
+    weights, of_heads = (
+        {name[2:]: value for name, value in modules.items() if name[:2] == part} for part in ("0.", "1.")
+    )
+    weights = {name: value.bfloat16().contiguous() for name, value in weights.items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     (target / "model.safetensors").chmod(0o644)
     shutil.copyfile(run / "tokenizer.json", target / "tokenizer.json")
+    if heads_file:
+        heads = dense_heads(config.model)
+        heads.load_state_dict(of_heads)
+        save_heads(heads, heads_file)
     files = {
         "config": config_json(config.model),
         "preprocessor_config": preprocessor_json(config.model),
@@ -128,8 +137,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--heads", type=Path, help="where to keep what a run needs that goes on from the folder")
     arguments = parser.parse_args()
-    export(read_config(arguments.config), arguments.target)
+    export(read_config(arguments.config), arguments.target, arguments.heads)
 
 
 if __name__ == "__main__":

@@ -146,8 +146,10 @@ class Chart:
     labels: tuple[str, ...]
     values: tuple[int, ...]
     is_horizontal: bool
-    shows_values: bool
+    shows_values: bool  # at the bars
     title: str = ""
+    ticks: tuple[int, ...] = ()  # numbers along the axis, from 0
+    is_framed: bool = False  # on all four sides
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,10 @@ def _draw_chart(figure: Figure, scene: Scene) -> None:
     if chart.is_horizontal:
         bars = axes.barh(chart.labels, chart.values, color=colours)
         axes.invert_yaxis()
-        axes.set_xticks([])
     else:
         bars = axes.bar(chart.labels, chart.values, color=colours)
-        axes.set_yticks([])
+    if not chart.ticks:
+        (axes.set_xticks if chart.is_horizontal else axes.set_yticks)([])
     if chart.shows_values:
         axes.bar_label(bars, padding=2, fontproperties=font, color=front)
         axes.margins(x=0.2) if chart.is_horizontal else axes.margins(y=0.2)
@@ -84,7 +84,7 @@ def _draw_chart(figure: Figure, scene: Scene) -> None:
     axes.tick_params(colors=front)
     for side, spine in axes.spines.items():
         spine.set_color(front)
-        spine.set_visible(side in ("left", "bottom"))
+        spine.set_visible(chart.is_framed or side in ("left", "bottom"))
     if chart.title:
         axes.set_title(chart.title, fontproperties=font, color=front)
     figure.tight_layout(pad=0.4)

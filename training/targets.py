@@ -31,7 +31,7 @@ PADDING = 255  # in a cover mask: outside of the picture
 PATCH_KINDS = ("background", "padding", "letter", "bar", *KINDS)
 FIRST_THING = 2  # in PATCH_KINDS
 PATCH_COLOURS = tuple(COLOURS)
-ROLES = ("text", "title", "label", "value")  # of writing
+ROLES = ("text", "title", "label", "value", "tick")  # of writing
 SIZES = ("largest", "smallest", "between")
 MOST = 12  # letters of a word, words, things of a sort: the last answer stands for all above
 MIN_COVER = 0.3  # of a patch, from which on it belongs to a shape
@@ -208,11 +208,17 @@ def _shown_at(place: int, patches: PatchTargets) -> dict[str, int]:
 def second_looks(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
     """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there,
     and, where one is a variation of the other and either has a shape, whether they differ.
+
+    Of the positions where both show the same only about as many are asked as of the others: nearly all do in a
+    variation, and then to name what one shows oneself is right often enough not to look back.
     """
     if len(scenes) != 2 or len(seen) != 2:
         return []
-    places = len(seen[0].owners) // 4
-    return [(place, marks.at_place(place)) for place in range(places)] + _changes(scenes, seen)
+    shown = [[_shown_at(place, its.patches) for place in range(len(its.owners) // 4)] for its in seen]
+    is_other = [first != second for first, second in zip(*shown, strict=True)]
+    others, same = ([place for place, is_it in enumerate(is_other) if is_it == wanted] for wanted in (True, False))
+    asked = sorted(others + same[:: max(1, len(same) // max(4, len(others)))])
+    return [(place, marks.at_place(place)) for place in asked] + _changes(scenes, seen)
 
 
 def _changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
@@ -320,7 +326,8 @@ def _roles(scene: Scene) -> list[tuple[str, int]]:
         return [("text", IGNORE)] * len(scene.writings)
     title = [("title", IGNORE)] if scene.chart.title else []
     each = ("label", "value") if scene.chart.shows_values else ("label",)
-    return title + [(role, bar) for bar in range(len(scene.chart.labels)) for role in each]
+    of_bars = [(role, bar) for bar in range(len(scene.chart.labels)) for role in each]
+    return title + of_bars + [("tick", IGNORE)] * len(scene.chart.ticks)
 
 
 def _about_letters(scene: Scene) -> dict[str, Ints]:

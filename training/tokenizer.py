@@ -61,7 +61,7 @@ def _texts(rng: random.Random, num_conversations: int) -> Iterator[list[str]]:
     """What is said in each conversation about pictures of every sort, without what was read in them."""
     kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
-        for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
+        for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)], compared=0.55)):
             turns = [turn for turn in (*conversation.turns, *conversation.forks) if turn.kind != "jumble"]
             said = [unmarked(text) for turn in turns for text in (turn.question, turn.answer)]
             yield [conversation.system or "", *(QUOTED.sub('"', text) for text in said)]
@@ -77,6 +77,7 @@ class Tokens:
     branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
     asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
     said: list[tuple[int, str]] = field(default_factory=list)  # those of answers, and comparisons
+    looks: list[tuple[int, int]] = field(default_factory=list)  # tokens of the second of two pictures, and of the first
 
     def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:
         """Behind what the branch can see; branches are added one after the other."""

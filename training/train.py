@@ -20,10 +20,12 @@ from torch.utils.data import DataLoader
 from training.config import Stage, TrainingConfig, read_config
 from training.curve import plot
 from training.data import Batch, Batches, Grid, Text
-from training.model import IGNORE, DenseHead, Phi3V, token_loss
+from training.heads import dense_heads, load_heads
+from training.model import IGNORE, LOOKING_LAYER, Phi3V, token_loss
 from training.optimiser import optimisers
+from training.precision import autocast
 from training.start import start_from
-from training.targets import CHOICES, FIRST_THING, MEASURES, NAME_CHOICES, NameTargets, PatchTargets
+from training.targets import FIRST_THING, NameTargets, PatchTargets
 from training.tokenizer import load_or_train
 
 # Most patches show no shape; unweighted, the tower is long content to call everything background.
@@ -31,8 +33,14 @@ BACKGROUND_WEIGHT = 0.1
 MEASURES_WEIGHT = 4.0  # measures are parts of one
 CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
 OTHER_WEIGHT = 0.4  # of the other choices each
-NAME_WEIGHTS = dict.fromkeys(("letter", "changed", "beside", "under", "higher", "more"), 1.0)
+NAME_WEIGHTS = dict.fromkeys(
+    ("letter", "changed", "first_kind", "first_colour", "beside", "under", "higher", "more"), 1.0
+)
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
+# Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
+# features that have grown to fifty what a decoder layer adds to them is lost.
+SCALE_WEIGHT = 0.05
+LOOK_WEIGHT = 0.5  # of where a second picture's positions should look
 ANSWER_WEIGHT = 3.0  # most of an answer is told by the question
 
 
@@ -50,11 +58,9 @@ class Trainer:
         self.config = config
         self.device = torch.device(_device(config.run.device))
         self.model = Phi3V(config.model)
-        self.patch_head = DenseHead(config.model.vision_width, CHOICES, len(MEASURES))
-        self.joined_head = DenseHead(config.model.width, CHOICES, len(MEASURES), is_joined=True)
-        self.asked_head, self.said_head = (DenseHead(config.model.width, NAME_CHOICES, len(MEASURES)) for _ in range(2))
-        heads = (self.patch_head, self.joined_head, self.asked_head, self.said_head)
-        self.modules = nn.ModuleList([self.model, nn.ModuleList(heads)])
+        heads = dense_heads(config.model)
+        self.patch_head, self.joined_head, self.asked_head, self.said_head = heads
+        self.modules = nn.ModuleList([self.model, heads])
         settings = config.optimiser
         self.optimisers = optimisers(
             self.modules, (settings.betas[0], settings.betas[1]), settings.momentum, settings.weight_decay
@@ -63,8 +69,11 @@ class Trainer:
         self.is_stopping = False
         self.folder = Path(config.run.folder)
         self.tokenizer = load_or_train(self.folder / "tokenizer.json", config.model.vocab_size, config.run.seed)
-        if config.run.start_from and not (self.folder / "checkpoint.pt").exists():
-            start_from(self.model, self.tokenizer, Path(config.run.start_from))
+        if not (self.folder / "checkpoint.pt").exists():
+            if config.run.start_from:
+                start_from(self.model, self.tokenizer, Path(config.run.start_from))
+            if config.run.start_heads:
+                load_heads(heads, Path(config.run.start_heads))
         self.modules.to(self.device)
 
     def stop(self, *_: object) -> None:
@@ -73,14 +82,16 @@ class Trainer:
 
     def losses(self, batch: Batch, tower: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, its terms and what is measured beside them."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             with torch.set_grad_enabled(tower):
                 patches = self.model.encode(batch.pixels.float())
             projected = self.model.project(patches)
             of_joined = self.joined_head(projected)
-            of_patches = self.patch_head(patches) if tower else None
+            of_patches = self.patch_head(patches) if tower or not batch.text else None
         loss, joined_found = dense_loss(of_joined, batch.targets)
         found = {f"joined_{name}": joined_found[name] for name in ("left_accuracy", "count_accuracy")}
+        found["scale"] = projected.float().square().mean().sqrt()
+        loss = loss + SCALE_WEIGHT * found["scale"].log().square()
         if of_patches:
             patch_loss, patch_found = dense_loss(of_patches, batch.targets)
             loss, found = loss + patch_loss, found | patch_found
@@ -93,7 +104,7 @@ class Trainer:
         """What the answers cost, and what names know: those of questions half way up, those of answers one layer before
         the end, so that the layers above can make something of it.
         """
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             states = self.model.decode(
                 text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids
             )
@@ -101,8 +112,13 @@ class Trainer:
             middle, late = states[(len(states) - 1) // 2], states[len(states) - 2]
             of_asked = self.asked_head(middle.flatten(0, 1)[text.asked.tokens])
             of_said = self.said_head(late.flatten(0, 1)[text.said.tokens])
+            scores = self.model.looks(
+                states[LOOKING_LAYER - 1], text.owners, text.branches, text.positions, text.looks[:, 0]
+            )
         found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
-        loss = ANSWER_WEIGHT * found["answer"]
+        looked_at = text.looks[:, 1] % text.token_ids.shape[1]
+        found["look"], found["look_accuracy"] = token_loss(scores, looked_at), _accuracy(scores, looked_at)
+        loss = ANSWER_WEIGHT * found["answer"] + LOOK_WEIGHT * found["look"]
         for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
             names_loss, names_found = name_loss(answers, targets)
             loss = loss + names_loss

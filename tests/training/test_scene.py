@@ -93,6 +93,34 @@ def test_charts_say_what_their_bars_show() -> None:
         assert len(set(chart.labels)) == len(chart.labels) == len(chart.values)
 
 
+def test_numbers_along_the_axis_stand_where_bars_of_that_value_would_end() -> None:
+    scenes = [make_scene("chart", 8, index) for index in range(60)]
+    with_ticks = [(scene, scene.chart) for scene in scenes if scene.chart and scene.chart.ticks]
+    assert {chart.is_horizontal for _, chart in with_ticks} == {True, False}
+    for scene, chart in with_ticks:
+        left, top, right, bottom = scene.shapes[0].box
+        assert len(chart.ticks) >= 3
+        for tick, writing in zip(chart.ticks, scene.writings[-len(chart.ticks) :], strict=True):
+            assert writing.text == str(tick)
+            share = tick / chart.values[0]
+            across = 0 if chart.is_horizontal else 1
+            expected = left + share * (right - left) if chart.is_horizontal else bottom - share * (bottom - top)
+            assert writing.centre[across] == pytest.approx(expected, abs=1)
+            assert not outside(writing.box(), scene)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_nothing_that_a_chart_says_lies_over_anything_else(held_out: bool) -> None:
+    for index in range(60):
+        scene = make_scene("chart", 9, index, held_out)
+        boxes = [writing.box() for writing in scene.writings]
+        for number, (left, top, right, bottom) in enumerate(boxes):
+            for other_left, other_top, other_right, other_bottom in boxes[:number]:
+                across = min(right, other_right) - max(left, other_left)
+                down = min(bottom, other_bottom) - max(top, other_top)
+                assert across <= 2 or down <= 2, (index, scene.writings[number].text)
+
+
 def test_a_machine_without_fonts_writes_with_those_of_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     fonts.cache_clear()
     monkeypatch.setattr("training.writing.FONT_FOLDERS", ())

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,21 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from foveal.engine.resolve import Machine
 from training import marks
 from training.colours import COLOURS
 from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
 from training.conversations import Conversation, Turn
 from training.data import Batches, Text, num_image_tokens, overview_token, pack
 from training.export import export
+from training.heads import dense_heads, load_heads, save_heads
 from training.model import IGNORE, DenseHead, ModelConfig, Phi3V
 from training.phrases import SYNONYMS
+from training.precision import autocast, precision
 from training.scenes import make_scene
 from training.shapes import KINDS
 from training.start import start_from
+from training.targets import CHOICES, MEASURES
 from training.tokenizer import BOS, END, IMAGE, SPECIAL_TOKENS, Tokens, marked_tokens, prompt_tokens, train_tokenizer
 from training.train import Trainer
 
@@ -169,6 +174,74 @@ def test_layers_that_a_model_folder_lacks_begin_without_effect(config: TrainingC
     torch.testing.assert_close(deeper.encode(pixels), first.model.encode(pixels), atol=0.05, rtol=0.05)
 
 
+def test_heads_that_were_kept_know_what_they_knew_though_a_choice_has_grown(tmp_path: Path) -> None:
+    first = dense_heads(MODEL)
+    save_heads(first, tmp_path / "heads.safetensors")
+    grown = dense_heads(MODEL)
+    more = {**CHOICES, "role": CHOICES["role"] + 1, "new": 2}
+    grown[0] = DenseHead(MODEL.vision_width, more, len(MEASURES))
+    load_heads(grown, tmp_path / "heads.safetensors")
+    patches = torch.randn(1, 16, MODEL.vision_width)
+    (known, its_measures), (old, measures) = grown[0](patches), first[0](patches)
+    near = partial(torch.testing.assert_close, atol=0.03, rtol=0.03)
+    near(its_measures, measures)
+    near(known["rank"], old["rank"])
+    near(known["role"][..., :-1], old["role"])
+    joined = torch.randn(1, 4, 4, MODEL.width)
+    near(grown[1](joined)[0]["letter"], first[1](joined)[0]["letter"])
+
+
+def test_a_run_begins_with_kept_heads(config: TrainingConfig, tmp_path: Path) -> None:
+    first = Trainer(config)
+    first.save()
+    export(config, tmp_path / "model", tmp_path / "heads.safetensors")
+    run = replace(
+        config.run,
+        folder=str(tmp_path / "on"),
+        start_from=str(tmp_path / "model"),
+        start_heads=str(tmp_path / "heads.safetensors"),
+    )
+    (tmp_path / "on").mkdir()
+    first.tokenizer.save(str(tmp_path / "on/tokenizer.json"))
+    second = Trainer(replace(config, run=run))
+    for weight, kept in zip(second.modules.parameters(), first.modules.parameters(), strict=True):
+        torch.testing.assert_close(weight, kept, atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_multiplies_in_what_it_has_instructions_for(
+    monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr("training.precision.this_machine", lambda: Machine(has_cuda=False, has_bfloat16=has_bfloat16))
+    precision.cache_clear()
+    try:
+        with autocast(torch.device("cpu")):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+    finally:
+        precision.cache_clear()
+
+
+def test_positions_of_a_second_picture_are_told_to_look_at_the_same_ones_of_the_first(tokenizer: Tokenizer) -> None:
+    one_view = replace(MODEL, num_crops=1)
+    batch = Batches(one_view, replace(STAGE, num_crops=[1], compared=1.0, pictures=8), tokenizer, 1)[0]
+    assert batch.text
+    assert len(batch.text.looks)
+    assert len(batch.text.looks) % 16 == 0  # of 4 x 4
+    seconds, firsts = batch.text.looks.T
+    assert (batch.text.token_ids.flatten()[batch.text.looks] == IMAGE).all()
+    assert torch.equal(batch.text.owners.flatten()[seconds], batch.text.owners.flatten()[firsts])
+    between = num_image_tokens((1, 1), 4) + 2  # the end of a picture's piece and a line
+    assert (seconds - firsts == between).all()
+
+
+def test_a_head_learns_to_look_there(config: TrainingConfig, tokenizer: Tokenizer) -> None:
+    one_view = replace(config, model=replace(MODEL, num_crops=1))
+    batch = Batches(one_view.model, replace(STAGE, num_crops=[1], compared=1.0, pictures=8), tokenizer, 1)[0]
+    trainer = Trainer(one_view)
+    losses = [trainer.step(batch, 3e-3) for _ in range(12)]
+    assert losses[-1]["look"] < losses[0]["look"] - 0.3
+
+
 def test_the_head_over_joined_patches_answers_for_each_patch_in_its_place() -> None:
     """A head that passes on what it is given says of each patch what was joined of it."""
     side, width = 4, 3
@@ -247,10 +320,11 @@ def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer) -> None:
     assert all(any(noun.endswith(token) for noun in ends) for token in placed)  # rare nouns are spelled here
 
 
-def test_the_second_picture_s_positions_are_counted_from_its_end() -> None:
+def test_positions_of_a_picture_are_counted_from_its_end() -> None:
     ids = [BOS, *[IMAGE] * num_image_tokens((1, 1), 4), END, *[IMAGE] * num_image_tokens((1, 1), 4), END]
-    assert overview_token(ids, 0, 4) == len(ids) - 1 - 20
-    assert overview_token(ids, 15, 4) == len(ids) - 1 - 2  # before the end of its row
+    assert overview_token(ids, 1, 0, 4) == len(ids) - 1 - 20
+    assert overview_token(ids, 1, 15, 4) == len(ids) - 1 - 2  # before the end of its row
+    assert overview_token(ids, 0, 15, 4) == ids.index(END) - 2
 
 
 def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: Tokenizer) -> None:
