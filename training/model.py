@@ -298,11 +298,7 @@ class Phi3V(nn.Module):
         if grids:
             features = self.model.vision_embed_tokens(projected, grids)
             x = x.masked_scatter(image_mask_BT[..., None], features.to(x.dtype))
-        dim = self.config.width // self.config.heads
-        cos, sin = (
-            table.to(x.device)[positions_BT][:, None]  # [B, 1, T, dim]
-            for table in rotary(int(positions_BT.max()) + 1, dim, self.config.rope_theta)
-        )
+        cos, sin = (table[:, None] for table in self._rotations(positions_BT))
         mask = packed_mask(owners_BT, branches_BT)
         states = []
         for layer in self.model.layers:
@@ -317,17 +313,18 @@ class Phi3V(nn.Module):
         """
         layer = self.model.layers[LOOKING_LAYER]
         assert isinstance(layer, DecoderLayer)
-        dim = self.config.width // self.config.heads
-        cos, sin = (
-            table.to(x.device)[positions_BT]
-            for table in rotary(int(positions_BT.max()) + 1, dim, self.config.rope_theta)
-        )
-        weight = layer.self_attn.qkv_proj.weight
-        normed = layer.input_layernorm(x)
-        q, k = (rotate(F.linear(normed, part[:dim]), cos, sin) for part in weight.chunk(3)[:2])
+        cos, sin = self._rotations(positions_BT)
+        dim, normed = cos.shape[-1], layer.input_layernorm(x)
+        q, k = (rotate(F.linear(normed, part[:dim]), cos, sin) for part in layer.self_attn.qkv_proj.weight.chunk(3)[:2])
         scores = q @ k.mT * dim**-0.5 + packed_mask(owners_BT, branches_BT)[:, 0]
         wanted: Tensor = scores.flatten(0, 1)[tokens]
         return wanted
+
+    def _rotations(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, [B, T, dim] each."""
+        dim = self.config.width // self.config.heads
+        cos, sin = rotary(int(positions_BT.max()) + 1, dim, self.config.rope_theta)
+        return cos.to(positions_BT.device)[positions_BT], sin.to(positions_BT.device)[positions_BT]
 
 
 class DenseHead(nn.Module):
