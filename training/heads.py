@@ -37,6 +37,7 @@ def save_heads(heads: nn.ModuleList, file: Path) -> None:
         for choice, (weights, biases) in head.parts().items():
             found |= {f"{name}.{choice}.weight": weights, f"{name}.{choice}.bias": biases}
     save_file({name: tensor.detach().bfloat16().contiguous() for name, tensor in found.items()}, file)
+    file.chmod(0o644)  # safetensors keeps files to their owner
 
 
 @torch.no_grad()
