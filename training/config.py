@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.conversations import COMPARED_SHARE
 from training.model import ModelConfig
 
 
@@ -40,7 +41,7 @@ class Stage:
     num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
     tower: bool = True  # whether the tower learns
-    compared: float = 0.55  # share of the pictures of shapes alone that are shown in twos and threes
+    compared: float = COMPARED_SHARE  # share of the pictures of shapes alone that are shown in twos and threes
 
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)

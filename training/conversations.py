@@ -37,6 +37,7 @@ CHAT_ANSWERS = {
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
 FOLLOWED_SHARE = 0.12  # of conversations about one picture
+COMPARED_SHARE = 0.55  # of these, unless a stage says otherwise
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
 LONG_SHARE, LONGEST_JUMBLE = 0.1, 4000  # of jumbles; characters
@@ -184,7 +185,7 @@ def _forked(
     return Conversation(_system(rng), (*before, *turns), forks)
 
 
-def converse(rng: random.Random, kind: str, compared: float) -> Conversation:
+def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE) -> Conversation:
     """Questions about a new scene of the kind; for this share of those that can be compared, about two or three."""
     scene = make_scene(kind, rng.getrandbits(32), 0)
     if kind not in COMPARED or rng.random() >= compared:

@@ -61,7 +61,7 @@ def _texts(rng: random.Random, num_conversations: int) -> Iterator[list[str]]:
     """What is said in each conversation about pictures of every sort, without what was read in them."""
     kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
-        for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)], compared=0.55)):
+        for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
             turns = [turn for turn in (*conversation.turns, *conversation.forks) if turn.kind != "jumble"]
             said = [unmarked(text) for turn in turns for text in (turn.question, turn.answer)]
             yield [conversation.system or "", *(QUOTED.sub('"', text) for text in said)]

@@ -201,7 +201,7 @@ def test_every_phrasing_can_be_filled() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in SCENES if kind != "page"])
 def test_conversations_are_reproducible_and_show_each_picture_once(kind: str) -> None:
-    first, second = (converse(random.Random(8), kind, 0.55) for _ in range(2))
+    first, second = (converse(random.Random(8), kind) for _ in range(2))
     assert first == second
     assert 1 <= len(first.pictures) <= 3
     assert not any(fork.pictures for fork in first.forks)
