@@ -40,7 +40,7 @@ class Stage:
     last_lr: float
     num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
     answers: bool  # whether the decoder learns too
-    tower: bool = True  # whether the tower learns
+    tower: float = 1.0  # of the learning rate that the tower takes; 0: it stays as it is
     compared: float = COMPARED_SHARE  # share of the pictures of shapes alone that are shown in twos and threes
 
     def learning_rate(self, step: int) -> float:

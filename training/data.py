@@ -5,6 +5,7 @@ Batch i of a stage is always the same, whichever process makes it, so a run can 
 
 import random
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 
 from training.config import Stage
 from training.conversations import Conversation, converse, without_picture
-from training.model import IGNORE, ModelConfig
+from training.model import ModelConfig
 from training.preprocess import crops, normalise, padded
 from training.scene import Scene, draw
 from training.scenes import make_scene
@@ -28,27 +29,29 @@ from training.targets import (
     second_looks,
     together,
 )
-from training.tokenizer import IMAGE, UNKNOWN, Tokens, prompt_tokens
+from training.tokenizer import IMAGE, Tokens, prompt_tokens
 
 Grid = tuple[int, int]  # crops down, crops across
 TEXT_SHARE = 0.06  # conversations without a picture, for each picture
-ROW_LENGTH = 480  # tokens; conversations are packed into rows of this many, or of the longest one's
 
 
 @dataclass
 class Text:
-    token_ids: Tensor  # [B, T]: several conversations a row, then padding
-    labels: Tensor  # [B, T], IGNORE where nothing is answered
-    owners: Tensor  # [B, T]: which conversation of its row a token belongs to
-    branches: Tensor  # [B, T]: which of its forks, 0 for what they share
-    positions: Tensor  # [B, T]
-    image_mask: Tensor  # [B, T]
+    """Conversations one behind the other; each will see only itself."""
+
+    lengths: list[int]  # tokens of each conversation
+    token_ids: Tensor  # [T]
+    labels: Tensor  # [T], IGNORE where nothing is answered
+    branches: Tensor  # [T]: which of its conversation's forks a token belongs to, 0 for what they share
+    positions: Tensor  # [T]
+    image_mask: Tensor  # [T]
     asked: NameTargets  # what names in questions stand for
     said: NameTargets  # what answers are about to name, and how names compare
-    looks: Tensor  # [K, 2]: tokens of a second picture, and those of the same places of the first; through the rows
+    looks: Tensor  # [K, 2]: tokens of a second picture, and those of the same places of the first
 
     def to(self, device: torch.device) -> "Text":
-        return Text(**{name: value.to(device) for name, value in vars(self).items()})
+        there = {name: value.to(device) for name, value in vars(self).items() if name != "lengths"}
+        return Text(self.lengths, **there)
 
 
 @dataclass
@@ -77,37 +80,25 @@ def num_image_tokens(grid: Grid, side: int) -> int:
 
 
 def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size: int) -> Text:
-    """Conversations -> rows, in order; each will see only itself.
+    """Conversations one behind the other.
 
     `shown` are the pictures of each, for what its names are asked; a conversation with none of them is asked nothing.
     """
-    length = max(ROW_LENGTH, *(len(tokens.ids) for tokens in conversations))
-    rows: list[list[Tokens]] = [[]]
-    for tokens in conversations:
-        if sum(len(taken.ids) for taken in rows[-1]) + len(tokens.ids) > length:
-            rows.append([])
-        rows[-1].append(tokens)
-    token_ids = torch.full((len(rows), length), UNKNOWN)
-    labels, owners = torch.full_like(token_ids, IGNORE), torch.full_like(token_ids, -1)
-    branches, positions = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
-    asked, said, looks, rest = list[Name](), list[Name](), list[tuple[int, int]](), iter(shown)
-    for row, members in enumerate(rows):
-        end = 0
-        for number, tokens in enumerate(members):
-            start, end = end, end + len(tokens.ids)
-            token_ids[row, start:end] = torch.tensor(tokens.ids)
-            labels[row, start:end] = torch.tensor(tokens.labels)
-            owners[row, start:end] = number
-            branches[row, start:end] = torch.tensor(tokens.branches)
-            positions[row, start:end] = torch.tensor(tokens.positions)
-            looks += [(row * length + start + place, row * length + start + first) for place, first in tokens.looks]
-            if pictures := next(rest):
-                asked += [(row * length + start + place, mark, pictures) for place, mark in tokens.asked]
-                said += [(row * length + start + place, mark, pictures) for place, mark in tokens.said]
+    lengths = [len(tokens.ids) for tokens in conversations]
+    asked, said, looks = list[Name](), list[Name](), list[tuple[int, int]]()
+    for start, tokens, pictures in zip(accumulate(lengths[:-1], initial=0), conversations, shown, strict=True):
+        looks += [(start + place, start + first) for place, first in tokens.looks]
+        if pictures:
+            asked += [(start + place, mark, pictures) for place, mark in tokens.asked]
+            said += [(start + place, mark, pictures) for place, mark in tokens.said]
+    token_ids, labels, branches, positions = (
+        torch.tensor([value for tokens in conversations for value in getattr(tokens, name)])
+        for name in ("ids", "labels", "branches", "positions")
+    )
     return Text(
+        lengths,
         token_ids,
         labels,
-        owners,
         branches,
         positions,
         image_mask=token_ids == IMAGE,
@@ -165,15 +156,15 @@ def make_text(
     """`grids` are those of the conversations' pictures, in order; so are `targets`, without which names are not asked
     what they stand for.
     """
-    side, end, rows, seen = config.patches_per_side // 2, 0, [], []
+    side, end, made, seen = config.patches_per_side // 2, 0, list[Tokens](), []
     for conversation in conversations:
         start, end = end, end + len(conversation.pictures)
         counts = [num_image_tokens(grid, side) for grid in grids[start:end]]
-        rows.append(prompt_tokens(tokenizer, conversation, counts))
+        made.append(prompt_tokens(tokenizer, conversation, counts))
         seen.append(targets[start:end] if targets else [])
         if len(conversation.pictures) == 2 and targets:
-            _look_back(rows[-1], conversation, seen[-1], side)
-    return pack(rows, seen, config.crop_size)
+            _look_back(made[-1], conversation, seen[-1], side)
+    return pack(made, seen, config.crop_size)
 
 
 def _look_back(tokens: Tokens, conversation: Conversation, seen: list[SceneTargets], side: int) -> None:

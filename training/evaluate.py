@@ -74,13 +74,11 @@ def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, 
             grids = [grid for _, grid in seen]
         text = make_text(config.model, tokenizer, talks, grids)
         states = model.decode(
-            text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids
+            text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, projected, grids
         )
         logits, _ = answer_logits(model, states[-1], text.labels)
-    rows = torch.arange(len(text.owners))[:, None] * len(asked)
-    owners = (text.owners + rows)[:, 1:][text.labels[:, 1:] != IGNORE]
-    likeliest = logits.argmax(-1)
-    return [tokenizer.decode(likeliest[owners == owner].tolist()) for owner in sorted(set(owners.tolist()))]
+    counts = [int((labels != IGNORE).sum()) for labels in torch.split(text.labels, text.lengths)]
+    return [tokenizer.decode(likeliest.tolist()) for likeliest in torch.split(logits.argmax(-1), counts)]
 
 
 def ask_served(url: str, asked: list[Sample]) -> list[str]:

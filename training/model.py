@@ -1,8 +1,9 @@
 """The training model: Phi-3-vision in miniature, in plain PyTorch, its tensors named as in the published checkpoints.
 
 Letters: N crops, L patches of a crop (class token left out), C vision width, S positions a side of a crop after joining
-2x2 patches, h x w the grid of crops, B sequences, T tokens, D decoder width. `DenseHead` stands outside `Phi3V`:
-it exists only for training, and leaves no tensor behind at export. It knows nothing of questions, files or schedules.
+2x2 patches, h x w the grid of crops, T tokens of conversations one behind the other, D decoder width. `DenseHead`
+stands outside `Phi3V`: it exists only for training, and leaves no tensor behind at export. It knows nothing of
+questions, files or schedules.
 """
 
 from dataclasses import dataclass
@@ -50,24 +51,27 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int = 4) -> Tensor:
-    """`attention` under a mask that hides what comes later, block by block: most of what it hides is not computed."""
-    size = -(-q.shape[2] // blocks)
-    ends = [min(q.shape[2], (block + 1) * size) for block in range(blocks)]
+    """`attention` under a mask that hides what comes later, block by block: most of what it hides is not computed.
+
+    [T, heads, dim] of one conversation each, the mask [T, T].
+    """
+    size = -(-len(q) // blocks)
+    ends = [min(len(q), (block + 1) * size) for block in range(blocks)]
+    q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
     parts = [
-        attention(q[:, :, start:end], k[:, :, :end], v[:, :, :end], mask[:, :, start:end, :end])
+        attention(q[:, :, start:end], k[:, :, :end], v[:, :, :end], mask[start:end, :end])
         for start, end in zip([0, *ends], ends, strict=False)
         if start < end
     ]
-    return torch.cat(parts, 2)
+    return torch.cat(parts, 2)[0].transpose(0, 1)
 
 
-def packed_mask(owners_BT: Tensor, branches_BT: Tensor) -> Tensor:
-    """[B, 1, T, T], to be added to scores: each token sees those before it of its own conversation that belong to its
-    own branch or to all branches (0).
+def branch_mask(branches: Tensor) -> Tensor:
+    """Branches [T] of one conversation's tokens -> [T, T], to be added to scores: each token sees those before it that
+    belong to its own branch or to all branches (0).
     """
-    same, branch = owners_BT[:, :, None] == owners_BT[:, None], branches_BT[:, None]
-    visible = (same & ((branch == 0) | (branch == branches_BT[:, :, None]))).tril()
-    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, float("-inf"))[:, None]
+    visible = ((branches == 0) | (branches == branches[:, None])).tril()
+    return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, float("-inf"))
 
 
 class VisionAttention(nn.Module):
@@ -223,10 +227,13 @@ class DecoderAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.width, 3 * config.width, bias=False)
         self.o_proj = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in self.qkv_proj(x).chunk(3, -1))
-        mixed = causal_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, mask)
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, masks: list[Tensor]) -> Tensor:
+        """[T, D] -> [T, D], each conversation by itself under its mask."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.qkv_proj(x).chunk(3, -1))
+        lengths = [len(mask) for mask in masks]
+        each = (torch.split(part, lengths) for part in (rotate(q, cos, sin), rotate(k, cos, sin), v))
+        mixed = torch.cat([causal_attention(*parts) for parts in zip(*each, masks, strict=True)])
+        out: Tensor = self.o_proj(mixed.flatten(1))
         return out
 
 
@@ -250,8 +257,8 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.width)
         self.mlp = DecoderMLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, masks: list[Tensor]) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, masks)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -283,48 +290,54 @@ class Phi3V(nn.Module):
 
     def decode(
         self,
-        token_ids_BT: Tensor,
-        owners_BT: Tensor,
-        branches_BT: Tensor,
-        positions_BT: Tensor,
-        image_mask_BT: Tensor,
+        token_ids: Tensor,
+        lengths: list[int],
+        branches: Tensor,
+        positions: Tensor,
+        image_mask: Tensor,
         projected: Tensor,
         grids: list[tuple[int, int]],
     ) -> list[Tensor]:
-        """Hidden states [B, T, D] after each layer, the last normed; the pictures' features take the positions of
-        `image_mask_BT`, in order.
+        """Hidden states [T, D] after each layer, the last normed, of conversations of these lengths.
+
+        The pictures' features take the positions of `image_mask`, in order.
         """
-        x = self.model.embed_tokens(token_ids_BT)
+        x = self.model.embed_tokens(token_ids)
         if grids:
             features = self.model.vision_embed_tokens(projected, grids)
-            x = x.masked_scatter(image_mask_BT[..., None], features.to(x.dtype))
-        cos, sin = (table[:, None] for table in self._rotations(positions_BT))
-        mask = packed_mask(owners_BT, branches_BT)
+            x = x.masked_scatter(image_mask[:, None], features.to(x.dtype))
+        cos, sin = (table[:, None] for table in self._rotations(positions))
+        masks = [branch_mask(its) for its in torch.split(branches, lengths)]
         states = []
         for layer in self.model.layers:
-            x = layer(x, cos, sin, mask)
+            x = layer(x, cos, sin, masks)
             states.append(x)
         return [*states[:-1], self.model.norm(x)]
 
-    def looks(self, x: Tensor, owners_BT: Tensor, branches_BT: Tensor, positions_BT: Tensor, tokens: Tensor) -> Tensor:
-        """[K, T]: how these tokens, counted through the rows, score each of their row in the looking head.
+    def looks(self, x: Tensor, lengths: list[int], positions: Tensor, tokens: Tensor) -> Tensor:
+        """[K, T]: how these tokens, which stand before all forks, score each that they see in the looking head; minus
+        infinity for the others.
 
-        `x` [B, T, D] is what the layer before gave.
+        `x` [T, D] is what the layer before gave.
         """
         layer = self.model.layers[LOOKING_LAYER]
         assert isinstance(layer, DecoderLayer)
-        cos, sin = self._rotations(positions_BT)
+        cos, sin = self._rotations(positions)
         dim, normed = cos.shape[-1], layer.input_layernorm(x)
-        q, k = (rotate(F.linear(normed, part[:dim]), cos, sin) for part in layer.self_attn.qkv_proj.weight.chunk(3)[:2])
-        scores = q @ k.mT * dim**-0.5 + packed_mask(owners_BT, branches_BT)[:, 0]
-        wanted: Tensor = scores.flatten(0, 1)[tokens]
-        return wanted
+        of_q, of_k, _ = (part[:dim] for part in layer.self_attn.qkv_proj.weight.chunk(3))
+        q = rotate(F.linear(normed[tokens], of_q), cos[tokens], sin[tokens])
+        scores = q @ rotate(F.linear(normed, of_k), cos, sin).T * dim**-0.5
+        counts, numbers = torch.tensor(lengths, device=x.device), torch.arange(len(x), device=x.device)
+        starts = (counts.cumsum(0) - counts).repeat_interleave(counts)  # of each token's conversation
+        is_seen = (starts[tokens, None] <= numbers) & (numbers <= tokens[:, None])
+        seen: Tensor = scores.masked_fill(~is_seen, float("-inf"))
+        return seen
 
-    def _rotations(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, [B, T, dim] each."""
+    def _rotations(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, [T, dim] each."""
         dim = self.config.width // self.config.heads
-        cos, sin = rotary(int(positions_BT.max()) + 1, dim, self.config.rope_theta)
-        return cos.to(positions_BT.device)[positions_BT], sin.to(positions_BT.device)[positions_BT]
+        cos, sin = rotary(int(positions.max()) + 1, dim, self.config.rope_theta)
+        return cos.to(positions.device)[positions], sin.to(positions.device)[positions]
 
 
 class DenseHead(nn.Module):

@@ -31,7 +31,7 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params: Iterable[Tensor], momentum: float, weight_decay: float) -> None:
+    def __init__(self, params: Iterable[dict[str, Any]], momentum: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -61,8 +61,14 @@ class Muon(torch.optim.Optimizer):
 def optimisers(
     model: nn.Module, betas: tuple[float, float], momentum: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
-    matrices, rest = list[Tensor](), list[Tensor]()
+    """Muon and AdamW, each with a group for the tower and one for the rest."""
+    matrices, rest = _groups(), _groups()
     for name, weight in model.named_parameters():
-        (matrices if ".layers." in name and weight.ndim == 2 else rest).append(weight)
+        groups = matrices if ".layers." in name and weight.ndim == 2 else rest
+        groups[".vision_model." in name]["params"].append(weight)
     adam = torch.optim.AdamW(rest, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
     return [Muon(matrices, momentum, weight_decay), adam]
+
+
+def _groups() -> list[dict[str, Any]]:
+    return [{"params": list[Tensor](), "is_tower": is_tower} for is_tower in (False, True)]

@@ -80,14 +80,14 @@ class Trainer:
         """After the step that runs, save and exit: what a signal asks for."""
         self.is_stopping = True
 
-    def losses(self, batch: Batch, tower: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, batch: Batch, tower_learns: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, its terms and what is measured beside them."""
         with autocast(self.device):
-            with torch.set_grad_enabled(tower):
+            with torch.set_grad_enabled(tower_learns):
                 patches = self.model.encode(batch.pixels.float())
             projected = self.model.project(patches)
             of_joined = self.joined_head(projected)
-            of_patches = self.patch_head(patches) if tower or not batch.text else None
+            of_patches = self.patch_head(patches) if tower_learns or not batch.text else None
         loss, joined_found = dense_loss(of_joined, batch.targets)
         found = {f"joined_{name}": joined_found[name] for name in ("left_accuracy", "count_accuracy")}
         found["scale"] = projected.float().square().mean().sqrt()
@@ -106,17 +106,15 @@ class Trainer:
         """
         with autocast(self.device):
             states = self.model.decode(
-                text.token_ids, text.owners, text.branches, text.positions, text.image_mask, projected, grids
+                text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, projected, grids
             )
             logits, tokens = answer_logits(self.model, states[-1], text.labels)
             middle, late = states[(len(states) - 1) // 2], states[len(states) - 2]
-            of_asked = self.asked_head(middle.flatten(0, 1)[text.asked.tokens])
-            of_said = self.said_head(late.flatten(0, 1)[text.said.tokens])
-            scores = self.model.looks(
-                states[LOOKING_LAYER - 1], text.owners, text.branches, text.positions, text.looks[:, 0]
-            )
+            of_asked = self.asked_head(middle[text.asked.tokens])
+            of_said = self.said_head(late[text.said.tokens])
+            looking, looked_at = text.looks.T
+            scores = self.model.looks(states[LOOKING_LAYER - 1], text.lengths, text.positions, looking)
         found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
-        looked_at = text.looks[:, 1] % text.token_ids.shape[1]
         found["look"], found["look_accuracy"] = token_loss(scores, looked_at), _accuracy(scores, looked_at)
         loss = ANSWER_WEIGHT * found["answer"] + LOOK_WEIGHT * found["look"]
         for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
@@ -125,14 +123,14 @@ class Trainer:
             found |= {f"{when}_{name}": value for name, value in names_found.items()}
         return loss, found
 
-    def step(self, batch: Batch, learning_rate: float, tower: bool = True) -> dict[str, float]:
-        loss, found = self.losses(batch.to(self.device), tower)
+    def step(self, batch: Batch, learning_rate: float, tower: float = 1.0) -> dict[str, float]:
+        loss, found = self.losses(batch.to(self.device), tower > 0)
         self.modules.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.optimiser.max_grad_norm)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * (tower if group["is_tower"] else 1.0)
             optimiser.step()
         return {name: value.item() for name, value in found.items()}
 
@@ -217,9 +215,9 @@ class Trainer:
 
 
 def answer_logits(model: Phi3V, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [answer tokens, vocabulary] and the tokens they should give, all conversations in one row."""
-    targets = labels[:, 1:]
-    return model.lm_head(hidden[:, :-1][targets != IGNORE]), targets[targets != IGNORE]
+    """Logits [answer tokens, vocabulary] and the tokens they should give, of all conversations."""
+    targets = labels[1:]
+    return model.lm_head(hidden[:-1][targets != IGNORE]), targets[targets != IGNORE]
 
 
 def name_loss(answers: tuple[dict[str, Tensor], Tensor], targets: NameTargets) -> tuple[Tensor, dict[str, Tensor]]:

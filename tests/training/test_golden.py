@@ -65,13 +65,13 @@ def test_logits_are_the_published_ones(name: str, expected: dict[str, Tensor], g
     token_ids: list[int] = list(case["segments"][0])
     for count, segment in zip(case["num_img_tokens"], case["segments"][1:], strict=True):
         token_ids += [IMAGE] * count + segment
-    ids = torch.tensor([token_ids])
+    ids = torch.tensor(token_ids)
     grids = [(height // 336, width // 336) for height, width in case["image_sizes_hw"]]
     with torch.no_grad():
         pixels = torch.cat([pixels_of(file) for file in case["images"]])
         projected = golden_model.project(golden_model.encode(pixels))
-        nothing, positions = torch.zeros_like(ids), torch.arange(ids.shape[1])[None]
-        *_, hidden = golden_model.decode(ids, nothing, nothing, positions, ids == IMAGE, projected, grids)
-        logits = golden_model.lm_head(hidden[0, -1])
-    assert ids.shape[1] == case["prompt_tokens"]
+        no_branches, positions = torch.zeros_like(ids), torch.arange(len(ids))
+        *_, hidden = golden_model.decode(ids, [len(ids)], no_branches, positions, ids == IMAGE, projected, grids)
+        logits = golden_model.lm_head(hidden[-1])
+    assert len(ids) == case["prompt_tokens"]
     torch.testing.assert_close(logits, expected[f"{name}.last_logits"], atol=1e-3, rtol=0)

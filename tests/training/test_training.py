@@ -124,7 +124,7 @@ def test_image_token_counts(grid: tuple[int, int], count: int) -> None:
 def decoded(model: Phi3V, text: Text) -> Tensor:
     with torch.no_grad():
         states = model.decode(
-            text.token_ids, text.owners, text.branches, text.positions, text.image_mask, torch.empty(0), []
+            text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, torch.empty(0), []
         )
     return states[-1]
 
@@ -142,14 +142,14 @@ def test_packed_conversations_do_not_see_one_another(config: TrainingConfig) -> 
     model = Trainer(config).model.eval()
     one, two = [BOS, 300, 301, END], [BOS, 302, 303, END]
     both, single = decoded(model, packed(plain(one), plain(two))), decoded(model, packed(plain(two)))
-    torch.testing.assert_close(both[0, 4:8], single[0, :4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(both[4:], single, atol=1e-4, rtol=0)
 
 
 def test_forks_do_not_see_one_another(config: TrainingConfig) -> None:
     model = Trainer(config).model.eval()
     forked = plain([BOS, 300, 301, END, 302, END], [0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 2, 3])
     got, alone = decoded(model, packed(forked)), decoded(model, packed(plain([BOS, 300, 302, END])))
-    torch.testing.assert_close(got[0, 4:6], alone[0, 2:4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(got[4:6], alone[2:4], atol=1e-4, rtol=0)
 
 
 def test_a_run_can_begin_with_an_exported_model_of_other_sizes(config: TrainingConfig, tmp_path: Path) -> None:
@@ -228,8 +228,7 @@ def test_positions_of_a_second_picture_are_told_to_look_at_the_same_ones_of_the_
     assert len(batch.text.looks)
     assert len(batch.text.looks) % 16 == 0  # of 4 x 4
     seconds, firsts = batch.text.looks.T
-    assert (batch.text.token_ids.flatten()[batch.text.looks] == IMAGE).all()
-    assert torch.equal(batch.text.owners.flatten()[seconds], batch.text.owners.flatten()[firsts])
+    assert (batch.text.token_ids[batch.text.looks] == IMAGE).all()
     between = num_image_tokens((1, 1), 4) + 2  # the end of a picture's piece and a line
     assert (seconds - firsts == between).all()
 
@@ -308,9 +307,9 @@ def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer) -> None:
     """Every marked name of a batch of questions stands where its mark was."""
     batch = Batches(MODEL, replace(STAGE, scenes=["plain"], num_crops=[1]), tokenizer, 1)[1]
     assert batch.text
-    flat, asked = batch.text.token_ids.flatten(), batch.text.asked
+    token_ids, asked = batch.text.token_ids, batch.text.asked
     placed = [
-        tokenizer.decode([int(flat[token])]).strip().lower()
+        tokenizer.decode([int(token_ids[token])]).strip().lower()
         for token, is_placed in zip(asked.tokens, asked.is_placed, strict=True)
         if is_placed
     ]
@@ -343,6 +342,19 @@ def test_training_lowers_the_loss(config: TrainingConfig, tokenizer: Tokenizer) 
     losses = [trainer.step(batch, 3e-3) for _ in range(8)]
     assert losses[-1]["answer"] < losses[0]["answer"] - 0.3
     assert losses[-1]["kind"] < losses[0]["kind"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_tower_takes_its_share_of_the_learning_rate(
+    share: float, config: TrainingConfig, tokenizer: Tokenizer
+) -> None:
+    """AdamW's first step is as long as the learning rate, whatever the gradient."""
+    trainer = Trainer(config)
+    trainer.step(Batches(MODEL, STAGE, tokenizer, 1)[0], 1e-3, share)
+    weights = dict(trainer.model.named_parameters())
+    tower = next(weight for name, weight in weights.items() if name.endswith("pre_layrnorm.weight"))
+    moved = [(weight - 1).abs().max().item() for weight in (tower, weights["model.norm.weight"])]  # from ones
+    assert moved == pytest.approx([share * 1e-3, 1e-3], rel=0.1)
 
 
 def test_a_stopped_run_goes_on_where_it_was(config: TrainingConfig) -> None:
