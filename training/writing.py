@@ -20,9 +20,15 @@ TRAINED_FONTS = (
     "DejaVu", "Liberation", "FreeSans", "FreeSerif", "FreeMono", "Lato", "OpenSans", "Hack", "Inconsolata", "Carlito",
     "C059", "NimbusSans", "NimbusRoman", "NimbusMono", "URWBookman", "URWGothic", "FiraCode", "Comfortaa", "NotoSans-",
     "NotoSerif-", "NotoMono", "NotoSansMono", "NotoSansDisplay", "NotoSerifDisplay", "LinLibertine_R",
+    "AccanthisADFStd-", "Andika", "Anonymous Pro", "Arapey", "AveriaSans", "AveriaSerif", "B612", "BaskervaldADFStd-",
+    "Cabin-", "Cardo", "CharisSIL", "ClearSans", "ComicNeue", "Courier Prime", "Dosis", "EBGaramond12", "Fanwood",
+    "GFSArtemisia", "GFSDidot", "GFSNeohellenic", "GentiumPlus", "GilliusADF-", "Go-", "GoudyBookletter", "Inter-",
+    "JetBrainsMono-", "Jura", "Karla-", "Karmilla", "LibrisADF", "Manrope", "OldStandard", "OpenDyslexic-", "Oxygen",
+    "PT", "Play", "Prociono", "Quattrocento", "Quicksand", "Rasa", "STIX-", "Sora", "Tuffy", "UniversalisADF", "Verana",
+    "Vollkorn", "YanoneKaffeesatz", "Yrsa", "agave", "mononoki",
 )  # fmt: skip
 HELD_OUT_FONTS = ("Roboto", "Caladea", "Cantarell", "P052", "LinBiolinum_R")
-UNREADABLE = ("Thin", "Hairline", "ExtraLight", "Math", "Symbol", "Dingbat", "Initials", "Keyboard", "Z003")
+UNREADABLE = ("Thin", "Hairline", "ExtraLight", "Math", "Symbol", "Dingbat", "Initials", "Keyboard", "Smallcaps", "Z003")
 CHARACTERS = string.ascii_letters + string.digits + "!?.,:-%$&/'"
 MIN_EM = 0.075  # of the picture's longer side; smaller letters cannot be told apart in one view
 MIN_ADVANCE = 0.042  # of the longer side, of an average letter
