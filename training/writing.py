@@ -28,7 +28,9 @@ TRAINED_FONTS = (
     "Vollkorn", "YanoneKaffeesatz", "Yrsa", "agave", "mononoki",
 )  # fmt: skip
 HELD_OUT_FONTS = ("Roboto", "Caladea", "Cantarell", "P052", "LinBiolinum_R")
-UNREADABLE = ("Thin", "Hairline", "ExtraLight", "Math", "Symbol", "Dingbat", "Initials", "Keyboard", "Smallcaps", "Z003")
+UNREADABLE = (
+    "Thin", "Hairline", "ExtraLight", "Math", "Symbol", "Dingbat", "Initials", "Keyboard", "Smallcaps", "Z003",
+)  # fmt: skip
 CHARACTERS = string.ascii_letters + string.digits + "!?.,:-%$&/'"
 MIN_EM = 0.075  # of the picture's longer side; smaller letters cannot be told apart in one view
 MIN_ADVANCE = 0.042  # of the longer side, of an average letter
