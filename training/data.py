@@ -80,7 +80,7 @@ def num_image_tokens(grid: Grid, side: int) -> int:
 
 
 def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size: int) -> Text:
-    """Conversations one behind the other.
+    """The conversations in order.
 
     `shown` are the pictures of each, for what its names are asked; a conversation with none of them is asked nothing.
     """

@@ -152,6 +152,14 @@ def test_forks_do_not_see_one_another(config: TrainingConfig) -> None:
     torch.testing.assert_close(got[4:6], alone[2:4], atol=1e-4, rtol=0)
 
 
+def test_a_token_looks_at_its_own_conversation_and_not_ahead(config: TrainingConfig) -> None:
+    model = Trainer(config).model.eval()
+    x, looking = torch.randn(7, MODEL.width), torch.tensor([5])
+    with torch.no_grad():
+        scores = model.looks(x, [3, 4], torch.tensor([0, 1, 2, 0, 1, 2, 3]), looking)
+    assert scores.isfinite().tolist() == [[False, False, False, True, True, True, False]]
+
+
 def test_a_run_can_begin_with_an_exported_model_of_other_sizes(config: TrainingConfig, tmp_path: Path) -> None:
     """The same weights for what both know: the tower's patches, and the tokens of both vocabularies."""
     first = Trainer(config)
