@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -86,8 +87,12 @@ def ask_served(url: str, asked: list[Sample]) -> list[str]:
     with urllib.request.urlopen(f"{url}/models", timeout=60) as response:
         model: str = json.load(response)["data"][0]["id"]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = pool.map(lambda sample: _completion(url, model, sample), asked)
-        return list(track(answers, f"Asking {model}", total=len(asked)))
+        try:
+            answers = pool.map(lambda sample: _completion(url, model, sample), asked)
+            return list(track(answers, f"Asking {model}", total=len(asked)))
+        except BaseException:  # who stops us does not want the rest answered first
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _completion(url: str, model: str, sample: Sample) -> str:
@@ -197,6 +202,7 @@ def main() -> None:
     elif arguments.url:
         answers = ask_served(arguments.url, asked)
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that our server goes with us
         with served(arguments.model) as url:
             answers = ask_served(url, asked)
     print(f"{date.today()}, seed {arguments.seed}, {arguments.count} questions a task\n")

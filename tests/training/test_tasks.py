@@ -1,12 +1,17 @@
 """The evaluation: what it asks, when an answer is right, and what it prints."""
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from training.answers_sheet import draw_sheet
@@ -96,3 +101,31 @@ def test_answers_come_in_the_order_of_the_questions(url: str) -> None:
     comparison = next(task for task in TASKS if task.name == "two-image comparison")
     asked = [COLOUR, *samples(comparison, 2), COLOUR]
     assert ask_served(url, asked) == ["1", "3", "3", "1"]
+
+
+def test_who_stops_the_evaluation_stops_its_server_too() -> None:
+    """While questions wait for answers: small talk, which is asked at once."""
+    command = [sys.executable, "-m", "training.evaluate", "--tasks", "small talk", "--count", "20000"]
+    evaluation = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    own = Path(f"/proc/{evaluation.pid}/task/{evaluation.pid}/children")
+    while not (children := own.read_text().split()):
+        time.sleep(0.1)
+        assert evaluation.poll() is None
+    server = Path("/proc", children[0])
+    while not answered(server):
+        time.sleep(0.1)
+        assert evaluation.poll() is None
+    evaluation.terminate()
+    assert evaluation.wait(30) == 1
+    assert not server.exists()
+
+
+def answered(server: Path) -> float:
+    """Questions that this process has answered, by its own count; none while it does not say."""
+    try:
+        port = (server / "cmdline").read_text().split("\0")[-2]
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    except (httpx.HTTPError, IndexError):
+        return 0
+    counts = [line.split()[-1] for line in metrics.splitlines() if line.startswith("foveal_answers_total")]
+    return sum(map(float, counts))
