@@ -25,7 +25,7 @@ CURVES = {
         "asked_where_accuracy",
         "asked_same_kind_accuracy",
         "asked_rank_accuracy",
-        "asked_changed_accuracy",
+        "said_changed_accuracy",
         "asked_first_kind_accuracy",
         "said_kind_accuracy",
         "said_letter_accuracy",

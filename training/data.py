@@ -24,6 +24,7 @@ from training.targets import (
     NameTargets,
     PatchTargets,
     SceneTargets,
+    changes,
     name_targets,
     scene_targets,
     second_looks,
@@ -173,7 +174,9 @@ def _look_back(tokens: Tokens, conversation: Conversation, seen: list[SceneTarge
         [overview_token(tokens.ids, picture, place, side) for place in range(side**2)] for picture in (0, 1)
     )
     tokens.looks += zip(seconds, firsts, strict=True)
-    tokens.asked += [(seconds[place], mark) for place, mark in second_looks(conversation.pictures, seen)]
+    tokens.asked += [(seconds[place], mark) for place, mark in second_looks(seen)]
+    # Whether two things are the same takes some layers more than what they are, so this is asked late.
+    tokens.said += [(seconds[place], mark) for place, mark in changes(conversation.pictures, seen)]
 
 
 def overview_token(ids: list[int], picture: int, place: int, side: int) -> int:

@@ -205,23 +205,27 @@ def _shown_at(place: int, patches: PatchTargets) -> dict[str, int]:
     return {"first_kind": int(kinds[shown]), "first_colour": int(colours[shown])}
 
 
-def second_looks(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
-    """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there,
-    and, where one is a variation of the other and either has a shape, whether they differ.
+def second_looks(seen: list[SceneTargets]) -> list[tuple[int, str]]:
+    """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there.
 
     Of the positions where both show the same only about as many are asked as of the others: nearly all do in a
     variation, and then to name what one shows oneself is right often enough not to look back.
     """
-    if len(scenes) != 2 or len(seen) != 2:
-        return []
     shown = [[_shown_at(place, its.patches) for place in range(len(its.owners) // 4)] for its in seen]
     is_other = [first != second for first, second in zip(*shown, strict=True)]
     others, same = ([place for place, is_it in enumerate(is_other) if is_it == wanted] for wanted in (True, False))
-    asked = sorted(others + same[:: max(1, len(same) // max(4, len(others)))])
-    return [(place, marks.at_place(place)) for place in asked] + _changes(scenes, seen)
+    return [(place, marks.at_place(place)) for place in sorted(others + _as_many(same, others))]
 
 
-def _changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
+def _as_many(places: list[int], others: list[int]) -> list[int]:
+    """About as many of the places as there are others, evenly spread, but four at least."""
+    return places[:: max(1, len(places) // max(4, len(others)))]
+
+
+def changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
+    """Whether positions of the second of two pictures differ from the first's, where one is a variation of the other
+    and either has a shape; about as many that do not differ as do.
+    """
     if _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
         return []
     kept = set(scenes[0].shapes) & set(scenes[1].shapes)
@@ -231,7 +235,11 @@ def _changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, s
         is_thing |= its.owners > 0
     side = round(len(is_new) ** 0.5)
     new, thing = (of.reshape(side // 2, 2, side // 2, 2).any((1, 3)).ravel() for of in (is_new, is_thing))
-    return [(int(place), marks.CHANGED if new[place] else marks.UNCHANGED) for place in np.nonzero(thing)[0]]
+    changed, unchanged = np.nonzero(new)[0].tolist(), np.nonzero(thing & ~new)[0].tolist()
+    return [
+        *((place, marks.CHANGED) for place in changed),
+        *((place, marks.UNCHANGED) for place in _as_many(unchanged, changed)),
+    ]
 
 
 def _without_shapes(scene: Scene) -> Scene:
