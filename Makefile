@@ -38,6 +38,8 @@ evaluate: .venv/tested-with
 	$(BIN)/python -m training.evaluate --show 2 --sheet training/runs/wrong.png
 
 train: .venv/tested-with
+	$(BIN)/python -m training.train training/tower.toml
+	$(BIN)/python -m training.export training/tower.toml training/runs/tower/exported --heads training/runs/tower/heads.safetensors
 	$(BIN)/python -m training.train training/mini.toml
 
 clean:

@@ -43,7 +43,8 @@ def plot(log: Path, target: Path) -> None:
             if points:
                 panel.plot(*zip(*points, strict=True), label=name)
         panel.set_ylabel(title)
-        panel.legend()
+        if panel.lines:
+            panel.legend()
     starts = {line["stage"]: line["pictures"] for line in reversed(lines)}
     for stage, pictures in starts.items():
         panels[0].axvline(pictures, color="grey", linewidth=0.5)

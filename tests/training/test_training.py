@@ -31,7 +31,7 @@ from training.train import Trainer
 
 MODEL = ModelConfig(112, 32, 2, 2, 64, 64, 2, 2, 96, 400, num_crops=4)
 STAGE = Stage("crops", 4, ["shapes"], 3, 1, 3e-3, 3e-3, num_crops=[4], answers=True)
-MINI = Path(__file__).parents[2] / "training/mini.toml"
+COMMITTED = Path(__file__).parents[2] / "training"
 
 
 @pytest.fixture(scope="session")
@@ -391,7 +391,25 @@ def test_an_export_is_in_the_published_layout(config: TrainingConfig, tmp_path: 
     assert set(reference) <= set(written)
 
 
-def test_the_committed_configuration_is_valid() -> None:
-    config = read_config(MINI)
-    assert config.stages[-1].answers
-    assert config.stages[-1].last_lr == 0
+def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """What `make train` does, with one step of each stage."""
+    tower, mini = (read_config(COMMITTED / name) for name in ("tower.toml", "mini.toml"))
+    assert mini.run.start_from == f"{tower.run.folder}/exported"
+    assert mini.run.start_heads == f"{tower.run.folder}/heads.safetensors"
+    exported, heads = str(tmp_path / "exported"), str(tmp_path / "heads.safetensors")
+    tower = shortened(tower, Run(str(tmp_path / "tower"), 1, 1, 0, 1e9, 1), tokenizer)
+    mini = shortened(mini, Run(str(tmp_path / "mini"), 1, 1, 0, 1e9, 1, "cpu", exported, heads), tokenizer)
+    Trainer(tower).run()
+    export(tower, Path(exported), Path(heads))
+    trainer = Trainer(mini)
+    trainer.run()
+    assert trainer.progress.stage == len(mini.stages)
+    assert mini.stages[-1].answers
+    assert mini.stages[-1].last_lr == 0
+
+
+def shortened(config: TrainingConfig, run: Run, tokenizer: Tokenizer) -> TrainingConfig:
+    """One step of two pictures for each stage, as another run."""
+    Path(run.folder).mkdir()
+    tokenizer.save(f"{run.folder}/tokenizer.json")
+    return replace(config, run=run, stages=tuple(replace(stage, steps=1, pictures=2) for stage in config.stages))
