@@ -190,6 +190,8 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print of each task")
     parser.add_argument("--sheet", type=Path, help="a PNG to draw wrong answers on")
     arguments = parser.parse_args()
+    if arguments.sheet:
+        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)  # now, not after all has been asked
     chosen = [task for task in TASKS if task.name in arguments.tasks]
     asked = [
         sample for task in chosen for sample in samples(task, arguments.count, arguments.seed, not arguments.trained)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from training.answers_sheet import draw_sheet
-from training.evaluate import ask_served, table, wrong
+from training.evaluate import ask_served, main, table, wrong
 from training.phrases import PHRASES
 from training.tasks import TASKS, Sample, is_right, samples
 
@@ -101,6 +101,16 @@ def test_answers_come_in_the_order_of_the_questions(url: str) -> None:
     comparison = next(task for task in TASKS if task.name == "two-image comparison")
     asked = [COLOUR, *samples(comparison, 2), COLOUR]
     assert ask_served(url, asked) == ["1", "3", "3", "1"]
+
+
+def test_the_sheet_may_be_the_first_file_of_its_folder(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = tmp_path / "runs/wrong.png"
+    options = ["--url", url, "--tasks", "colour", "--count", "2", "--sheet", str(sheet)]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *options])
+    main()
+    assert sheet.exists()
 
 
 def test_who_stops_the_evaluation_stops_its_server_too() -> None:
