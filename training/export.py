@@ -21,7 +21,7 @@ from training.model import ModelConfig
 from training.preprocess import MEAN, STD
 from training.tokenizer import BOS, END, END_OF_TEXT, SPECIAL_TOKENS, UNKNOWN
 
-CONTEXT = 8192  # positions, room for thirty pictures; rotary embeddings were trained on the first 600
+CONTEXT = 8192  # positions, room for thirty pictures; rotary embeddings were trained on the first 900
 
 
 def config_json(config: ModelConfig) -> dict[str, Any]:

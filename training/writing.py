@@ -32,7 +32,7 @@ UNREADABLE = (
     "Thin", "Hairline", "ExtraLight", "Math", "Symbol", "Dingbat", "Initials", "Keyboard", "Smallcaps", "Z003",
 )  # fmt: skip
 CHARACTERS = string.ascii_letters + string.digits + "!?.,:-%$&/'"
-MIN_EM = 0.075  # of the picture's longer side; smaller letters cannot be told apart in one view
+MIN_EM = 0.075  # of the picture's longer side; in one view of 224 pixels smaller letters cannot be told apart
 MIN_ADVANCE = 0.042  # of the longer side, of an average letter
 
 

@@ -394,6 +394,7 @@ def test_an_export_is_in_the_published_layout(config: TrainingConfig, tmp_path: 
 def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """What `make train` does, with one step of each stage."""
     tower, mini = (read_config(COMMITTED / name) for name in ("tower.toml", "mini.toml"))
+    assert replace(tower.model, crop_size=mini.model.crop_size) == mini.model
     assert mini.run.start_from == f"{tower.run.folder}/exported"
     assert mini.run.start_heads == f"{tower.run.folder}/heads.safetensors"
     exported, heads = str(tmp_path / "exported"), str(tmp_path / "heads.safetensors")
