@@ -14,9 +14,9 @@ ORDINALS = ("first", "second", "third")
 Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
 
 
-def varied(rng: random.Random, scene: Scene) -> Scene:
-    """The scene, or the scene with one shape of another colour or without one shape."""
-    if not scene.shapes or rng.random() < 0.2:
+def varied(rng: random.Random, scene: Scene, same_share: float) -> Scene:
+    """The scene itself for so many, or with one shape of another colour or without one shape."""
+    if not scene.shapes or rng.random() < same_share:
         return scene
     shape = rng.choice(scene.shapes)
     rest = tuple(one for one in scene.shapes if one is not shape)

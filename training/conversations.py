@@ -37,6 +37,7 @@ CHAT_ANSWERS = {
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
 FOLLOWED_SHARE = 0.12  # of conversations about one picture
+SAME_SHARE = 0.35  # of pairs; with fewer, a model soon says that any two pictures differ
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
@@ -164,9 +165,9 @@ def comparing(rng: random.Random, scenes: tuple[Scene, ...], num_questions: int)
     return _forked(rng, scenes, question, num_questions)
 
 
-def a_pair(rng: random.Random, scene: Scene) -> tuple[Scene, Scene]:
-    """A scene and what differs from it in one thing, in either order."""
-    pair = scene, varied(rng, scene)
+def a_pair(rng: random.Random, scene: Scene, same_share: float) -> tuple[Scene, Scene]:
+    """A scene and what differs from it in one thing, in either order, or, for so many, the scene twice."""
+    pair = scene, varied(rng, scene, same_share)
     return pair if rng.random() < 0.5 else pair[::-1]
 
 
@@ -191,6 +192,6 @@ def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE) ->
     if kind not in COMPARED or rng.random() >= compared:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
     if rng.random() < 0.6:
-        return comparing(rng, a_pair(rng, scene), QUESTIONS[2])
+        return comparing(rng, a_pair(rng, scene, SAME_SHARE), QUESTIONS[2])
     scenes = (scene, *(make_scene(kind, rng.getrandbits(32), 0) for _ in range(rng.choice((1, 2)))))
     return comparing(rng, scenes, QUESTIONS[len(scenes)])

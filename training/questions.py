@@ -40,6 +40,7 @@ def _photo_other(rng: random.Random, scene: Scene) -> Found:
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
 NAMING = ("name", "names", "label")  # slots that say what a question is about
+MISTYPED_SHARE = 0.12  # of the questions to train on
 BY_BARE_NAME = ("value_of", "bar_colour")
 FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming something else
     kind: table[kind]
@@ -142,8 +143,8 @@ def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) 
 
 
 def _in_other_words(rng: random.Random, template: str) -> str:
-    """The template, now and then with a foreign word more, or in place of a soft one, or without that: people find
-    words that no list of phrasings has.
+    """The template, now and then with a foreign word more, or in place of a soft one, or without that, or mistyped:
+    people find words that no list of phrasings has.
     """
     parts = template.split(" ")
     soft = [place for place, part in enumerate(parts) if part.lower() in SOFT_WORDS]
@@ -152,7 +153,29 @@ def _in_other_words(rng: random.Random, template: str) -> str:
     elif soft and rng.random() < 0.2:
         place = rng.choice(soft)
         parts[place : place + 1] = [rng.choice(FOREIGN_WORDS)] if rng.random() < 0.6 else []
+    if rng.random() < MISTYPED_SHARE:
+        parts = mistyped(rng, parts)
     return " ".join(parts)
+
+
+def mistyped(rng: random.Random, parts: list[str]) -> list[str]:
+    """The words, one of them with a letter left out or twice, two letters exchanged or the next word grown to it.
+
+    What is not in the vocabulary is read letter by letter, so this is also how the model learns to spell the words
+    that it knows, and to make something of their relatives.
+    """
+    longer = [place for place, part in enumerate(parts) if part.isalpha() and len(part) > 3]
+    if not longer:
+        return parts
+    place = rng.choice(longer)
+    word, at = parts[place], rng.randrange(len(parts[place]) - 1)
+    after = parts[place + 1 : place + 2]
+    if after and after[0].isalpha() and rng.random() < 0.3:
+        return [*parts[:place], word + after[0], *parts[place + 2 :]]
+    wrong = rng.choice(
+        (word[:at] + word[at + 1 :], word[: at + 1] + word[at:], word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+    )
+    return [*parts[:place], wrong, *parts[place + 1 :]]
 
 
 def _in_american(answer: str) -> str:

@@ -20,6 +20,7 @@ from training.scene import Scene, draw
 from training.scenes import make_scene
 from training.second import draw_again
 
+SAME_SHARE = 0.2  # of pairs of similar pictures
 SEED = 20261124  # the training draws from seeds of 32 random bits in another stream
 
 
@@ -93,7 +94,11 @@ def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -
         kind, sort = task.kinds[number % len(task.kinds)], task.scenes[index % len(task.scenes)]
         scene = make_scene(sort, seed, index, held_out)
         if kind in COMPARISONS:
-            pair = a_pair(rng, scene) if rng.random() < 0.5 else (scene, make_scene(sort, seed, -index, held_out))
+            pair = (
+                a_pair(rng, scene, SAME_SHARE)
+                if rng.random() < 0.5
+                else (scene, make_scene(sort, seed, -index, held_out))
+            )
             asked, scenes = compare(rng, kind, pair, held_out), pair
         else:
             asked, scenes = ask(rng, kind, scene, held_out), (scene,)

@@ -20,7 +20,16 @@ from training.conversations import (
 from training.facts import article, listing
 from training.marks import MARK, comparison_of, unmarked
 from training.phrases import PHRASES, SYNONYMS, WORDS
-from training.questions import FOLLOWED_UP, FOREIGN_WORDS, PICTURE_QUESTIONS, any_fill, ask, compare, follow_up
+from training.questions import (
+    FOLLOWED_UP,
+    FOREIGN_WORDS,
+    PICTURE_QUESTIONS,
+    any_fill,
+    ask,
+    compare,
+    follow_up,
+    mistyped,
+)
 from training.scene import Chart, Scene, Shape, Writing
 from training.scenes import SCENES, make_scene
 from training.shape_questions import SHAPE_QUESTIONS, describe, holds, place_of
@@ -114,10 +123,26 @@ def test_questions_about_two_pictures() -> None:
     assert "The second picture shows a blue circle." in compared("picture_with", SCENE, blue)
 
 
+def test_so_many_pairs_are_the_same_picture_twice() -> None:
+    rng = random.Random(1)
+    for share, least, most in ((0.0, 0, 0.2), (0.35, 0.25, 0.5), (1.0, 1, 1)):
+        pairs = [a_pair(rng, make_scene("plain", 5, index), share) for index in range(100)]
+        assert least <= sum(first == second for first, second in pairs) / len(pairs) <= most
+
+
+def test_mistyped_words_are_near_those_meant_and_slots_stay_whole() -> None:
+    parts = ["Where", "is", "the", "{name}", "in", "this", "picture?"]
+    typed = {" ".join(mistyped(random.Random(seed), parts)) for seed in range(200)}
+    assert {"Whereis the {name} in this picture?", "Wheer is the {name} in this picture?"} <= typed
+    assert {"here is the {name} in this picture?", "Where is the {name} in thhis picture?"} <= typed
+    assert all("{name}" in question for question in typed)
+    assert mistyped(random.Random(1), ["Is", "it", "{name}?"]) == ["Is", "it", "{name}?"]
+
+
 @pytest.mark.parametrize("kind", COMPARISONS)
 def test_every_comparison_can_be_asked(kind: str) -> None:
     rng = random.Random(3)
-    pairs = [a_pair(rng, make_scene("plain", 5, index)) for index in range(30)]
+    pairs = [a_pair(rng, make_scene("plain", 5, index), 0.2) for index in range(30)]
     assert sum(compare(rng, kind, pair, held_out=True) is not None for pair in pairs) > 5
 
 
