@@ -10,6 +10,7 @@ from training.facts import Found, article, other, plural
 from training.scene import Scene, Shape
 from training.shape_questions import a_thing, describe, mark
 
+SAME, DIFFERENT = (marks.compared("differ", how) for how in range(2))
 ORDINALS = ("first", "second", "third")
 Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
 
@@ -35,6 +36,12 @@ def _name(shape: Shape) -> str:
     return f"{shape.colour} {shape.kind}"
 
 
+def _counted(first: int, second: int) -> str:
+    """Marks for how many of what is named each of two pictures shows, and which shows more."""
+    more = 2 if first == second else int(second > first)
+    return marks.in_pictures(first, second) + marks.compared("more", more)
+
+
 def _picture_with(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     named = [{form for shape in scene.shapes for form in (_name(shape), shape.kind)} for scene in scenes]
     names = sorted(set().union(*named))
@@ -45,6 +52,8 @@ def _picture_with(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None
     place = next(number for number, seen in enumerate(named) if name in seen)
     meant = [shape for shape in scenes[place].shapes if name in (_name(shape), shape.kind)]
     marked = mark(scenes[place], meant[0], place) if len(meant) == 1 else ""
+    if len(scenes) == 2:
+        marked += _counted(*(len(meant) if number == place else 0 for number in range(2)))
     return Found({"a_name": article(name) + marked}, f"The {ORDINALS[place]} picture shows {article(name)}.")
 
 
@@ -62,8 +71,7 @@ def _more_of(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     else:
         return None
     if len(scenes) == 2:
-        marked = marks.in_pictures(*counts) + marks.compared("more", most[0] if len(most) == 1 else 2)
-        return Found({"names": plural(kind) + marked}, answer)
+        return Found({"names": plural(kind) + _counted(*counts)}, answer)
     return Found({"names": plural(kind)}, answer, "most_of")
 
 
@@ -79,15 +87,15 @@ def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     gone = [shape for shape in first.shapes if shape not in second.shapes]
     new = [shape for shape in second.shapes if shape not in first.shapes]
     if not gone and not new:
-        return Found({}, "Nothing is different. The pictures are the same.")
+        return Found({}, f"{SAME}Nothing is different. The pictures are the same.")
     if len(gone) == len(new) == 1 and gone[0].points == new[0].points:
         old, changed = gone[0], new[0]
         colours = f"{old.colour} in the first picture and {changed.colour} in the second"
-        return Found({}, f"The {mark(first, old)}{old.kind} is {colours}.")
+        return Found({}, f"{DIFFERENT}The {mark(first, old)}{old.kind} is {colours}.")
     if len(gone) == 1 and not new:
-        return Found({}, f"Only the first picture has {a_thing(first, gone[0])}.")
+        return Found({}, f"{DIFFERENT}Only the first picture has {a_thing(first, gone[0])}.")
     if len(new) == 1 and not gone:
-        return Found({}, f"Only the second picture has {a_thing(second, new[0], 1)}.")
+        return Found({}, f"{DIFFERENT}Only the second picture has {a_thing(second, new[0], 1)}.")
     return None
 
 
@@ -95,7 +103,9 @@ def _are_same(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     if len(scenes) != 2:
         return None
     same = scenes[0].shapes == scenes[1].shapes and scenes[0].background == scenes[1].background
-    return Found({}, "Yes, the pictures are the same." if same else "No, the pictures are different.")
+    return Found(
+        {}, f"{SAME}Yes, the pictures are the same." if same else f"{DIFFERENT}No, the pictures are different."
+    )
 
 
 def _describe_one(rng: random.Random, scenes: tuple[Scene, ...]) -> Found:

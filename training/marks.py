@@ -15,13 +15,14 @@ UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that di
 OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
 IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second
 # + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind a name that
-# stands for things in two pictures, which has more
+# stands for things in two pictures, which has more; before an answer about two pictures, whether they differ
 COMPARISONS = 0xEA00
 COMPARED = {
     "beside": ("left", "right"),
     "under": ("above", "below"),
     "higher": ("shorter", "taller"),
     "more": ("first", "second", "same"),
+    "differ": ("same", "different"),
 }
 AT_PLACE = 0xEB00  # + which position of a view: of the second of two pictures, what the first one shows there
 MARK = re.compile("[\ue000-\uf8ff]")

@@ -217,14 +217,15 @@ def second_looks(seen: list[SceneTargets]) -> list[tuple[int, str]]:
     return [(place, marks.at_place(place)) for place in sorted(others + _as_many(same, others))]
 
 
-def _as_many(places: list[int], others: list[int]) -> list[int]:
-    """About as many of the places as there are others, evenly spread, but four at least."""
-    return places[:: max(1, len(places) // max(4, len(others)))]
+def _as_many(places: list[int], others: list[int], least: int = 4) -> list[int]:
+    """About as many of the places as there are others, evenly spread, but so many at least."""
+    return places[:: max(1, len(places) // max(least, len(others)))]
 
 
 def changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
     """Whether positions of the second of two pictures differ from the first's, where one is a variation of the other
-    and either has a shape; about as many that do not differ as do.
+    and either has a shape; about as many that do not differ as do, but so many at least that "different" is not said
+    of two that are the same for a single position.
     """
     if _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
         return []
@@ -238,7 +239,7 @@ def changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, st
     changed, unchanged = np.nonzero(new)[0].tolist(), np.nonzero(thing & ~new)[0].tolist()
     return [
         *((place, marks.CHANGED) for place in changed),
-        *((place, marks.UNCHANGED) for place in _as_many(unchanged, changed)),
+        *((place, marks.UNCHANGED) for place in _as_many(unchanged, changed, least=12)),
     ]
 
 

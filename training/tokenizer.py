@@ -76,7 +76,8 @@ class Tokens:
     positions: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
     asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
-    said: list[tuple[int, str]] = field(default_factory=list)  # those of answers, comparisons, and changes
+    noticed: list[tuple[int, str]] = field(default_factory=list)  # changes
+    said: list[tuple[int, str]] = field(default_factory=list)  # marks of answers, and comparisons
     looks: list[tuple[int, int]] = field(default_factory=list)  # tokens of the second of two pictures, and of the first
 
     def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:

@@ -31,11 +31,15 @@ from training.tokenizer import load_or_train
 # Most patches show no shape; unweighted, the tower is long content to call everything background.
 BACKGROUND_WEIGHT = 0.1
 MEASURES_WEIGHT = 4.0  # measures are parts of one
-CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
+CHOICE_WEIGHTS = dict.fromkeys(
+    ("kind", "colour", "letter", "left", "right", "left_place", "right_place", "same_kind", "same_colour"), 1.0
+)
 OTHER_WEIGHT = 0.4  # of the other choices each
 NAME_WEIGHTS = dict.fromkeys(
-    ("letter", "changed", "first_kind", "first_colour", "beside", "under", "higher", "more"), 1.0
-)
+    ("letter", "same_kind", "same_colour", "changed", "first_kind", "first_colour", "beside", "under", "higher", "more",
+     "differ"),
+    1.0,
+)  # fmt: skip
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
 # Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
 # features that have grown to fifty what a decoder layer adds to them is lost.
@@ -102,22 +106,25 @@ class Trainer:
 
     def answer_loss(self, projected: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, dict[str, Tensor]]:
         """What the answers cost, and what names know: those of questions half way up, those of answers one layer before
-        the end, so that the layers above can make something of it.
+        the end, so that the layers above can make something of it; where pictures differ in between, which takes more
+        than what they show and is needed to say what differs.
         """
         with autocast(self.device):
             states = self.model.decode(
                 text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, projected, grids
             )
             logits, tokens = answer_logits(self.model, states[-1], text.labels)
-            middle, late = states[(len(states) - 1) // 2], states[len(states) - 2]
-            of_asked = self.asked_head(middle[text.asked.tokens])
-            of_said = self.said_head(late[text.said.tokens])
+            middle = (len(states) - 1) // 2
+            of_asked = self.asked_head(states[middle][text.asked.tokens])
+            of_noticed = self.said_head(states[min(middle + 1, len(states) - 1)][text.noticed.tokens])
+            of_said = self.said_head(states[len(states) - 2][text.said.tokens])
             looking, looked_at = text.looks.T
             scores = self.model.looks(states[LOOKING_LAYER - 1], text.lengths, text.positions, looking)
         found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
         found["look"], found["look_accuracy"] = token_loss(scores, looked_at), _accuracy(scores, looked_at)
         loss = ANSWER_WEIGHT * found["answer"] + LOOK_WEIGHT * found["look"]
-        for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
+        names = ("asked", of_asked, text.asked), ("noticed", of_noticed, text.noticed), ("said", of_said, text.said)
+        for when, answers, targets in names:
             names_loss, names_found = name_loss(answers, targets)
             loss = loss + names_loss
             found |= {f"{when}_{name}": value for name, value in names_found.items()}

@@ -18,7 +18,7 @@ from training.conversations import (
     without_picture,
 )
 from training.facts import article, listing
-from training.marks import MARK, comparison_of, unmarked
+from training.marks import COMPARED, MARK, comparison_of, is_compared, unmarked
 from training.phrases import PHRASES, SYNONYMS, WORDS
 from training.questions import (
     FOLLOWED_UP,
@@ -121,6 +121,23 @@ def test_questions_about_two_pictures() -> None:
     assert compared("are_same", SCENE, blue) == {"No, the pictures are different."}
     assert compared("more_of", SCENE, without) >= {"The first picture has more squares."}
     assert "The second picture shows a blue circle." in compared("picture_with", SCENE, blue)
+
+
+def compared_marks(kind: str, *scenes: Scene) -> set[tuple[str, str]]:
+    """What is marked to compare the pictures, as (name, answer)."""
+    found = (COMPARISONS[kind][1](random.Random(seed), scenes) for seed in range(40))
+    texts = (text for one in found if one for text in (*one.fill.values(), one.answer))
+    told = [comparison_of(mark) for text in texts for mark in MARK.findall(text) if is_compared(mark)]
+    return {(name, COMPARED[name][how]) for name, how in told}
+
+
+def test_answers_about_two_pictures_know_first_whether_they_differ_and_names_where_there_is_more() -> None:
+    without = replace(SCENE, shapes=SCENE.shapes[:1])
+    for kind in ("difference", "are_same"):
+        assert compared_marks(kind, SCENE, without) == {("differ", "different")}
+        assert compared_marks(kind, SCENE, SCENE) == {("differ", "same")}
+    assert compared_marks("picture_with", SCENE, without) == {("more", "first")}
+    assert compared_marks("picture_with", without, SCENE) == {("more", "second")}
 
 
 def test_so_many_pairs_are_the_same_picture_twice() -> None:

@@ -200,6 +200,7 @@ def test_what_is_read_knows_its_letters() -> None:
         (marks.in_pictures(3, 10), {"in_first": 3, "in_second": 10}),
         (marks.compared("under", 1), {"under": 1}),
         (marks.compared("more", 2), {"more": 2}),
+        (marks.compared("differ", 1), {"differ": 1}),
         (marks.CHANGED, {"changed": 1}),
         (marks.UNCHANGED, {"changed": 0}),
     ],
@@ -229,9 +230,15 @@ def test_what_differs_in_a_second_picture_is_told_apart_from_what_does_not() -> 
 
 def test_it_is_asked_about_as_often_what_differs_as_what_does_not() -> None:
     rest = square(56, 0, 56), square(0, 56, 56), square(56, 56, 56)  # three quarters of the picture
-    pictures = [scene(square(0, 0, 56, colour), *rest) for colour in ("red", "green")]
-    found = [mark for _, mark in changes(pictures, [seen(one) for one in pictures])]
-    assert found.count(marks.CHANGED) == found.count(marks.UNCHANGED) == 4
+    red, green = (scene(square(0, 0, 56, colour), *rest) for colour in ("red", "green"))
+
+    def found(*pictures: Scene) -> list[str]:
+        finely = [scene_targets(one, draw(one), replace(CONFIG, crop_size=224), 1) for one in pictures]  # 8 x 8
+        return [mark for _, mark in changes(list(pictures), finely)]
+
+    assert found(red, green).count(marks.CHANGED) == found(red, green).count(marks.UNCHANGED) == 16
+    assert set(found(red, red)) == {marks.UNCHANGED}
+    assert len(found(red, red)) >= 12
 
 
 def test_a_second_picture_is_asked_what_the_first_one_shows_in_the_same_place() -> None:
