@@ -17,7 +17,7 @@ from training.conversations import Conversation, Turn, converse, without_picture
 from training.facts import QUOTED
 from training.marks import MARK, READ, is_compared, is_letter, next_letter, parts, unmarked
 from training.model import IGNORE
-from training.questions import FOREIGN_WORDS
+from training.questions import FOREIGN_WORDS, KNOWN_WORDS
 from training.scenes import SCENES
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
@@ -34,13 +34,14 @@ def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) 
     """
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    counts = Counter(  # conversations with a word: a label that one chart's questions all name is none
-        word
-        for texts in _texts(random.Random(f"tokenizer/{seed}"), num_conversations)
-        for word in {word for text in texts for word, _ in split.pre_tokenize_str(text)}
-    )
+    counts, spelled = Counter[str](), set(KNOWN_WORDS)
+    for asked, said in _texts(random.Random(f"tokenizer/{seed}"), num_conversations):
+        words_asked, words_said = ({word for word, _ in split.pre_tokenize_str(text)} for text in (asked, said))
+        counts.update(words_asked | words_said)  # conversations: a label that one chart's questions all name is none
+        spelled |= {_bare(word) for word in words_said}
     common = [word for word, count in counts.items() if count >= MIN_COUNT and len(word) > 1 and word.isprintable()]
-    known = [word for word in common if not DIGIT.search(word) and word.strip(SPACE).lower() not in FOREIGN_WORDS]
+    known = [word for word in common if not DIGIT.search(word) and _bare(word) not in FOREIGN_WORDS]
+    known = [word for word in known if not _bare(word).isalpha() or _bare(word) in spelled]  # questions are mistyped
     words = sorted(known, key=lambda word: (-counts[word], word))
     tokens = [*SPECIAL_TOKENS, *alphabet, *words][:vocab_size]
     vocabulary = {token: number for number, token in enumerate(tokens)}
@@ -57,14 +58,19 @@ def load_or_train(path: Path, vocab_size: int, seed: int) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def _texts(rng: random.Random, num_conversations: int) -> Iterator[list[str]]:
-    """What is said in each conversation about pictures of every sort, without what was read in them."""
+def _bare(word: str) -> str:
+    return word.strip(SPACE).lower()
+
+
+def _texts(rng: random.Random, num_conversations: int) -> Iterator[tuple[str, str]]:
+    """What is asked and what is answered in conversations about pictures of every sort, without what was read there."""
     kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
         for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
             turns = [turn for turn in (*conversation.turns, *conversation.forks) if turn.kind != "jumble"]
-            said = [unmarked(text) for turn in turns for text in (turn.question, turn.answer)]
-            yield [conversation.system or "", *(QUOTED.sub('"', text) for text in said)]
+            asked = [conversation.system or "", *(unmarked(turn.question) for turn in turns)]
+            said = [QUOTED.sub('"', unmarked(turn.answer)) for turn in turns]
+            yield "\n".join(asked), "\n".join(said)
 
 
 @dataclass

@@ -116,6 +116,13 @@ def test_special_tokens_have_the_ids_that_the_code_gives_them(tokenizer: Tokeniz
     assert tokenizer.decode(tokenizer.encode("naïve 图片 ~").ids) == "naïve 图片 ~"
 
 
+def test_mistyped_words_are_not_learned_as_words() -> None:
+    """Without their exclusion each of these would have been common enough."""
+    vocabulary = train_tokenizer(1024, seed=1, num_conversations=600).get_vocab()
+    assert "What" in vocabulary
+    assert vocabulary.keys().isdisjoint({"HWat", "WWhat", "Wht", "Whatis"})
+
+
 @pytest.mark.parametrize(("grid", "count"), [((1, 1), 41), ((2, 2), 93), ((1, 4), 89), ((2, 1), 61)])
 def test_image_token_counts(grid: tuple[int, int], count: int) -> None:
     assert num_image_tokens(grid, side=4) == count
