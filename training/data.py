@@ -178,7 +178,9 @@ def _look_back(tokens: Tokens, conversation: Conversation, seen: list[SceneTarge
     )
     tokens.looks += zip(seconds, firsts, strict=True)
     tokens.asked += [(seconds[place], mark) for place, mark in second_looks(seen)]
-    tokens.noticed += [(seconds[place], mark) for place, mark in changes(conversation.pictures, seen)]
+    found = [(seconds[place], mark) for place, mark in changes(conversation.pictures, seen)]
+    tokens.noticed += found
+    tokens.said += found  # still to be known there
 
 
 def overview_token(ids: list[int], picture: int, place: int, side: int) -> int:

@@ -36,10 +36,8 @@ CHOICE_WEIGHTS = dict.fromkeys(
 )
 OTHER_WEIGHT = 0.4  # of the other choices each
 NAME_WEIGHTS = dict.fromkeys(
-    ("letter", "same_kind", "same_colour", "changed", "first_kind", "first_colour", "beside", "under", "higher", "more",
-     "differ"),
-    1.0,
-)  # fmt: skip
+    ("letter", "same_kind", "same_colour", "first_kind", "first_colour", "beside", "under", "higher", "more"), 1.0
+) | {"changed": 3.0, "differ": 4.0}  # what is learned last
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
 # Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
 # features that have grown to fifty what a decoder layer adds to them is lost.
