@@ -323,7 +323,7 @@ def test_comparisons_are_asked_late(tokenizer: Tokenizer) -> None:
 
 def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer) -> None:
     """Every marked name of a batch of questions stands where its mark was."""
-    batch = Batches(MODEL, replace(STAGE, scenes=["plain"], num_crops=[1]), tokenizer, 1)[1]
+    batch = Batches(MODEL, replace(STAGE, scenes=["plain"], num_crops=[1], pictures=8), tokenizer, 1)[1]
     assert batch.text
     token_ids, asked = batch.text.token_ids, batch.text.asked
     placed = [
