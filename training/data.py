@@ -47,8 +47,7 @@ class Text:
     positions: Tensor  # [T]
     image_mask: Tensor  # [T]
     asked: NameTargets  # what names in questions stand for
-    noticed: NameTargets  # where a second picture differs
-    said: NameTargets  # what answers are about to name, and how names compare
+    said: NameTargets  # what answers are about to name, how names compare, and where a second picture differs
     looks: Tensor  # [K, 2]: tokens of a second picture, and those of the same places of the first
 
     def to(self, device: torch.device) -> "Text":
@@ -87,12 +86,11 @@ def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size
     `shown` are the pictures of each, for what its names are asked; a conversation with none of them is asked nothing.
     """
     lengths = [len(tokens.ids) for tokens in conversations]
-    asked, noticed, said, looks = list[Name](), list[Name](), list[Name](), list[tuple[int, int]]()
+    asked, said, looks = list[Name](), list[Name](), list[tuple[int, int]]()
     for start, tokens, pictures in zip(accumulate(lengths[:-1], initial=0), conversations, shown, strict=True):
         looks += [(start + place, start + first) for place, first in tokens.looks]
         if pictures:
             asked += [(start + place, mark, pictures) for place, mark in tokens.asked]
-            noticed += [(start + place, mark, pictures) for place, mark in tokens.noticed]
             said += [(start + place, mark, pictures) for place, mark in tokens.said]
     token_ids, labels, branches, positions = (
         torch.tensor([value for tokens in conversations for value in getattr(tokens, name)])
@@ -106,7 +104,6 @@ def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size
         positions,
         image_mask=token_ids == IMAGE,
         asked=name_targets(asked, crop_size),
-        noticed=name_targets(noticed, crop_size),
         said=name_targets(said, crop_size),
         looks=torch.tensor(looks, dtype=torch.long).reshape(-1, 2),
     )
@@ -178,9 +175,7 @@ def _look_back(tokens: Tokens, conversation: Conversation, seen: list[SceneTarge
     )
     tokens.looks += zip(seconds, firsts, strict=True)
     tokens.asked += [(seconds[place], mark) for place, mark in second_looks(seen)]
-    found = [(seconds[place], mark) for place, mark in changes(conversation.pictures, seen)]
-    tokens.noticed += found
-    tokens.said += found  # still to be known there
+    tokens.said += [(seconds[place], mark) for place, mark in changes(conversation.pictures, seen)]
 
 
 def overview_token(ids: list[int], picture: int, place: int, side: int) -> int:

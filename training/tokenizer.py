@@ -62,15 +62,19 @@ def _bare(word: str) -> str:
     return word.strip(SPACE).lower()
 
 
+def _unread(texts: list[str]) -> str:
+    return "\n".join(QUOTED.sub('"', unmarked(text)) for text in texts)
+
+
 def _texts(rng: random.Random, num_conversations: int) -> Iterator[tuple[str, str]]:
     """What is asked and what is answered in conversations about pictures of every sort, without what was read there."""
     kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
         for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
             turns = [turn for turn in (*conversation.turns, *conversation.forks) if turn.kind != "jumble"]
-            asked = [conversation.system or "", *(unmarked(turn.question) for turn in turns)]
-            said = [QUOTED.sub('"', unmarked(turn.answer)) for turn in turns]
-            yield "\n".join(asked), "\n".join(said)
+            asked = [conversation.system or "", *(turn.question for turn in turns)]
+            said = [turn.answer for turn in turns]
+            yield _unread(asked), _unread(said)
 
 
 @dataclass
@@ -82,8 +86,7 @@ class Tokens:
     positions: list[int] = field(default_factory=list)
     branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
     asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
-    noticed: list[tuple[int, str]] = field(default_factory=list)  # changes
-    said: list[tuple[int, str]] = field(default_factory=list)  # marks of answers, and comparisons
+    said: list[tuple[int, str]] = field(default_factory=list)  # those of answers, comparisons, and changes
     looks: list[tuple[int, int]] = field(default_factory=list)  # tokens of the second of two pictures, and of the first
 
     def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:

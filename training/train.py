@@ -112,17 +112,22 @@ class Trainer:
                 text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, projected, grids
             )
             logits, tokens = answer_logits(self.model, states[-1], text.labels)
-            middle = (len(states) - 1) // 2
+            middle, late = (len(states) - 1) // 2, len(states) - 2
             of_asked = self.asked_head(states[middle][text.asked.tokens])
-            of_noticed = self.said_head(states[min(middle + 1, len(states) - 1)][text.noticed.tokens])
-            of_said = self.said_head(states[len(states) - 2][text.said.tokens])
+            of_said = self.said_head(states[late][text.said.tokens])
+            is_change = text.said.choices["changed"] != IGNORE
+            noticed = self.said_head(states[min(middle + 1, len(states) - 1)][text.said.tokens[is_change]])[0][
+                "changed"
+            ]
             looking, looked_at = text.looks.T
             scores = self.model.looks(states[LOOKING_LAYER - 1], text.lengths, text.positions, looking)
         found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
         found["look"], found["look_accuracy"] = token_loss(scores, looked_at), _accuracy(scores, looked_at)
         loss = ANSWER_WEIGHT * found["answer"] + LOOK_WEIGHT * found["look"]
-        names = ("asked", of_asked, text.asked), ("noticed", of_noticed, text.noticed), ("said", of_said, text.said)
-        for when, answers, targets in names:
+        changed = text.said.choices["changed"][is_change]
+        loss = loss + NAME_WEIGHTS["changed"] * token_loss(noticed, changed)
+        found["noticed_changed_accuracy"] = _accuracy(noticed, changed)
+        for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
             names_loss, names_found = name_loss(answers, targets)
             loss = loss + names_loss
             found |= {f"{when}_{name}": value for name, value in names_found.items()}
