@@ -48,7 +48,9 @@ def capital(sentence: str) -> str:
 
 
 def other(rng: random.Random, names: Iterable[str], taken: Iterable[str]) -> str:
-    return rng.choice([name for name in names if name not in set(taken)])
+    """One of the names that are not taken."""
+    excluded = set(taken)
+    return rng.choice([name for name in names if name not in excluded])
 
 
 def called(rng: random.Random, kind: str) -> str:

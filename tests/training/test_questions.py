@@ -180,6 +180,15 @@ def test_yes_and_no_are_told_apart() -> None:
             assert not (told and shapes) or truths[told[0]] == shapes[0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("colour_of_shape", ("square", "circle")), ("shape_of_colour", ("grey", "red"))]
+)
+def test_what_is_shown_is_never_said_to_be_missing(kind: str, shown: tuple[str, ...]) -> None:
+    missing = {answer for answer in answers(kind, tries=2000) if answer.startswith("There is no")}
+    assert missing
+    assert not [answer for answer in missing if any(name in answer.split() for name in shown)]
+
+
 def test_the_form_of_a_question_does_not_give_its_answer_away() -> None:
     """Asked for a kind, a colour or both, yes and no are about as frequent."""
     forms: dict[str, list[bool]] = {"both": [], "kind": [], "colour": []}
