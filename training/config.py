@@ -1,7 +1,7 @@
 """The one configuration file of a training run, read into frozen records."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.conversations import COMPARED_SHARE
@@ -19,6 +19,7 @@ class Run:
     device: str = "auto"  # auto: a GPU where there is one
     start_from: str | None = None  # a model folder whose weights the run begins with
     start_heads: str | None = None  # what was exported beside them
+    averaged: list[str] = field(default_factory=list)  # stages: the export is the mean of what they ended with
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ CHAT_ANSWERS = {
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
 FOLLOWED_SHARE = 0.12  # of conversations about one picture
-SAME_SHARE = 0.35  # of pairs; with fewer, a model soon says that any two pictures differ
+SAME_SHARE = 0.28  # of pairs; with fewer, a model soon says that any two pictures differ
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves

@@ -1,4 +1,4 @@
-"""A checkpoint of a run -> the model folder that the server loads.
+"""A run -> the model folder that the server loads.
 
 `python -m training.export training/mini.toml src/foveal/bundled/foveal-mini --heads training/heads.safetensors`
 
@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
-from training.config import TrainingConfig, read_config
+from training.config import Run, TrainingConfig, read_config
 from training.heads import dense_heads, save_heads
 from training.model import ModelConfig
 from training.preprocess import MEAN, STD
 from training.tokenizer import BOS, END, END_OF_TEXT, SPECIAL_TOKENS, UNKNOWN
+from training.train import stage_end
 
 CONTEXT = 8192  # positions, room for thirty pictures; rotary embeddings were trained on the first 900
 
@@ -108,10 +110,29 @@ def generation_json() -> dict[str, Any]:
     return {"bos_token_id": BOS, "eos_token_id": [END, END_OF_TEXT], "pad_token_id": UNKNOWN, "do_sample": False}
 
 
+def trained(run: Run) -> dict[str, Tensor]:
+    """The weights that the run came to: the mean of what its averaged stages ended with, or else its checkpoint's.
+
+    Raises FileNotFoundError when the run has not come so far.
+    """
+    folder = Path(run.folder)
+    if not run.averaged:
+        checkpoint: dict[str, Tensor] = torch.load(folder / "checkpoint.pt", map_location="cpu")["modules"]
+        return checkpoint
+    files = {stage: stage_end(folder, stage) for stage in run.averaged}
+    if missing := [stage for stage, file in files.items() if not file.exists()]:
+        raise FileNotFoundError(
+            f"the run in {folder} has not ended {' and '.join(missing)} yet; train on, or leave `averaged` out of its "
+            "configuration to export its checkpoint"
+        )
+    ends = [torch.load(file, map_location="cpu") for file in files.values()]
+    return {name: torch.stack([end[name] for end in ends]).mean(0) for name in ends[0]}
+
+
 def export(config: TrainingConfig, target: Path, heads_file: Path | None = None) -> None:
     run = Path(config.run.folder)
     target.mkdir(parents=True, exist_ok=True)
-    modules = torch.load(run / "checkpoint.pt")["modules"]
+    modules = trained(config.run)
     weights, of_heads = (
         {name[2:]: value for name, value in modules.items() if name[:2] == part} for part in ("0.", "1.")
     )

@@ -46,6 +46,6 @@ TEXT_QUESTIONS: Table = {
     "read": (10, _read),
     "number": (5, _number),
     "text_colour": (2, _text_colour),
-    "has_text": (1.5, _has_text),
+    "has_text": (3, _has_text),
     "no_chart": (0.7, _no_chart),
 }

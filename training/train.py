@@ -37,7 +37,7 @@ CHOICE_WEIGHTS = dict.fromkeys(
 OTHER_WEIGHT = 0.4  # of the other choices each
 NAME_WEIGHTS = dict.fromkeys(
     ("letter", "same_kind", "same_colour", "first_kind", "first_colour", "beside", "under", "higher", "more"), 1.0
-) | {"changed": 3.0, "differ": 4.0}  # what is learned last
+) | {"changed": 3.0, "differ": 2.0}  # what is learned last
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
 # Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
 # features that have grown to fifty what a decoder layer adds to them is lost.
@@ -148,7 +148,9 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
         while self.progress.stage < len(self.config.stages):
-            self.run_stage(self.config.stages[self.progress.stage])
+            stage = self.config.stages[self.progress.stage]
+            self.run_stage(stage)
+            torch.save(self.modules.state_dict(), stage_end(self.folder, stage.name))
             self.progress.stage, self.progress.step = self.progress.stage + 1, 0
             self.save()
 
@@ -222,6 +224,11 @@ class Trainer:
         lines = log.read_text().splitlines() if log.exists() else []
         kept = [line for line in lines if json.loads(line)["pictures"] <= self.progress.pictures]
         log.write_text("".join(f"{line}\n" for line in kept))
+
+
+def stage_end(folder: Path, stage: str) -> Path:
+    """Where a run keeps the weights that a stage ended with."""
+    return folder / f"{stage}.pt"
 
 
 def answer_logits(model: Phi3V, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -401,6 +401,22 @@ def test_an_export_is_in_the_published_layout(config: TrainingConfig, tmp_path: 
     assert set(reference) <= set(written)
 
 
+def test_an_export_is_the_mean_of_what_the_averaged_stages_ended_with(config: TrainingConfig, tmp_path: Path) -> None:
+    stages = tuple(replace(STAGE, name=name, steps=1) for name in ("first", "second", "third"))
+    Trainer(replace(config, stages=stages)).run()
+    ends = {}
+    for averaged in (("second",), ("third",), ("second", "third"), ()):
+        run = replace(config.run, averaged=list(averaged))
+        export(replace(config, run=run), tmp_path / "model")
+        ends[averaged] = load_file(tmp_path / "model/model.safetensors")["lm_head.weight"].float()
+    second, third, mean, checkpoint = ends.values()
+    assert not torch.equal(second, third)
+    torch.testing.assert_close(mean, (second + third) / 2, atol=1e-3, rtol=0.01)
+    assert torch.equal(checkpoint, third)
+    with pytest.raises(FileNotFoundError, match="has not ended fourth yet"):
+        export(replace(config, run=replace(config.run, averaged=["third", "fourth"])), tmp_path / "model")
+
+
 def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """What `make train` does, with one step of each stage."""
     tower, mini = (read_config(COMMITTED / name) for name in ("tower.toml", "mini.toml"))
@@ -409,12 +425,14 @@ def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tok
     assert mini.run.start_heads == f"{tower.run.folder}/heads.safetensors"
     exported, heads = str(tmp_path / "exported"), str(tmp_path / "heads.safetensors")
     tower = shortened(tower, Run(str(tmp_path / "tower"), 1, 1, 0, 1e9, 1), tokenizer)
-    mini = shortened(mini, Run(str(tmp_path / "mini"), 1, 1, 0, 1e9, 1, "cpu", exported, heads), tokenizer)
+    its_run = Run(str(tmp_path / "mini"), 1, 1, 0, 1e9, 1, "cpu", exported, heads, mini.run.averaged)
+    mini = shortened(mini, its_run, tokenizer)
     Trainer(tower).run()
     export(tower, Path(exported), Path(heads))
     trainer = Trainer(mini)
     trainer.run()
     assert trainer.progress.stage == len(mini.stages)
+    export(mini, tmp_path / "model")
     assert mini.stages[-1].answers
     assert mini.stages[-1].last_lr == 0
 
