@@ -110,7 +110,7 @@ def generation_json() -> dict[str, Any]:
     return {"bos_token_id": BOS, "eos_token_id": [END, END_OF_TEXT], "pad_token_id": UNKNOWN, "do_sample": False}
 
 
-def trained(run: Run) -> dict[str, Tensor]:
+def final_weights(run: Run) -> dict[str, Tensor]:
     """The weights that the run came to: the mean of what its averaged stages ended with, or else its checkpoint's.
 
     Raises FileNotFoundError when the run has not come so far.
@@ -132,7 +132,7 @@ def trained(run: Run) -> dict[str, Tensor]:
 def export(config: TrainingConfig, target: Path, heads_file: Path | None = None) -> None:
     run = Path(config.run.folder)
     target.mkdir(parents=True, exist_ok=True)
-    modules = trained(config.run)
+    modules = final_weights(config.run)
     weights, of_heads = (
         {name[2:]: value for name, value in modules.items() if name[:2] == part} for part in ("0.", "1.")
     )
