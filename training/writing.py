@@ -129,8 +129,7 @@ def _written(
     degrees = rng.uniform(-20, 20) if len(texts) == 1 and rng.random() < 0.35 else 0.0
     room = (right - left) * (1 - abs(degrees) / 60), row * (0.9 - abs(degrees) / 100)
     sizes = [fitted(rng, text, font, *room, longer) for text in texts]
-    behind = scene.texture.colours if scene.texture else scene.gradient
-    if 0.0 in sizes or not contrasts(rgb, *behind):
+    if 0.0 in sizes or not contrasts(rgb, *_behind(scene)):
         return scene
     size = min(sizes)
     placed = [
@@ -159,7 +158,7 @@ def outside(box: Box, scene: Scene) -> bool:
 
 
 def _busy(rng: random.Random, scene: Scene) -> Scene:
-    """A ground with a pattern: clouds of neighbouring colours, or thin lines."""
+    """A ground with a pattern: clouds of neighbouring colours, a few lines or a crowd of them."""
     base = scene.gradient[0]
     if rng.random() < 0.5:
         spread = rng.randint(10, 50)
@@ -168,16 +167,29 @@ def _busy(rng: random.Random, scene: Scene) -> Scene:
             scene, texture=Texture((base, *tones), rng.randint(2, 8), rng.randint(1, 3), rng.getrandbits(32))
         )
     size = scene.width, scene.height
+    is_crowded = rng.random() < 0.5
     scribbles = [
         Line(
             (rng.uniform(0, size[0]), rng.uniform(0, size[1])),
             (rng.uniform(0, size[0]), rng.uniform(0, size[1])),
-            _near(rng, base, 60),
+            _faint(rng, base) if is_crowded else _near(rng, base, 60),
             rng.uniform(1, 0.01 * max(size) + 1),
         )
-        for _ in range(rng.randint(3, 12))
+        for _ in range(rng.randint(15, 60) if is_crowded else rng.randint(3, 12))
     ]
     return replace(scene, lines=tuple(scribbles))
+
+
+def _behind(scene: Scene) -> tuple[Rgb, ...]:
+    """The colours that writing has to be told from."""
+    return *(scene.texture.colours if scene.texture else scene.gradient), *(line.rgb for line in scene.lines)
+
+
+def _faint(rng: random.Random, base: Rgb) -> Rgb:
+    """Any colour, most of the way to that of the ground."""
+    share = rng.uniform(0.15, 0.4)
+    red, green, blue = (round(level + share * (rng.randrange(256) - level)) for level in base)
+    return red, green, blue
 
 
 def _near(rng: random.Random, rgb: Rgb, spread: int) -> Rgb:
@@ -192,7 +204,7 @@ def text_scene(rng: random.Random, held_out: bool = False) -> Scene:
     while not scene.writings:
         size = canvas_size(rng)
         scene = ground(rng, size, manner)
-        if rng.random() < 0.25:
+        if rng.random() < 0.3:
             scene = _busy(rng, scene)
         margin = 0.04 * min(size)
         box = (margin, margin, size[0] - margin, size[1] - margin)
@@ -222,9 +234,9 @@ def page_scene(rng: random.Random) -> Scene:
     side = rng.choice((224, 224, 260, 320))
     manner = Manner(BACKGROUNDS, gradients=0.1)
     scene = ground(rng, (side, side), manner)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         scene = _busy(rng, scene)
-    behind = scene.texture.colours if scene.texture else scene.gradient
+    behind = _behind(scene)
     written, top = list[Writing](), 0.01 * side
     while top < 0.9 * side and sum(len(writing.text) for writing in written) < 160:
         colour = rng.choice([name for name in COLOURS if name != scene.background])

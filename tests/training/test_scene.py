@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from training.colours import COLOURS
+from training.colours import COLOURS, contrasts
 from training.photos import main_colours
 from training.scene import Scene, cover, draw, letter_cover
 from training.scenes import SCENES, make_scene
@@ -73,6 +73,13 @@ def test_letters_lie_on_their_ink(kind: str) -> None:
         assert "".join(letter for letter, _ in letters) == "".join(scene.text.split())
         near = np.asarray(Image.fromarray((boxes > 0).astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))) > 0
         assert (inked & ~near).sum() <= 0.02 * inked.sum()
+
+
+def test_grounds_of_writing_may_be_crowded_but_never_hide_it() -> None:
+    scenes = [make_scene("text", 1, index) for index in range(300)]
+    crowded = [scene for scene in scenes if len(scene.lines) >= 15]
+    assert 10 < len(crowded) < 60
+    assert all(contrasts(scene.writings[0].rgb, *(line.rgb for line in scene.lines)) for scene in crowded)
 
 
 def test_writing_is_large_enough_to_read() -> None:
