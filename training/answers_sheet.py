@@ -17,7 +17,7 @@ def draw_sheet(answered: list[tuple[Sample, str]]) -> Image.Image:
     for number, (sample, answer) in enumerate(answered):
         left, top = number % COLUMNS * CELL[0], number // COLUMNS * CELL[1]
         _show(sheet, sample, left, top)
-        lines = [f"asked: {sample.question}", f"said: {answer}", f"right: {sample.answer}"]
+        lines = [f"asked: {' - '.join(sample.said)}", f"said: {answer}", f"right: {sample.answer}"]
         text = "\n".join(line for words in lines for line in textwrap.wrap(words, 42))
         ImageDraw.Draw(sheet).text((left + 8, top + PICTURE + 12), text, "black", ImageFont.load_default(13))
     return sheet

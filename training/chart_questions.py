@@ -130,7 +130,7 @@ CHART_QUESTIONS: Table = {
     "shortest": (5, _shortest),
     "value_of": (6, _value_of),
     "values": (5, _values),
-    "with_value": (4, _with_value),
+    "with_value": (5, _with_value),
     "num_bars": (1.5, _num_bars),
     "labels": (3, _labels),
     "is_taller": (5, _is_taller),

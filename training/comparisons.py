@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from training import marks
 from training.colours import COLOURS, contrasts, tint
@@ -99,13 +100,15 @@ def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     return None
 
 
-def _are_same(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+def _are(claim: str, rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    """Whether two pictures are what is claimed."""
     if len(scenes) != 2:
         return None
-    same = scenes[0].shapes == scenes[1].shapes and scenes[0].background == scenes[1].background
-    return Found(
-        {}, f"{SAME}Yes, the pictures are the same." if same else f"{DIFFERENT}No, the pictures are different."
-    )
+    first, second = scenes
+    is_same = first.shapes == second.shapes and first.background == second.background
+    truth = "the same" if is_same else "different"
+    answer = f"{'Yes' if claim == truth else 'No'}, the pictures are {truth}."
+    return Found({}, f"{SAME if is_same else DIFFERENT}{answer}")
 
 
 def _describe_one(rng: random.Random, scenes: tuple[Scene, ...]) -> Found:
@@ -128,7 +131,8 @@ COMPARISONS: dict[str, tuple[float, Comparison]] = {
     "picture_with": (4, _picture_with),
     "more_of": (5, _more_of),
     "difference": (6, _difference),
-    "are_same": (2, _are_same),
+    "are_same": (1.5, partial(_are, "the same")),
+    "are_different": (1.5, partial(_are, "different")),
     "describe_one": (3, _describe_one),
     "colour_in": (1.5, _colour_in),
 }

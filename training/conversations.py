@@ -14,15 +14,15 @@ from training.facts import Found
 from training.marks import unmarked
 from training.phrases import JUMBLE, SYSTEMS
 from training.questions import (
-    FOLLOWED_UP,
     FOREIGN_WORDS,
+    LEANED_ON,
     PICTURE_QUESTIONS,
     any_fill,
     ask,
     ask_anything,
     compare_anything,
-    follow_up,
     phrase,
+    second_turn,
     table_for,
 )
 from training.scene import Scene
@@ -36,7 +36,7 @@ CHAT_ANSWERS = {
     "goodbye": "Goodbye!",
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
-FOLLOWED_SHARE = 0.12  # of conversations about one picture
+FOLLOWED_SHARE = 0.16  # of conversations about one picture
 SAME_SHARE = 0.28  # of pairs; with fewer, a model soon says that any two pictures differ
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
@@ -139,15 +139,18 @@ def about(rng: random.Random, scene: Scene, num_questions: int) -> Conversation:
 def _followed(
     rng: random.Random, scene: Scene, question: Callable[[], Turn], num_questions: int
 ) -> Conversation | None:
-    """A question, and forks that go on from its answer, half of them by only naming something else; None where the
-    picture has nothing of the sort.
+    """A question, and forks that go on from its answer, half of them by only naming something else, or by "it"; None
+    where the picture has nothing of the sort.
     """
-    kinds = [kind for kind in FOLLOWED_UP if kind in table_for(scene)]
+    sort = rng.choices(list(LEANED_ON), (3, 2))[0]
+    kinds = [kind for kind in LEANED_ON[sort] if kind in table_for(scene)]
     kind = rng.choice(kinds) if kinds else ""
-    asked = [follow_up(rng, kind, scene) for _ in range(num_questions // 2)] if kind else []
     first = ask(rng, kind, scene) if kind else None
-    forks = [Turn("follow_up", *words) for words in dict.fromkeys(filter(None, asked))]
-    if not first or not forks:
+    if not first:
+        return None
+    asked = [second_turn(rng, sort, kind, first, scene) for _ in range(num_questions // 2)]
+    forks = [Turn(sort, *words) for words in dict.fromkeys(filter(None, asked))]
+    if not forks:
         return None
     forks += [question() for _ in range(num_questions - 1 - len(forks))]
     return Conversation(_system(rng), (Turn(kind, *first, (scene,)), forks[0]), tuple(forks[1:]))

@@ -152,18 +152,16 @@ def make_text(
     tokenizer: Tokenizer,
     conversations: list[Conversation],
     grids: list[Grid],
-    targets: list[SceneTargets] | None = None,
+    targets: list[SceneTargets],
 ) -> Text:
-    """`grids` are those of the conversations' pictures, in order; so are `targets`, without which names are not asked
-    what they stand for.
-    """
+    """`grids` are those of the conversations' pictures, in order; so are `targets`."""
     side, end, made, seen = config.patches_per_side // 2, 0, list[Tokens](), []
     for conversation in conversations:
         start, end = end, end + len(conversation.pictures)
         counts = [num_image_tokens(grid, side) for grid in grids[start:end]]
         made.append(prompt_tokens(tokenizer, conversation, counts))
-        seen.append(targets[start:end] if targets else [])
-        if len(conversation.pictures) == 2 and targets:
+        seen.append(targets[start:end])
+        if len(conversation.pictures) == 2:
             _look_back(made[-1], conversation, seen[-1], side)
     return pack(made, seen, config.crop_size)
 

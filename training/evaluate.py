@@ -2,7 +2,7 @@
 
 python -m training.evaluate                                  starts a server and asks it over HTTP
 python -m training.evaluate --url http://127.0.0.1:8000/v1   asks a server that runs
-python -m training.evaluate --run training/mini.toml         asks the training model of a run, without a server
+python -m training.evaluate --run training/mini.toml         serves the checkpoint of a run and asks it
 """
 
 import argparse
@@ -23,63 +23,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import torch
 from PIL import Image
 from rich.progress import track
-from tokenizers import Tokenizer
 
 from training.answers_sheet import draw_sheet
-from training.config import TrainingConfig, read_config
-from training.conversations import Conversation, Turn
-from training.data import Grid, make_text, views_of
-from training.model import IGNORE, Phi3V
-from training.precision import autocast
+from training.config import read_config
+from training.export import export
 from training.tasks import SEED, TASKS, Sample, is_right, samples
-from training.tokenizer import load_or_train
-from training.train import answer_logits
 
-BATCH = 16
 AT_ONCE = 8  # requests over HTTP
 
 
 # --- who answers ------------------------------------------------------------------------------------------------------
-
-
-def ask_trained(config: TrainingConfig, asked: list[Sample]) -> list[str]:
-    """Answers by the training model: the likeliest token at each position of the expected answer, which is what greedy
-    decoding gives as far as it is right.
-    """
-    folder = Path(config.run.folder)
-    tokenizer = load_or_train(folder / "tokenizer.json", config.model.vocab_size, config.run.seed)
-    model = Phi3V(config.model)
-    state = torch.load(folder / "checkpoint.pt", map_location="cpu")["modules"]
-    model.load_state_dict({name[2:]: value for name, value in state.items() if name.startswith("0.")})
-    answers: list[str] = []
-    for start in track(range(0, len(asked), BATCH), "Asking the training model"):
-        answers += _guided_answers(model, tokenizer, config, asked[start : start + BATCH])
-    return answers
-
-
-@torch.no_grad()
-def _guided_answers(model: Phi3V, tokenizer: Tokenizer, config: TrainingConfig, asked: list[Sample]) -> list[str]:
-    talks = [
-        Conversation(None, (Turn(sample.kind, sample.question, sample.answer, sample.scenes),)) for sample in asked
-    ]
-    seen = [views_of(image, config.model.crop_size, config.model.num_crops) for one in asked for image in one.pictures]
-    projected, grids = torch.empty(0), list[Grid]()
-    with autocast(torch.device("cpu")):
-        if seen:
-            projected = model.project(model.encode(torch.cat([views for views, _ in seen])))
-            grids = [grid for _, grid in seen]
-        text = make_text(config.model, tokenizer, talks, grids)
-        states = model.decode(
-            text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, projected, grids
-        )
-        logits, _ = answer_logits(model, states[-1], text.labels)
-    counts = [int((labels != IGNORE).sum()) for labels in torch.split(text.labels, text.lengths)]
-    return [tokenizer.decode(likeliest.tolist()) for likeliest in torch.split(logits.argmax(-1), counts)]
 
 
 def ask_served(url: str, asked: list[Sample]) -> list[str]:
@@ -96,11 +55,12 @@ def ask_served(url: str, asked: list[Sample]) -> list[str]:
 
 
 def _completion(url: str, model: str, sample: Sample) -> str:
-    content: list[dict[str, object]] = [
-        {"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in sample.pictures
+    messages: list[dict[str, object]] = [
+        {"role": role, "content": words} for role, words in zip(cycle(("user", "assistant")), sample.said)
     ]
-    content.append({"type": "text", "text": sample.question})
-    body = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 96}
+    shown = [{"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in sample.pictures]
+    messages[0]["content"] = [*shown, {"type": "text", "text": sample.said[0]}]
+    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 96}
     request = urllib.request.Request(
         f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -113,6 +73,13 @@ def _data_url(picture: Image.Image) -> str:
     packed = io.BytesIO()
     picture.save(packed, "PNG")
     return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode()
+
+
+def _exported(config_file: Path, folder: Path) -> str:
+    """What the run has come to, as a model in the folder."""
+    config = read_config(config_file)
+    export(replace(config, run=replace(config.run, averaged=[])), folder)
+    return str(folder)
 
 
 @contextmanager
@@ -180,13 +147,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--url", help="of a server that runs, up to /v1")
-    who.add_argument("--run", type=Path, help="configuration file of a training run")
+    who.add_argument("--run", type=Path, help="configuration file of a training run, to serve its checkpoint meanwhile")
     who.add_argument("--model", default="foveal-mini", help="a folder or hub id to serve meanwhile")
     parser.add_argument("--count", type=int, default=200, help="questions of each task")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--tasks", nargs="+", default=[task.name for task in TASKS])
     parser.add_argument("--trained", action="store_true", help="words, fonts and phrasings of the training instead")
-    parser.add_argument("--num-crops", type=int, help="with --run: instead of the configured number")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to print of each task")
     parser.add_argument("--sheet", type=Path, help="a PNG to draw wrong answers on")
     arguments = parser.parse_args()
@@ -196,21 +162,18 @@ def main() -> None:
     asked = [
         sample for task in chosen for sample in samples(task, arguments.count, arguments.seed, not arguments.trained)
     ]
-    if arguments.run:
-        config = read_config(arguments.run)
-        if arguments.num_crops:
-            config = replace(config, model=replace(config.model, num_crops=arguments.num_crops))
-        answers = ask_trained(config, asked)
-    elif arguments.url:
+    if arguments.url:
         answers = ask_served(arguments.url, asked)
     else:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that our server goes with us
-        with served(arguments.model) as url:
-            answers = ask_served(url, asked)
+        with TemporaryDirectory() as folder:
+            model = _exported(arguments.run, Path(folder)) if arguments.run else arguments.model
+            with served(model) as url:
+                answers = ask_served(url, asked)
     print(f"{date.today()}, seed {arguments.seed}, {arguments.count} questions a task\n")
     print(table(asked, answers), by_kind(asked, answers), sep="\n\n")
     for sample, answer in wrong(asked, answers, arguments.show):
-        print(f"{sample.task}: {sample.question!r} -> {answer!r}, expected {sample.answer!r}")
+        print(f"{sample.task}: {' - '.join(sample.said)!r} -> {answer!r}, expected {sample.answer!r}")
     if arguments.sheet:
         draw_sheet(wrong(asked, answers, 1)[:12]).save(arguments.sheet, optimize=True)
 

@@ -82,6 +82,10 @@ def parts(text: str) -> list[str]:
     return [part for part in re.split(f"({MARK.pattern})", MARKS_BEFORE_A_WORD.sub(r"\1 ", text)) if part]
 
 
+def is_shape(mark: str) -> bool:
+    return SHAPES <= ord(mark) < LETTERS
+
+
 def is_letter(mark: str) -> bool:
     return LETTERS <= ord(mark) < ord(READ)
 

@@ -19,6 +19,7 @@ from training.shapes import KINDS
 from training.text_questions import TEXT_QUESTIONS
 from training.writing import words
 
+Asked = tuple[str, str]  # a question and its answer
 SAID = (RAW, *COLOURS, *KINDS, *NUMBERS, RELATION_WORDS, SIZE_WORDS, PLACES)
 KNOWN_WORDS = frozenset(re.findall(r"[a-z]+", str(SAID).lower()))
 FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # without a meaning in any question
@@ -50,6 +51,12 @@ FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming somethin
     )
     for kind in kinds
 }
+LEANED_ON: dict[str, tuple[str, ...]] = {  # sorts of second turn, and kinds of question that can come before
+    "follow_up": tuple(FOLLOWED_UP),
+    "of_it": ("where", "colour_of_shape", "shape_of_colour", "is_colour", "is_shape", "exists", "at_place", "extreme"),
+}
+OF_IT = {"where": "where_of_it", "colour_of_shape": "colour_of_it", "shape_of_colour": "shape_of_it"}
+PRONOUNS = ("it", "it", "it", "it", "that", "that one", "this one", "that shape", "this shape")
 DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS
 # About nothing but writing there is little else to ask.
 SELDOM_ASKED: Table = {kind: (weight / 4, find) for kind, (weight, find) in SHAPE_QUESTIONS.items()}
@@ -78,7 +85,7 @@ def table_for(scene: Scene) -> Table:
     return DRAWING_QUESTIONS if scene.shapes or not scene.writings else WRITING_QUESTIONS
 
 
-def ask(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> tuple[str, str] | None:
+def ask(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> Asked | None:
     """A question of the kind and its answer; None when the scene has no certain answer to one."""
     if kind not in table_for(scene):
         return None
@@ -98,7 +105,7 @@ def ask_anything(rng: random.Random, scene: Scene, taken: Collection[str] = ()) 
     raise AssertionError(f"nothing can be asked about {scene}")
 
 
-def compare(rng: random.Random, kind: str, scenes: tuple[Scene, ...], held_out: bool = False) -> tuple[str, str] | None:
+def compare(rng: random.Random, kind: str, scenes: tuple[Scene, ...], held_out: bool = False) -> Asked | None:
     """A question about all of the scenes and its answer; None when they have no certain answer to one."""
     found = COMPARISONS[kind][1](rng, scenes)
     return phrase(rng, kind, found, held_out) if found else None
@@ -117,17 +124,41 @@ def compare_anything(
     raise AssertionError(f"nothing can be compared in {scenes}")
 
 
-def follow_up(rng: random.Random, kind: str, scene: Scene) -> tuple[str, str] | None:
+def second_turn(
+    rng: random.Random, sort: str, first_kind: str, first: Asked, scene: Scene, held_out: bool = False
+) -> Asked | None:
+    """A question that only makes sense after the first one and its answer; None when there is no certain one."""
+    if sort == "follow_up":
+        return follow_up(rng, first_kind, scene, held_out)
+    return about_it(rng, scene, first, held_out)
+
+
+def follow_up(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> Asked | None:
     """A question of the kind that says only what it is about now ("And the circle?"), and its answer."""
     found = FOLLOWED_UP[kind][1](rng, scene)
     names = [value for slot, value in found.fill.items() if slot in NAMING] if found else []
     if not found or not names:
         return None
     about = names[0] if kind in BY_BARE_NAME else f"the {names[0]}"
-    return phrase(rng, "follow_up", Found({"about": about}, found.answer))
+    return phrase(rng, "follow_up", Found({"about": about}, found.answer), held_out)
 
 
-def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) -> tuple[str, str]:
+def about_it(rng: random.Random, scene: Scene, before: Asked, held_out: bool = False) -> Asked | None:
+    """A question about the shape that the question and answer before are about ("Where is it?"), and its answer; None
+    where they are about none or several, or what is asked has no certain answer.
+    """
+    meant = {mark for mark in marks.MARK.findall("".join(before)) if marks.is_shape(mark)}
+    if len(meant) != 1:
+        return None
+    kind, (mark,) = rng.choice(list(OF_IT)), meant
+    for _ in range(20):
+        found = SHAPE_QUESTIONS[kind][1](rng, scene)
+        if found and mark in found.fill["name"]:
+            return phrase(rng, OF_IT[kind], Found({"name": rng.choice(PRONOUNS) + mark}, found.answer), held_out)
+    return None
+
+
+def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) -> Asked:
     """Puts the question into words. An American spelling in the question is answered in kind."""
     phrases = PHRASES[found.phrasing or kind]
     template = rng.choice(phrases.held_out) if held_out else _in_other_words(rng, rng.choice(phrases.trained))

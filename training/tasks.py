@@ -15,7 +15,7 @@ from training.comparisons import COMPARISONS
 from training.conversations import CHAT_ANSWERS, a_pair, chat_turn
 from training.facts import QUOTED
 from training.marks import unmarked
-from training.questions import ask, compare
+from training.questions import LEANED_ON, Asked, ask, compare, second_turn
 from training.scene import Scene, draw
 from training.scenes import make_scene
 from training.second import draw_again
@@ -32,6 +32,12 @@ class Sample:
     answer: str
     scenes: tuple[Scene, ...] = ()
     is_drawn_again: bool = False  # by the second library
+    before: Asked | None = None  # the turn before, which shows the pictures
+
+    @property
+    def said(self) -> list[str]:
+        """All that is said before the answer, by either side in turn."""
+        return [*(self.before or ()), self.question]
 
     @property
     def pictures(self) -> list[Image.Image]:
@@ -75,6 +81,7 @@ TASKS: tuple[Task, ...] = (
     Task("description", 0.0, ("describe",), ("plain", "shapes", "labelled")),
     Task("not shown: says so", 0.0, ("unknown",), ("plain", "shapes")),
     Task("like a photograph: says so", 0.0, ("photo_colours", "photo_other"), ("photo",)),
+    Task("second turn", 0.0, tuple(LEANED_ON), ("plain", "shapes")),
     Task("small talk", 0.0, tuple(CHAT_ANSWERS), ()),
 )  # fmt: skip
 
@@ -93,19 +100,32 @@ def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -
         scenes: tuple[Scene, ...]
         kind, sort = task.kinds[number % len(task.kinds)], task.scenes[index % len(task.scenes)]
         scene = make_scene(sort, seed, index, held_out)
+        scenes, before = (scene,), None
         if kind in COMPARISONS:
-            pair = (
+            scenes = (
                 a_pair(rng, scene, SAME_SHARE)
                 if rng.random() < 0.5
                 else (scene, make_scene(sort, seed, -index, held_out))
             )
-            asked, scenes = compare(rng, kind, pair, held_out), pair
+            asked = compare(rng, kind, scenes, held_out)
+        elif kind in LEANED_ON:
+            before, asked = _two_turns(rng, kind, scene, held_out)
         else:
-            asked, scenes = ask(rng, kind, scene, held_out), (scene,)
+            asked = ask(rng, kind, scene, held_out)
         if asked and task.is_meant(scene, asked[1]):
-            question, answer = map(unmarked, asked)
-            yield Sample(task.name, kind, question, answer, scenes, number // len(task.kinds) % 2 == 1)
+            is_drawn_again = number // len(task.kinds) % 2 == 1
+            yield Sample(task.name, kind, *_shown(asked), scenes, is_drawn_again, before and _shown(before))
         number += 1 if asked else rng.random() < 0.1  # a kind that this sort of scene cannot answer gives way
+
+
+def _two_turns(rng: random.Random, sort: str, scene: Scene, held_out: bool) -> tuple[Asked | None, Asked | None]:
+    first_kind = rng.choice(LEANED_ON[sort])
+    first = ask(rng, first_kind, scene, held_out)
+    return first, first and second_turn(rng, sort, first_kind, first, scene, held_out)
+
+
+def _shown(asked: Asked) -> Asked:
+    return unmarked(asked[0]), unmarked(asked[1])
 
 
 def _chats(rng: random.Random, task: Task, held_out: bool) -> Iterator[Sample]:

@@ -31,9 +31,8 @@ from training.tokenizer import load_or_train
 # Most patches show no shape; unweighted, the tower is long content to call everything background.
 BACKGROUND_WEIGHT = 0.1
 MEASURES_WEIGHT = 4.0  # measures are parts of one
-CHOICE_WEIGHTS = dict.fromkeys(
-    ("kind", "colour", "letter", "left", "right", "left_place", "right_place", "same_kind", "same_colour"), 1.0
-)
+CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
+CHOICE_WEIGHTS |= dict.fromkeys(("same_kind", "same_colour"), 2.5)  # what is learned last
 OTHER_WEIGHT = 0.4  # of the other choices each
 NAME_WEIGHTS = dict.fromkeys(
     ("letter", "same_kind", "same_colour", "first_kind", "first_colour", "beside", "under", "higher", "more"), 1.0

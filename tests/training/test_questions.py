@@ -18,12 +18,13 @@ from training.conversations import (
     without_picture,
 )
 from training.facts import article, listing
-from training.marks import COMPARED, MARK, comparison_of, is_compared, unmarked
+from training.marks import COMPARED, MARK, comparison_of, is_compared, is_shape, shape_of, unmarked
 from training.phrases import PHRASES, SYNONYMS, WORDS
 from training.questions import (
     FOLLOWED_UP,
     FOREIGN_WORDS,
     PICTURE_QUESTIONS,
+    about_it,
     any_fill,
     ask,
     compare,
@@ -119,6 +120,8 @@ def test_questions_about_two_pictures() -> None:
     assert compared("difference", SCENE, blue) == {"The circle is red in the first picture and blue in the second."}
     assert compared("difference", SCENE, SCENE) == {"Nothing is different. The pictures are the same."}
     assert compared("are_same", SCENE, blue) == {"No, the pictures are different."}
+    assert compared("are_different", SCENE, blue) == {"Yes, the pictures are different."}
+    assert compared("are_different", SCENE, SCENE) == {"No, the pictures are the same."}
     assert compared("more_of", SCENE, without) >= {"The first picture has more squares."}
     assert "The second picture shows a blue circle." in compared("picture_with", SCENE, blue)
 
@@ -133,7 +136,7 @@ def compared_marks(kind: str, *scenes: Scene) -> set[tuple[str, str]]:
 
 def test_answers_about_two_pictures_know_first_whether_they_differ_and_names_where_there_is_more() -> None:
     without = replace(SCENE, shapes=SCENE.shapes[:1])
-    for kind in ("difference", "are_same"):
+    for kind in ("difference", "are_same", "are_different"):
         assert compared_marks(kind, SCENE, without) == {("differ", "different")}
         assert compared_marks(kind, SCENE, SCENE) == {("differ", "same")}
     assert compared_marks("picture_with", SCENE, without) == {("more", "first")}
@@ -280,12 +283,40 @@ def test_a_question_can_be_asked_again_by_naming_something_else(kind: str) -> No
         assert words[1].replace("gray", "grey") == found.answer
 
 
+@pytest.mark.parametrize("kind", ["exists", "at_place", "is_colour", "where"])
+def test_the_shape_that_was_spoken_of_can_be_called_it(kind: str) -> None:
+    """By what it was called in the question or in the answer; not where that was two shapes or none."""
+    expected = {
+        "square": {"The square is grey.", "The grey shape is a square.", "The square is at the right."},
+        "circle": {"The circle is red.", "The red shape is a circle.", "The circle is at the top left."},
+    }
+    found = set[str]()
+    for seed in range(300):
+        before = ask(random.Random(seed), kind, SCENE)
+        asked = before and about_it(random.Random(-seed - 1), SCENE, before)
+        if before and asked:
+            assert not any(name in asked[0] for name in expected)
+            _, meant = shape_of(next(filter(is_shape, MARK.findall("".join(before)))))
+            answer = unmarked(asked[1]).replace("gray", "grey")
+            assert answer in expected[SCENE.shapes[meant].kind]
+            found.add(answer)
+    assert found >= expected["circle"]
+
+
+def test_what_is_called_it_must_be_one_shape() -> None:
+    for kind in ("relation", "count", "unknown"):
+        before = next(filter(None, (ask(random.Random(seed), kind, SCENE) for seed in range(40))))
+        assert about_it(random.Random(1), SCENE, before) is None
+
+
 def test_a_follow_up_comes_after_the_question_that_it_leans_on() -> None:
-    talks = [about(random.Random(seed), SCENE, 14) for seed in range(200)]
-    followed = [talk for talk in talks if any(turn.kind == "follow_up" for turn in (*talk.turns, *talk.forks))]
-    assert 10 < len(followed) < 50
+    talks = [about(random.Random(seed), SCENE, 14) for seed in range(400)]
+    for kind in ("follow_up", "of_it"):
+        followed = [talk for talk in talks if any(turn.kind == kind for turn in (*talk.turns, *talk.forks))]
+        assert 10 < len(followed) < 60
+        assert all(talk.turns[1].kind == kind for talk in followed)
+    followed = [talk for talk in talks if talk.turns[1:] and talk.turns[1].kind == "follow_up"]
     assert {talk.turns[0].kind for talk in followed} == {"colour_of_shape", "where", "count_of"}
-    assert all(talk.turns[1].kind == "follow_up" for talk in followed)
 
 
 def test_jumbles_are_short_or_some_hundred_or_seldom_some_thousand_characters_long() -> None:

@@ -1,6 +1,7 @@
 """The evaluation: what it asks, when an answer is right, and what it prints."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,9 +16,11 @@ import httpx
 import pytest
 
 from training.answers_sheet import draw_sheet
+from training.config import read_config
 from training.evaluate import ask_served, main, table, wrong
 from training.phrases import PHRASES
 from training.tasks import TASKS, Sample, is_right, samples
+from training.train import Trainer
 
 READ = Sample("words of up to 8 letters", "read", "What does it say?", 'It says "Garden".')
 COLOUR = Sample("colour", "colour_of_shape", "What colour is the circle?", "The circle is grey.")
@@ -73,7 +76,7 @@ def test_wrong_answers_are_shown_as_pictures() -> None:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """A server that answers every question with the number of its content parts."""
+    """A server that answers with who said what so far: of what has content parts, their number."""
 
     class Echo(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -81,7 +84,11 @@ def url() -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._reply({"choices": [{"message": {"content": str(len(body["messages"][0]["content"]))}}]})
+            said = [
+                f"{turn['role']} {turn['content'] if isinstance(turn['content'], str) else len(turn['content'])}"
+                for turn in body["messages"]
+            ]
+            self._reply({"choices": [{"message": {"content": ", ".join(said)}}]})
 
         def _reply(self, reply: object) -> None:
             self.send_response(200)
@@ -100,7 +107,29 @@ def url() -> Iterator[str]:
 def test_answers_come_in_the_order_of_the_questions(url: str) -> None:
     comparison = next(task for task in TASKS if task.name == "two-image comparison")
     asked = [COLOUR, *samples(comparison, 2), COLOUR]
-    assert ask_served(url, asked) == ["1", "3", "3", "1"]
+    assert ask_served(url, asked) == ["user 1", "user 3", "user 3", "user 1"]
+
+
+def test_a_second_turn_comes_after_the_first_one_and_its_answer(url: str) -> None:
+    asked = samples(next(task for task in TASKS if task.name == "second turn"), 2)
+    assert [sample.kind for sample in asked] == ["follow_up", "of_it"]
+    for sample, answer in zip(asked, ask_served(url, asked), strict=True):
+        assert sample.before
+        assert answer == f"user 2, assistant {sample.before[1]}, user {sample.question}"
+
+
+def test_what_a_run_has_come_to_can_be_asked_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).parents[2]
+    mini = (root / "training/mini.toml").read_text().replace('"training/runs/mini"', f'"{tmp_path}"')
+    run = tmp_path / "run.toml"
+    run.write_text("\n".join(line for line in mini.splitlines() if not line.startswith("start_")))
+    shutil.copy(root / "src/foveal/bundled/foveal-mini/tokenizer.json", tmp_path)
+    Trainer(read_config(run)).save()
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--run", str(run), "--tasks", "small talk", "--count", "2"])
+    main()
+    assert "| small talk | 2 | 0.0% |" in capsys.readouterr().out
 
 
 def test_the_sheet_may_be_the_first_file_of_its_folder(
