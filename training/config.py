@@ -19,7 +19,8 @@ class Run:
     device: str = "auto"  # auto: a GPU where there is one
     start_from: str | None = None  # a model folder whose weights the run begins with
     start_heads: str | None = None  # what was exported beside them
-    averaged: list[str] = field(default_factory=list)  # stages: the export is the mean of what they ended with
+    # The export is the mean of what these stages ended with, each with its share; "start" is what the run began with.
+    averaged: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _data_url(picture: Image.Image) -> str:
 def _exported(config_file: Path, folder: Path) -> str:
     """What the run has come to, as a model in the folder."""
     config = read_config(config_file)
-    export(replace(config, run=replace(config.run, averaged=[])), folder)
+    export(replace(config, run=replace(config.run, averaged={})), folder)
     return str(folder)
 
 

@@ -8,6 +8,7 @@ needs go into a file of their own.
 
 import argparse
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -111,22 +112,25 @@ def generation_json() -> dict[str, Any]:
 
 
 def final_weights(run: Run) -> dict[str, Tensor]:
-    """The weights that the run came to: the mean of what its averaged stages ended with, or else its checkpoint's.
+    """The weights that the run came to: the weighted mean of what its averaged stages ended with, or else its
+    checkpoint's.
 
-    Raises FileNotFoundError when the run has not come so far.
+    Raises ValueError when the shares are not those of a mean, FileNotFoundError when the run has not come so far.
     """
     folder = Path(run.folder)
     if not run.averaged:
         checkpoint: dict[str, Tensor] = torch.load(folder / "checkpoint.pt", map_location="cpu")["modules"]
         return checkpoint
+    if not math.isclose(sum(run.averaged.values()), 1):
+        raise ValueError(f"the shares of `averaged` come to {sum(run.averaged.values()):g}; make them 1 together")
     files = {stage: stage_end(folder, stage) for stage in run.averaged}
     if missing := [stage for stage, file in files.items() if not file.exists()]:
         raise FileNotFoundError(
             f"the run in {folder} has not ended {' and '.join(missing)} yet; train on, or leave `averaged` out of its "
             "configuration to export its checkpoint"
         )
-    ends = [torch.load(file, map_location="cpu") for file in files.values()]
-    return {name: torch.stack([end[name] for end in ends]).mean(0) for name in ends[0]}
+    shared = [(share, torch.load(files[stage], map_location="cpu")) for stage, share in run.averaged.items()]
+    return {name: torch.stack([share * end[name] for share, end in shared]).sum(0) for name in shared[0][1]}
 
 
 def export(config: TrainingConfig, target: Path, heads_file: Path | None = None) -> None:

@@ -43,6 +43,7 @@ OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
 SCALE_WEIGHT = 0.05
 LOOK_WEIGHT = 0.5  # of where a second picture's positions should look
 ANSWER_WEIGHT = 3.0  # most of an answer is told by the question
+START = "start"  # what a run begins with is kept as if a stage of this name had ended with it
 
 
 @dataclass
@@ -110,7 +111,8 @@ class Trainer:
             states = self.model.decode(
                 text.token_ids, text.lengths, text.branches, text.positions, text.image_mask, projected, grids
             )
-            logits, tokens = answer_logits(self.model, states[-1], text.labels)
+            is_answer = text.labels[1:] != IGNORE
+            logits, tokens = self.model.lm_head(states[-1][:-1][is_answer]), text.labels[1:][is_answer]
             middle, late = (len(states) - 1) // 2, len(states) - 2
             of_asked = self.asked_head(states[middle][text.asked.tokens])
             of_said = self.said_head(states[late][text.said.tokens])
@@ -146,6 +148,8 @@ class Trainer:
     def run(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
+        if not self.progress.pictures:
+            torch.save(self.modules.state_dict(), stage_end(self.folder, START))
         while self.progress.stage < len(self.config.stages):
             stage = self.config.stages[self.progress.stage]
             self.run_stage(stage)
@@ -228,12 +232,6 @@ class Trainer:
 def stage_end(folder: Path, stage: str) -> Path:
     """Where a run keeps the weights that a stage ended with."""
     return folder / f"{stage}.pt"
-
-
-def answer_logits(model: Phi3V, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [answer tokens, vocabulary] and the tokens they should give, of all conversations."""
-    targets = labels[1:]
-    return model.lm_head(hidden[:-1][targets != IGNORE]), targets[targets != IGNORE]
 
 
 def name_loss(answers: tuple[dict[str, Tensor], Tensor], targets: NameTargets) -> tuple[Tensor, dict[str, Tensor]]:

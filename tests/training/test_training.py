@@ -401,20 +401,25 @@ def test_an_export_is_in_the_published_layout(config: TrainingConfig, tmp_path: 
     assert set(reference) <= set(written)
 
 
-def test_an_export_is_the_mean_of_what_the_averaged_stages_ended_with(config: TrainingConfig, tmp_path: Path) -> None:
+def test_an_export_is_the_mean_of_its_stages_ends_by_their_shares(config: TrainingConfig, tmp_path: Path) -> None:
     stages = tuple(replace(STAGE, name=name, steps=1) for name in ("first", "second", "third"))
-    Trainer(replace(config, stages=stages)).run()
+    trainer = Trainer(replace(config, stages=stages))
+    began_with = trainer.model.lm_head.weight.clone()
+    trainer.run()
     ends = {}
-    for averaged in (("second",), ("third",), ("second", "third"), ()):
-        run = replace(config.run, averaged=list(averaged))
-        export(replace(config, run=run), tmp_path / "model")
-        ends[averaged] = load_file(tmp_path / "model/model.safetensors")["lm_head.weight"].float()
-    second, third, mean, checkpoint = ends.values()
+    shares = {"start": 0.4, "second": 0.1, "third": 0.5}
+    for averaged in ({"start": 1.0}, {"second": 1.0}, {"third": 1.0}, shares, {}):
+        export(replace(config, run=replace(config.run, averaged=averaged)), tmp_path / "model")
+        ends[str(averaged)] = load_file(tmp_path / "model/model.safetensors")["lm_head.weight"].float()
+    start, second, third, mean, checkpoint = ends.values()
+    assert torch.equal(start, began_with.bfloat16().float())
     assert not torch.equal(second, third)
-    torch.testing.assert_close(mean, (second + third) / 2, atol=1e-3, rtol=0.01)
+    torch.testing.assert_close(mean, 0.4 * start + 0.1 * second + 0.5 * third, atol=1e-3, rtol=0.01)
     assert torch.equal(checkpoint, third)
     with pytest.raises(FileNotFoundError, match="has not ended fourth yet"):
-        export(replace(config, run=replace(config.run, averaged=["third", "fourth"])), tmp_path / "model")
+        export(replace(config, run=replace(config.run, averaged={"third": 0.5, "fourth": 0.5})), tmp_path / "model")
+    with pytest.raises(ValueError, match="make them 1 together"):
+        export(replace(config, run=replace(config.run, averaged={"second": 1.0, "third": 0.5})), tmp_path / "model")
 
 
 def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
