@@ -1,11 +1,13 @@
 """Questions about bar charts. A scene's chart says what each bar stands for; its bars are the scene's shapes."""
 
 import random
+from functools import partial
 
 from training import marks
-from training.facts import NUMBERS, Found, Table, listing
+from training.facts import NUMBERS, ORDINALS, Finder, Found, Table, capital, listing
 from training.scene import Chart, Scene
 
+TOO_SMALL = "The writing in the chart is too small for me to read."
 CLOSE = 0.15  # of the highest bar; without printed values, bars that differ by less are not compared
 
 
@@ -47,14 +49,31 @@ def _extreme_bar(scene: Scene, take_highest: bool) -> int | None:
     return ranked[0] if apart >= CLOSE / 2 else None
 
 
-def _tallest(rng: random.Random, scene: Scene) -> Found | None:
-    bar = _extreme_bar(scene, take_highest=True)
-    return None if bar is None else Found({}, f"{_label(_chart(scene), bar)} is the tallest bar.")
+def _extreme(name: str, rng: random.Random, scene: Scene) -> Found | None:
+    """The tallest or the shortest bar, by its label, or by its place where that cannot be read."""
+    bar = _extreme_bar(scene, take_highest=name == "tallest")
+    if bar is None:
+        return None
+    if not _chart(scene).is_legible:
+        return Found({}, f"{capital(_by_place(scene, bar))} is the {name}. Its name is too small for me to read.")
+    return Found({}, f"{_label(_chart(scene), bar)} is the {name} bar.")
 
 
-def _shortest(rng: random.Random, scene: Scene) -> Found | None:
-    bar = _extreme_bar(scene, take_highest=False)
-    return None if bar is None else Found({}, f"{_label(_chart(scene), bar)} is the shortest bar.")
+def _by_place(scene: Scene, bar: int) -> str:
+    side = "top" if _chart(scene).is_horizontal else "left"
+    return f"the {marks.shape(bar)}{ORDINALS[bar]} bar from the {side}"
+
+
+def _legible(find: Finder) -> Finder:
+    """The same question, answered by what the chart says only where that can be read."""
+
+    def find_legible(rng: random.Random, scene: Scene) -> Found | None:
+        found = find(rng, scene)
+        if not found or _chart(scene).is_legible:
+            return found
+        return Found({slot: marks.unmarked(words) for slot, words in found.fill.items()}, TOO_SMALL, found.phrasing)
+
+    return find_legible
 
 
 def _value_of(rng: random.Random, scene: Scene) -> Found | None:
@@ -121,20 +140,21 @@ def _describe_chart(rng: random.Random, scene: Scene) -> Found | None:
     bar = _extreme_bar(scene, take_highest=True)
     if bar is None:
         return None
-    label = _label(_chart(scene), bar)
-    return Found({}, f"A bar chart with {NUMBERS[len(scene.shapes)]} bars. {label} is the tallest.", "describe")
+    chart = _chart(scene)
+    name = _label(chart, bar) if chart.is_legible else capital(_by_place(scene, bar))
+    return Found({}, f"A bar chart with {NUMBERS[len(scene.shapes)]} bars. {name} is the tallest.", "describe")
 
 
 CHART_QUESTIONS: Table = {
-    "tallest": (6, _tallest),
-    "shortest": (5, _shortest),
-    "value_of": (6, _value_of),
-    "values": (5, _values),
-    "with_value": (5, _with_value),
+    "tallest": (6, partial(_extreme, "tallest")),
+    "shortest": (5, partial(_extreme, "shortest")),
+    "value_of": (6, _legible(_value_of)),
+    "values": (5, _legible(_values)),
+    "with_value": (5, _legible(_with_value)),
     "num_bars": (1.5, _num_bars),
-    "labels": (3, _labels),
-    "is_taller": (5, _is_taller),
-    "bar_colour": (1.5, _bar_colour),
-    "chart_title": (2, _chart_title),
+    "labels": (3, _legible(_labels)),
+    "is_taller": (5, _legible(_is_taller)),
+    "bar_colour": (1.5, _legible(_bar_colour)),
+    "chart_title": (2, _legible(_chart_title)),
     "describe_chart": (3, _describe_chart),
 }

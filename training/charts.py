@@ -21,6 +21,9 @@ LABELS: tuple[tuple[str, ...], ...] = (
     ("North", "South", "East", "West"),
 )  # fmt: skip
 MIN_DIFFERENCE = 0.06  # of the highest value, between any two bars
+# Sizes of writing in parts of the picture's longer side: most charts can be read, some cannot; held-out ones all can.
+EMS, ILLEGIBLE_EMS, HELD_OUT_EMS = (0.045, 0.085), (0.018, 0.03), (0.062, 0.085)
+ILLEGIBLE_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,11 @@ def _chart(rng: random.Random, held_out: bool) -> Scene:
     back: Rgb = tint(rng, background, pure=True)
     front: Rgb = (235, 235, 235) if dark else rng.choice(((0, 0, 0), (50, 50, 50)))
     end = max(values) * rng.uniform(1.0, 1.2)  # what the far end of the axis stands for
-    ticks = _ticks(rng, end) if rng.random() < 0.4 else ()
+    is_legible = held_out or rng.random() >= ILLEGIBLE_SHARE
+    ticks = _ticks(rng, end, 6 if held_out else 9) if rng.random() < 0.4 else ()
     shows_values = rng.random() < (0.5 if ticks else 0.65)
-    chart = Chart(
-        labels, values, rng.random() < 0.25, shows_values, _title(rng, held_out), ticks, is_framed=rng.random() < 0.35
-    )
+    is_horizontal, title, is_framed = rng.random() < 0.25, _title(rng, held_out), rng.random() < 0.35
+    chart = Chart(labels, values, is_horizontal, shows_values, title, ticks, is_framed, is_legible)
     width, height = rng.choice(((320, 240), (400, 300), (300, 300), (480, 360), (640, 480), (256, 256)))
     scene = Scene(width, height, background, (back, back), False, (), chart=chart)
     if len(set(labels)) < count:
@@ -84,10 +87,10 @@ def _chart(rng: random.Random, held_out: bool) -> Scene:
     return _plotted(rng, scene, chart, end, front, held_out)
 
 
-def _ticks(rng: random.Random, end: float) -> tuple[int, ...]:
-    """0 and some two to six round numbers up to the end of the axis."""
+def _ticks(rng: random.Random, end: float, most: int) -> tuple[int, ...]:
+    """0 and two to so many round numbers up to the end of the axis."""
     sizes = (part * 10**power for power in range(4) for part in (1, 2, 5))
-    step = rng.choice([size for size in sizes if 2 <= end // size <= 6])
+    step = rng.choice([size for size in sizes if 2 <= end // size <= most])
     return tuple(range(0, int(end) + 1, step))
 
 
@@ -98,14 +101,15 @@ def _title(rng: random.Random, held_out: bool) -> str:
 def _plotted(rng: random.Random, scene: Scene, chart: Chart, end: float, front: Rgb, held_out: bool) -> Scene:
     """Bars, axes and writing; without writing where a label would not fit."""
     longer, font = max(scene.width, scene.height), rng.choice(fonts(held_out))
-    pen = _Pen("white" if scene.background == "black" else "black", front, font, rng.uniform(0.062, 0.085) * longer)
+    ems = HELD_OUT_EMS if held_out else EMS if chart.is_legible else ILLEGIBLE_EMS
+    pen = _Pen("white" if scene.background == "black" else "black", front, font, rng.uniform(*ems) * longer)
     plot = _plot(scene, chart, pen)
     bars = _bars(rng, scene, chart, plot, end)
     places = _places(chart, plot, end)
     writings = _writings(scene, chart, bars, plot, places, pen, gap=rng.uniform(0.08, 0.4))
     if not _are_apart(chart, bars, places, pen) or any(outside(writing.box(), scene) for writing in writings):
         return scene
-    lines = (*_grid(rng, scene, plot, places), *_axes(chart, plot, places, front, 1 + 0.002 * longer))
+    lines = (*_grid(rng, scene, plot, places), *_axes(chart, plot, places, pen, 1 + 0.002 * longer))
     return replace(scene, shapes=tuple(bars), writings=tuple(writings), lines=lines)
 
 
@@ -138,19 +142,18 @@ def _places(chart: Chart, plot: Box, end: float) -> list[float]:
     ]
 
 
-def _axes(chart: Chart, plot: Box, places: list[float], front: Rgb, width: float) -> list[Line]:
-    """Two sides of the plot or all four, and the marks of the ticks outside."""
+def _axes(chart: Chart, plot: Box, places: list[float], pen: _Pen, width: float) -> list[Line]:
+    """Two sides of the plot or all four, and the marks of the ticks outside, which end before their numbers."""
     left, top, right, bottom = plot
+    mark = min(4 * width, 0.35 * pen.em)
     sides = [((left, top), (left, bottom)), ((left, bottom), (right, bottom))]
     if chart.is_framed:
         sides += [((left, top), (right, top)), ((right, top), (right, bottom))]
     for place in places:
         sides.append(
-            ((place, bottom), (place, bottom + 4 * width))
-            if chart.is_horizontal
-            else ((left - 4 * width, place), (left, place))
+            ((place, bottom), (place, bottom + mark)) if chart.is_horizontal else ((left - mark, place), (left, place))
         )
-    return [Line(start, end, front, width) for start, end in sides]
+    return [Line(start, end, pen.rgb, width) for start, end in sides]
 
 
 def _grid(rng: random.Random, scene: Scene, plot: Box, places: list[float]) -> list[Line]:

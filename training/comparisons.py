@@ -7,12 +7,11 @@ from functools import partial
 
 from training import marks
 from training.colours import COLOURS, contrasts, tint
-from training.facts import Found, article, other, plural
+from training.facts import ORDINALS, Found, article, other, plural
 from training.scene import Scene, Shape
 from training.shape_questions import a_thing, describe, mark
 
 SAME, DIFFERENT = (marks.compared("differ", how) for how in range(2))
-ORDINALS = ("first", "second", "third")
 Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
 
 

@@ -36,7 +36,7 @@ CHAT_ANSWERS = {
     "goodbye": "Goodbye!",
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
-FOLLOWED_SHARE = 0.16  # of conversations about one picture
+FOLLOWED_SHARE = 0.2  # of conversations about one picture
 SAME_SHARE = 0.28  # of pairs; with fewer, a model soon says that any two pictures differ
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long

@@ -9,6 +9,7 @@ from training.phrases import SYNONYMS
 from training.scene import Scene
 
 QUOTED = re.compile(r'"(.*)"')  # in an answer: what was read
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

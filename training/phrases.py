@@ -1,5 +1,6 @@
 """The words of questions, read from phrases.toml. It knows nothing of pictures."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,23 @@ class Phrases:
     held_out: tuple[str, ...]
 
 
+# What "it" stands for instead, in the phrasings of a kind that is asked about something just named.
+NAMED = re.compile(r"\b[Tt]he \{name\}(?: (?:one|thing|object|\{shape_word\}))?")
+
+
 def _lines(text: str) -> tuple[str, ...]:
     return tuple(text.strip().split("\n"))
+
+
+def _trained(phrases: dict[str, str]) -> tuple[str, ...]:
+    """The kind's own phrasings, {pair} in each of its ways, and those of the kind that it asks `of` what was named."""
+    own = [template.replace("{pair}", pair) for template in _lines(phrases["trained"]) for pair in _pairs(template)]
+    of = _lines(RAW["kinds"][phrases["of"]]["trained"]) if "of" in phrases else ()
+    return (*own, *(NAMED.sub("{name}", template) for template in of if NAMED.search(template)))
+
+
+def _pairs(template: str) -> list[str]:
+    return RAW["pairs"] if "{pair}" in template else [""]
 
 
 WORDS: dict[str, tuple[str, ...]] = {slot: tuple(words) for slot, words in RAW["words"].items()}
@@ -24,5 +40,5 @@ PREFIXES, SUFFIXES, SYSTEMS = (tuple(RAW[name]) for name in ("prefixes", "suffix
 SOFT_WORDS = frozenset(RAW["soft_words"].split())
 JUMBLE: list[str] = RAW["jumble"].split()
 PHRASES: dict[str, Phrases] = {
-    kind: Phrases(_lines(phrases["trained"]), _lines(phrases["held_out"])) for kind, phrases in RAW["kinds"].items()
+    kind: Phrases(_trained(phrases), _lines(phrases["held_out"])) for kind, phrases in RAW["kinds"].items()
 }

@@ -22,6 +22,7 @@ from training.writing import words
 Asked = tuple[str, str]  # a question and its answer
 SAID = (RAW, *COLOURS, *KINDS, *NUMBERS, RELATION_WORDS, SIZE_WORDS, PLACES)
 KNOWN_WORDS = frozenset(re.findall(r"[a-z]+", str(SAID).lower()))
+TYPED_WORD = re.compile(r"\b[A-Za-z]{4,}\b")
 FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # without a meaning in any question
 A_PHOTO = "This looks like a photograph, and I only know drawings, words and charts."
 
@@ -41,7 +42,7 @@ def _photo_other(rng: random.Random, scene: Scene) -> Found:
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
 NAMING = ("name", "names", "label")  # slots that say what a question is about
-MISTYPED_SHARE = 0.12  # of the questions to train on
+MISTYPED_SHARE = 0.16  # of the questions to train on
 BY_BARE_NAME = ("value_of", "bar_colour")
 FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming something else
     kind: table[kind]
@@ -174,8 +175,8 @@ def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) 
 
 
 def _in_other_words(rng: random.Random, template: str) -> str:
-    """The template, now and then with a foreign word more, or in place of a soft one, or without that, or mistyped:
-    people find words that no list of phrasings has.
+    """The template, now and then with a foreign word more, or in place of a soft one, or without that: people find
+    words that no list of phrasings has.
     """
     parts = template.split(" ")
     soft = [place for place, part in enumerate(parts) if part.lower() in SOFT_WORDS]
@@ -184,29 +185,35 @@ def _in_other_words(rng: random.Random, template: str) -> str:
     elif soft and rng.random() < 0.2:
         place = rng.choice(soft)
         parts[place : place + 1] = [rng.choice(FOREIGN_WORDS)] if rng.random() < 0.6 else []
-    if rng.random() < MISTYPED_SHARE:
-        parts = mistyped(rng, parts)
     return " ".join(parts)
 
 
-def mistyped(rng: random.Random, parts: list[str]) -> list[str]:
-    """The words, one of them with a letter left out or twice, two letters exchanged or the next word grown to it.
+def mistyped(rng: random.Random, question: str) -> str:
+    """The question, one of the words that every question is made of with a letter left out or twice, two letters
+    exchanged or the next word grown to it. What is read from pictures is left as it is.
 
     What is not in the vocabulary is read letter by letter, so this is also how the model learns to spell the words
     that it knows, and to make something of their relatives.
     """
-    longer = [place for place, part in enumerate(parts) if part.isalpha() and len(part) > 3]
-    if not longer:
-        return parts
-    place = rng.choice(longer)
-    word, at = parts[place], rng.randrange(len(parts[place]) - 1)
-    after = parts[place + 1 : place + 2]
-    if after and after[0].isalpha() and rng.random() < 0.3:
-        return [*parts[:place], word + after[0], *parts[place + 2 :]]
-    wrong = rng.choice(
-        (word[:at] + word[at + 1 :], word[: at + 1] + word[at:], word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+    words = [found for found in TYPED_WORD.finditer(question) if found[0].lower() in KNOWN_WORDS]
+    if not words:
+        return question
+    found = rng.choice(words)
+    word, at = found[0], rng.randrange(len(found[0]) - 1)
+    before, after = question[: found.start()], question[found.end() :]
+    if re.match(" [a-z]", after) and rng.random() < 0.2:
+        return before + word + after[1:]
+    return (
+        before
+        + rng.choice(
+            (
+                word[:at] + word[at + 1 :],
+                word[: at + 1] + word[at:],
+                word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+            )
+        )
+        + after
     )
-    return [*parts[:place], wrong, *parts[place + 1 :]]
 
 
 def _in_american(answer: str) -> str:
@@ -215,6 +222,9 @@ def _in_american(answer: str) -> str:
 
 def _careless(rng: random.Random, question: str) -> str:
     """The same question as people type it."""
+    if rng.random() < MISTYPED_SHARE:
+        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+            question = mistyped(rng, question)
     if rng.random() < 0.15 and marks.unmarked(question).isascii():
         start = question if question.startswith("I ") else question[0].lower() + question[1:]
         question = rng.choice(PREFIXES) + rng.choice((start, question))

@@ -150,6 +150,7 @@ class Chart:
     title: str = ""
     ticks: tuple[int, ...] = ()  # numbers along the axis, from 0
     is_framed: bool = False  # on all four sides
+    is_legible: bool = True  # whether its writing is large enough to be read
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 
 from training import marks
 from training.colours import COLOURS
@@ -141,10 +142,18 @@ def _exists(rng: random.Random, scene: Scene) -> Found:
     return Found({"a_name": article(name) + marked, "names": plural(name) + marked}, answer)
 
 
+def _wrong(rng: random.Random, names: Iterable[str], right: str, seen: Iterable[str]) -> str:
+    """One of the names that is not the right one, half of the time one that another shape of the picture has: who only
+    looks for the name there is not right by chance.
+    """
+    elsewhere = [name for name in seen if name != right]
+    return rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else other(rng, names, [right])
+
+
 def _is_colour(rng: random.Random, scene: Scene) -> Found | None:
     if not (shape := _choice(rng, _unique(scene))):
         return None
-    guess = shape.colour if rng.random() < 0.5 else other(rng, COLOURS, [shape.colour])
+    guess = shape.colour if rng.random() < 0.5 else _wrong(rng, COLOURS, shape.colour, (s.colour for s in scene.shapes))
     answer = f"{'Yes' if guess == shape.colour else 'No'}, the {shape.kind} is {shape.colour}."
     return Found({"name": called(rng, shape.kind) + mark(scene, shape), "guess": guess}, answer)
 
@@ -153,7 +162,7 @@ def _is_shape(rng: random.Random, scene: Scene) -> Found | None:
     colours = Counter(shape.colour for shape in scene.shapes)
     if not (shape := _choice(rng, [shape for shape in scene.shapes if colours[shape.colour] == 1])):
         return None
-    guess = shape.kind if rng.random() < 0.5 else other(rng, KINDS, [shape.kind])
+    guess = shape.kind if rng.random() < 0.5 else _wrong(rng, KINDS, shape.kind, (s.kind for s in scene.shapes))
     answer = f"{'Yes' if guess == shape.kind else 'No'}, the {shape.colour} shape is {article(shape.kind)}."
     return Found({"name": shape.colour + mark(scene, shape), "a_guess": article(guess)}, answer)
 
@@ -292,7 +301,7 @@ SHAPE_QUESTIONS: Table = {
     "is_shape": (3, _is_shape),
     "where": (6, _where),
     "layout": (4, _layout),
-    "at_place": (6, _at_place),
+    "at_place": (8, _at_place),
     "relation": (10, _relation),
     "neighbour": (6, _neighbour),
     "extreme": (2, _extreme),

@@ -116,6 +116,15 @@ def test_numbers_along_the_axis_stand_where_bars_of_that_value_would_end() -> No
             assert not outside(writing.box(), scene)
 
 
+def test_some_charts_to_train_on_cannot_be_read_and_none_of_those_that_are_held_out() -> None:
+    for held_out, least, most in ((False, 10, 30), (True, 0, 0)):
+        scenes = [make_scene("chart", 10, index, held_out) for index in range(120)]
+        small = [scene for scene in scenes if scene.chart and not scene.chart.is_legible]
+        assert least <= len(small) <= most
+        for scene in scenes:
+            assert (scene.writings[0].size < 0.04 * max(scene.width, scene.height)) == (scene in small)
+
+
 @pytest.mark.parametrize("held_out", [True, False])
 def test_nothing_that_a_chart_says_lies_over_anything_else(held_out: bool) -> None:
     for index in range(60):
