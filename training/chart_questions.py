@@ -4,7 +4,7 @@ import random
 from functools import partial
 
 from training import marks
-from training.facts import NUMBERS, ORDINALS, Finder, Found, Table, capital, listing
+from training.facts import NUMBERS, ORDINALS, Finder, Found, Table, listing
 from training.scene import Chart, Scene
 
 TOO_SMALL = "The writing in the chart is too small for me to read."
@@ -55,13 +55,13 @@ def _extreme(name: str, rng: random.Random, scene: Scene) -> Found | None:
     if bar is None:
         return None
     if not _chart(scene).is_legible:
-        return Found({}, f"{capital(_by_place(scene, bar))} is the {name}. Its name is too small for me to read.")
+        return Found({}, f"{_by_place(scene, bar)} is the {name}. Its name is too small for me to read.")
     return Found({}, f"{_label(_chart(scene), bar)} is the {name} bar.")
 
 
 def _by_place(scene: Scene, bar: int) -> str:
     side = "top" if _chart(scene).is_horizontal else "left"
-    return f"the {marks.shape(bar)}{ORDINALS[bar]} bar from the {side}"
+    return f"The {marks.shape(bar)}{ORDINALS[bar]} bar from the {side}"
 
 
 def _legible(find: Finder) -> Finder:
@@ -141,7 +141,7 @@ def _describe_chart(rng: random.Random, scene: Scene) -> Found | None:
     if bar is None:
         return None
     chart = _chart(scene)
-    name = _label(chart, bar) if chart.is_legible else capital(_by_place(scene, bar))
+    name = _label(chart, bar) if chart.is_legible else _by_place(scene, bar)
     return Found({}, f"A bar chart with {NUMBERS[len(scene.shapes)]} bars. {name} is the tallest.", "describe")
 
 

@@ -201,19 +201,11 @@ def mistyped(rng: random.Random, question: str) -> str:
     found = rng.choice(words)
     word, at = found[0], rng.randrange(len(found[0]) - 1)
     before, after = question[: found.start()], question[found.end() :]
-    if re.match(" [a-z]", after) and rng.random() < 0.2:
+    following = re.match(" ([a-z]+)", after)
+    if following and following[1] in KNOWN_WORDS and rng.random() < 0.2:
         return before + word + after[1:]
-    return (
-        before
-        + rng.choice(
-            (
-                word[:at] + word[at + 1 :],
-                word[: at + 1] + word[at:],
-                word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-            )
-        )
-        + after
-    )
+    exchanged = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return before + rng.choice((word[:at] + word[at + 1 :], word[: at + 1] + word[at:], exchanged)) + after
 
 
 def _in_american(answer: str) -> str:
