@@ -14,8 +14,9 @@ NOTHING = "\ue801"  # what is named is not shown
 UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that differ in one thing
 OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
 IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second
-# + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind a name that
-# stands for things in two pictures, which has more; before an answer about two pictures, whether they differ
+# + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind a name and a
+# guess what its thing is, whichever comes last, whether it is that; behind a name that stands for things in two
+# pictures, which has more; before an answer about two pictures, whether they differ
 COMPARISONS = 0xEA00
 COMPARED = {
     "beside": ("left", "right"),
@@ -23,6 +24,7 @@ COMPARED = {
     "higher": ("shorter", "taller"),
     "more": ("first", "second", "same"),
     "differ": ("same", "different"),
+    "guess": ("wrong", "right"),
 }
 AT_PLACE = 0xEB00  # + which position of a view: of the second of two pictures, what the first one shows there
 MARK = re.compile("[\ue000-\uf8ff]")
@@ -71,6 +73,15 @@ def is_compared(mark: str) -> bool:
 def comparison_of(mark: str) -> tuple[str, int]:
     which, how = divmod(ord(mark) - COMPARISONS, 4)
     return list(COMPARED)[which], how
+
+
+def compared_once(question: str) -> str:
+    """The question, each comparison marked only where it comes last: before that, what is compared is not known yet."""
+    found = [mark for mark in MARK.finditer(question) if is_compared(mark[0])]
+    last = {comparison_of(mark[0])[0]: mark for mark in found}.values()
+    for early in reversed([mark for mark in found if mark not in last]):
+        question = question[: early.start()] + question[early.end() :]
+    return question
 
 
 def unmarked(text: str) -> str:

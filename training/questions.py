@@ -22,7 +22,7 @@ from training.writing import words
 Asked = tuple[str, str]  # a question and its answer
 SAID = (RAW, *COLOURS, *KINDS, *NUMBERS, RELATION_WORDS, SIZE_WORDS, PLACES)
 KNOWN_WORDS = frozenset(re.findall(r"[a-z]+", str(SAID).lower()))
-TYPED_WORD = re.compile(r"\b[A-Za-z]{4,}\b")
+TYPED_WORD = re.compile(r"\b[A-Za-z]{3,}\b")
 FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # without a meaning in any question
 A_PHOTO = "This looks like a photograph, and I only know drawings, words and charts."
 
@@ -166,7 +166,7 @@ def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) 
     american = rng.random() < 0.5
     slots = {slot: rng.choice(options) for slot, options in WORDS.items()}
     question = template.format(colour="color" if american else "colour", **(slots | found.fill))
-    question = question[0].upper() + question[1:]
+    question = marks.compared_once(question[0].upper() + question[1:])
     if american:
         question = question.replace("grey", "gray")
     question = question if held_out else _careless(rng, question)

@@ -154,8 +154,10 @@ def _is_colour(rng: random.Random, scene: Scene) -> Found | None:
     if not (shape := _choice(rng, _unique(scene))):
         return None
     guess = shape.colour if rng.random() < 0.5 else _wrong(rng, COLOURS, shape.colour, (s.colour for s in scene.shapes))
-    answer = f"{'Yes' if guess == shape.colour else 'No'}, the {shape.kind} is {shape.colour}."
-    return Found({"name": called(rng, shape.kind) + mark(scene, shape), "guess": guess}, answer)
+    is_right = guess == shape.colour
+    answer = f"{'Yes' if is_right else 'No'}, the {shape.kind} is {shape.colour}."
+    told = marks.compared("guess", int(is_right))
+    return Found({"name": called(rng, shape.kind) + mark(scene, shape) + told, "guess": guess + told}, answer)
 
 
 def _is_shape(rng: random.Random, scene: Scene) -> Found | None:
@@ -163,8 +165,10 @@ def _is_shape(rng: random.Random, scene: Scene) -> Found | None:
     if not (shape := _choice(rng, [shape for shape in scene.shapes if colours[shape.colour] == 1])):
         return None
     guess = shape.kind if rng.random() < 0.5 else _wrong(rng, KINDS, shape.kind, (s.kind for s in scene.shapes))
-    answer = f"{'Yes' if guess == shape.kind else 'No'}, the {shape.colour} shape is {article(shape.kind)}."
-    return Found({"name": shape.colour + mark(scene, shape), "a_guess": article(guess)}, answer)
+    is_right = guess == shape.kind
+    answer = f"{'Yes' if is_right else 'No'}, the {shape.colour} shape is {article(shape.kind)}."
+    told = marks.compared("guess", int(is_right))
+    return Found({"name": shape.colour + mark(scene, shape) + told, "a_guess": article(guess) + told}, answer)
 
 
 def _third(share: float) -> int | None:
@@ -297,8 +301,8 @@ SHAPE_QUESTIONS: Table = {
     "count": (5, _count),
     "count_of": (8, _count_of),
     "exists": (5, _exists),
-    "is_colour": (3, _is_colour),
-    "is_shape": (3, _is_shape),
+    "is_colour": (5, _is_colour),
+    "is_shape": (5, _is_shape),
     "where": (6, _where),
     "layout": (4, _layout),
     "at_place": (8, _at_place),

@@ -34,9 +34,9 @@ MEASURES_WEIGHT = 4.0  # measures are parts of one
 CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
 CHOICE_WEIGHTS |= dict.fromkeys(("same_kind", "same_colour"), 2.5)  # what is learned last
 OTHER_WEIGHT = 0.4  # of the other choices each
-NAME_WEIGHTS = dict.fromkeys(
-    ("letter", "same_kind", "same_colour", "first_kind", "first_colour", "beside", "under", "higher", "more"), 1.0
-) | {"changed": 3.0, "differ": 2.0}  # what is learned last
+NAME_WEIGHTS = dict.fromkeys(("letter", "same_kind", "same_colour", "first_kind", "first_colour"), 1.0)
+NAME_WEIGHTS |= dict.fromkeys(("beside", "under", "higher", "more", "guess"), 1.0)
+NAME_WEIGHTS |= {"changed": 3.0, "differ": 2.0}  # what is learned last
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
 # Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
 # features that have grown to fifty what a decoder layer adds to them is lost.

@@ -18,7 +18,18 @@ from training.conversations import (
     without_picture,
 )
 from training.facts import article, listing
-from training.marks import COMPARED, MARK, comparison_of, is_compared, is_shape, shape, shape_of, unmarked
+from training.marks import (
+    COMPARED,
+    MARK,
+    compared_once,
+    comparison_of,
+    is_compared,
+    is_shape,
+    shape,
+    shape_of,
+    unmarked,
+)
+from training.marks import compared as compared_mark
 from training.phrases import PHRASES, SYNONYMS, WORDS
 from training.questions import (
     FOLLOWED_UP,
@@ -177,7 +188,10 @@ def test_mistyped_words_are_near_those_meant_and_what_a_picture_says_stays_whole
         "How maany circles are in chart Xq7 Zurich?",
     } <= typed
     assert all(question.endswith(" Xq7 Zurich?") for question in typed)
-    assert mistyped(random.Random(1), "Is it red?") == "Is it red?"
+    assert {"Where is teh star?", "Where is the satr?"} <= {
+        mistyped(random.Random(seed), "Where is the star?") for seed in range(100)
+    }
+    assert mistyped(random.Random(1), "Is it so?") == "Is it so?"
 
 
 def test_a_mistyped_name_keeps_its_mark() -> None:
@@ -191,8 +205,25 @@ def test_a_mistyped_name_keeps_its_mark() -> None:
 )
 def test_half_of_the_wrong_guesses_are_what_another_shape_is(kind: str, slot: str, seen: set[str]) -> None:
     found = [one for seed in range(400) if (one := SHAPE_QUESTIONS[kind][1](random.Random(seed), SCENE))]
-    wrong = [one.fill[slot] for one in found if one.answer.startswith("No")]
+    wrong = [unmarked(one.fill[slot]) for one in found if one.answer.startswith("No")]
     assert 0.4 <= sum(guess in seen for guess in wrong) / len(wrong) <= 0.7
+
+
+@pytest.mark.parametrize("kind", ["is_colour", "is_shape"])
+def test_whether_a_guess_is_right_is_marked_behind_what_comes_last_of_it_and_what_it_is_about(kind: str) -> None:
+    for seed in range(200):
+        asked = ask(random.Random(seed), kind, SCENE)
+        assert asked
+        marked = MARK.findall(asked[0])
+        assert [is_compared(mark) for mark in marked] in ([True], [False, True])
+        assert comparison_of(marked[-1]) == ("guess", int(asked[1].startswith("Yes")))
+
+
+def test_a_comparison_is_marked_once_where_it_comes_last() -> None:
+    beside, wrong, right = compared_mark("beside", 1), compared_mark("guess", 0), compared_mark("guess", 1)
+    assert compared_once(f"Is red{right}{beside} the colour of the star{shape(0)}{wrong}?") == (
+        f"Is red{beside} the colour of the star{shape(0)}{wrong}?"
+    )
 
 
 def test_it_is_asked_about_in_the_words_of_what_has_a_name() -> None:

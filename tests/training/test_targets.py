@@ -201,6 +201,7 @@ def test_what_is_read_knows_its_letters() -> None:
         (marks.compared("under", 1), {"under": 1}),
         (marks.compared("more", 2), {"more": 2}),
         (marks.compared("differ", 1), {"differ": 1}),
+        (marks.compared("guess", 0), {"guess": 0}),
         (marks.CHANGED, {"changed": 1}),
         (marks.UNCHANGED, {"changed": 0}),
     ],
