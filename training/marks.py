@@ -14,9 +14,9 @@ NOTHING = "\ue801"  # what is named is not shown
 UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that differ in one thing
 OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
 IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second
-# + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind a name and a
-# guess what its thing is, whichever comes last, whether it is that; behind a name that stands for things in two
-# pictures, which has more; before an answer about two pictures, whether they differ
+# + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind the second
+# of a name and a guess, whether the guess is right; behind a name that stands for things in two pictures, which has
+# more; before an answer about two pictures, whether they differ
 COMPARISONS = 0xEA00
 COMPARED = {
     "beside": ("left", "right"),
