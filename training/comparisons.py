@@ -15,13 +15,13 @@ SAME, DIFFERENT = (marks.compared("differ", how) for how in range(2))
 Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
 
 
-def varied(rng: random.Random, scene: Scene, same_share: float) -> Scene:
-    """The scene itself for so many, or with one shape of another colour or without one shape."""
+def varied(rng: random.Random, scene: Scene, same_share: float, gone_share: float) -> Scene:
+    """The scene itself for so many; of the others so many without one shape, the rest with one of another colour."""
     if not scene.shapes or rng.random() < same_share:
         return scene
     shape = rng.choice(scene.shapes)
     rest = tuple(one for one in scene.shapes if one is not shape)
-    if rng.random() < 0.35:
+    if rng.random() < gone_share:
         return replace(scene, shapes=rest)
     colour = other(rng, COLOURS, [shape.colour, scene.background])
     rgb = tint(rng, colour, pure=True)

@@ -38,6 +38,7 @@ CHAT_ANSWERS = {
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
 FOLLOWED_SHARE = 0.2  # of conversations about one picture
 SAME_SHARE = 0.28  # of pairs; with fewer, a model soon says that any two pictures differ
+GONE_SHARE = 0.5  # of pairs that differ; what only the first picture has is found last
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
 QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "labelled": 10, "photo": 4}  # about one picture of kinds that soon repeat themselves
@@ -158,19 +159,19 @@ def _followed(
 
 def comparing(rng: random.Random, scenes: tuple[Scene, ...], num_questions: int) -> Conversation:
     """So many questions about two or three pictures shown together."""
-    taken: set[tuple[str, str]] = set()
+    taken: set[str] = set()
 
     def question() -> Turn:
         kind, words, answer = compare_anything(rng, scenes, taken)
-        taken.add((kind, answer))
+        taken.add(words)
         return Turn(kind, words, answer)
 
     return _forked(rng, scenes, question, num_questions)
 
 
-def a_pair(rng: random.Random, scene: Scene, same_share: float) -> tuple[Scene, Scene]:
-    """A scene and what differs from it in one thing, in either order, or, for so many, the scene twice."""
-    pair = scene, varied(rng, scene, same_share)
+def a_pair(rng: random.Random, scene: Scene, same_share: float, gone_share: float) -> tuple[Scene, Scene]:
+    """A scene and what differs from it in one thing, in either order, or, for so many, the scene twice; see varied."""
+    pair = scene, varied(rng, scene, same_share, gone_share)
     return pair if rng.random() < 0.5 else pair[::-1]
 
 
@@ -195,6 +196,6 @@ def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE) ->
     if kind not in COMPARED or rng.random() >= compared:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
     if rng.random() < 0.6:
-        return comparing(rng, a_pair(rng, scene, SAME_SHARE), QUESTIONS[2])
+        return comparing(rng, a_pair(rng, scene, SAME_SHARE, GONE_SHARE), QUESTIONS[2])
     scenes = (scene, *(make_scene(kind, rng.getrandbits(32), 0) for _ in range(rng.choice((1, 2)))))
     return comparing(rng, scenes, QUESTIONS[len(scenes)])

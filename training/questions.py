@@ -5,7 +5,8 @@ It knows nothing of tokens or pixels.
 
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 
 from training import marks
 from training.chart_questions import CHART_QUESTIONS
@@ -97,13 +98,7 @@ def ask(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> 
 def ask_anything(rng: random.Random, scene: Scene, taken: Collection[str] = ()) -> tuple[str, str, str]:
     """A kind, a question that is not taken yet if there is one, and its answer."""
     table = table_for(scene)
-    kinds, weights = list(table), [weight for weight, _ in table.values()]
-    for attempt in range(1000):
-        kind = rng.choices(kinds, weights)[0]
-        asked = ask(rng, kind, scene)
-        if asked and (asked[0] not in taken or attempt > 20):
-            return kind, *asked
-    raise AssertionError(f"nothing can be asked about {scene}")
+    return _anything(rng, {kind: weight for kind, (weight, _) in table.items()}, partial(ask, rng, scene=scene), taken)
 
 
 def compare(rng: random.Random, kind: str, scenes: tuple[Scene, ...], held_out: bool = False) -> Asked | None:
@@ -113,16 +108,22 @@ def compare(rng: random.Random, kind: str, scenes: tuple[Scene, ...], held_out: 
 
 
 def compare_anything(
-    rng: random.Random, scenes: tuple[Scene, ...], taken: Collection[tuple[str, str]] = ()
+    rng: random.Random, scenes: tuple[Scene, ...], taken: Collection[str] = ()
 ) -> tuple[str, str, str]:
-    """A kind, a question and its answer; a kind and answer that are not taken yet if there are such."""
-    kinds, weights = list(COMPARISONS), [weight for weight, _ in COMPARISONS.values()]
+    """A kind, a question about all of the scenes that is not taken yet if there is one, and its answer."""
+    weights = {kind: weight for kind, (weight, _) in COMPARISONS.items()}
+    return _anything(rng, weights, partial(compare, rng, scenes=scenes), taken)
+
+
+def _anything(
+    rng: random.Random, weights: dict[str, float], asked_of: Callable[[str], Asked | None], taken: Collection[str]
+) -> tuple[str, str, str]:
     for attempt in range(1000):
-        kind = rng.choices(kinds, weights)[0]
-        asked = compare(rng, kind, scenes)
-        if asked and ((kind, asked[1]) not in taken or attempt > 20):
+        kind = rng.choices(list(weights), list(weights.values()))[0]
+        asked = asked_of(kind)
+        if asked and (asked[0] not in taken or attempt > 20):
             return kind, *asked
-    raise AssertionError(f"nothing can be compared in {scenes}")
+    raise AssertionError(f"none of {', '.join(weights)} can be asked about this")
 
 
 def second_turn(

@@ -20,7 +20,7 @@ from training.scene import Scene, draw
 from training.scenes import make_scene
 from training.second import draw_again
 
-SAME_SHARE = 0.2  # of pairs of similar pictures
+SAME_SHARE, GONE_SHARE = 0.2, 0.35  # of pairs of similar pictures
 SEED = 20261124  # the training draws from seeds of 32 random bits in another stream
 
 
@@ -72,6 +72,7 @@ TASKS: tuple[Task, ...] = (
     Task("numbers of up to 5 digits", 0.95, ("number",), ("text", "labelled"), lambda scene, _: scene.text.isdigit()),
     Task("lines of text", 0.0, ("read",), ("text",), lambda scene, _: " " in scene.text),
     Task("two-image comparison", 0.90, tuple(COMPARISONS), ("plain", "shapes")),
+    Task("what only one picture has", 0.0, ("difference",), ("plain", "shapes"), lambda _, said: "Only the" in said),
     Task("bar charts", 0.90, ("tallest", "shortest", "value_of", "num_bars", "with_value", "labels"), ("chart",)),
     Task(
         "yes or no", 0.97, ("exists", "is_colour", "is_shape", "relation", "has_text", "is_taller"),
@@ -103,7 +104,7 @@ def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -
         scenes, before = (scene,), None
         if kind in COMPARISONS:
             scenes = (
-                a_pair(rng, scene, SAME_SHARE)
+                a_pair(rng, scene, SAME_SHARE, GONE_SHARE)
                 if rng.random() < 0.5
                 else (scene, make_scene(sort, seed, -index, held_out))
             )

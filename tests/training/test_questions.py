@@ -175,8 +175,24 @@ def test_answers_about_two_pictures_know_first_whether_they_differ_and_names_whe
 def test_so_many_pairs_are_the_same_picture_twice() -> None:
     rng = random.Random(1)
     for share, least, most in ((0.0, 0, 0.2), (0.35, 0.25, 0.5), (1.0, 1, 1)):
-        pairs = [a_pair(rng, make_scene("plain", 5, index), share) for index in range(100)]
+        pairs = [a_pair(rng, make_scene("plain", 5, index), share, 0.35) for index in range(100)]
         assert least <= sum(first == second for first, second in pairs) / len(pairs) <= most
+
+
+def test_so_many_of_the_pairs_that_differ_lack_a_shape_and_the_fuller_comes_first_as_often_as_second() -> None:
+    rng = random.Random(1)
+    scenes = [scene for index in range(250) if (scene := make_scene("shapes", 5, index)).shapes]
+    pairs = [a_pair(rng, scene, 0.0, 0.5) for scene in scenes]
+    more = [len(first.shapes) - len(second.shapes) for first, second in pairs]
+    assert 0.4 <= (more.count(1) + more.count(-1)) / len(pairs) <= 0.6
+    assert 0.35 <= more.count(1) / (more.count(1) + more.count(-1)) <= 0.65
+
+
+def test_a_pair_is_asked_for_its_difference_in_several_wordings() -> None:
+    rng = random.Random(2)
+    talks = [comparing(rng, (SCENE, replace(SCENE, shapes=SCENE.shapes[:1])), 8) for _ in range(20)]
+    asked = [[turn.question for turn in (*talk.turns, *talk.forks) if turn.kind == "difference"] for talk in talks]
+    assert sum(len(set(questions)) >= 2 for questions in asked) >= 10
 
 
 def test_mistyped_words_are_near_those_meant_and_what_a_picture_says_stays_whole() -> None:
@@ -236,7 +252,7 @@ def test_it_is_asked_about_in_the_words_of_what_has_a_name() -> None:
 @pytest.mark.parametrize("kind", COMPARISONS)
 def test_every_comparison_can_be_asked(kind: str) -> None:
     rng = random.Random(3)
-    pairs = [a_pair(rng, make_scene("plain", 5, index), 0.2) for index in range(30)]
+    pairs = [a_pair(rng, make_scene("plain", 5, index), 0.2, 0.35) for index in range(30)]
     assert sum(compare(rng, kind, pair, held_out=True) is not None for pair in pairs) > 5
 
 

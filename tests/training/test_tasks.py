@@ -110,6 +110,11 @@ def test_answers_come_in_the_order_of_the_questions(url: str) -> None:
     assert ask_served(url, asked) == ["user 1", "user 3", "user 3", "user 1"]
 
 
+def test_what_one_picture_lacks_is_asked_either_way_round() -> None:
+    asked = samples(next(task for task in TASKS if task.name == "what only one picture has"), 40)
+    assert {sample.answer.split()[2] for sample in asked} == {"first", "second"}
+
+
 def test_a_second_turn_comes_after_the_first_one_and_its_answer(url: str) -> None:
     asked = samples(next(task for task in TASKS if task.name == "second turn"), 2)
     assert [sample.kind for sample in asked] == ["follow_up", "of_it"]
