@@ -17,6 +17,7 @@ from training.phrases import PHRASES, PREFIXES, RAW, SOFT_WORDS, SUFFIXES, WORDS
 from training.scene import Scene
 from training.shape_questions import OPPOSITE, PLACES, RELATION_WORDS, SHAPE_QUESTIONS, SIZE_WORDS
 from training.shapes import KINDS
+from training.sort_questions import A_PHOTO, ASKED, SORT_QUESTIONS
 from training.text_questions import TEXT_QUESTIONS
 from training.writing import words
 
@@ -25,7 +26,6 @@ SAID = (RAW, *COLOURS, *KINDS, *NUMBERS, RELATION_WORDS, SIZE_WORDS, PLACES)
 KNOWN_WORDS = frozenset(re.findall(r"[a-z]+", str(SAID).lower()))
 TYPED_WORD = re.compile(r"\b[A-Za-z]{3,}\b")
 FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # without a meaning in any question
-A_PHOTO = "This looks like a photograph, and I only know drawings, words and charts."
 
 
 def _photo_colours(rng: random.Random, scene: Scene) -> Found:
@@ -37,11 +37,12 @@ def _photo_colours(rng: random.Random, scene: Scene) -> Found:
 
 def _photo_other(rng: random.Random, scene: Scene) -> Found:
     """Anything else: the question is one that a drawing could answer."""
-    kind = rng.choice([kind for kind in DRAWING_QUESTIONS if kind not in ("describe", "colours", "background")])
+    kind = rng.choice([kind for kind in DRAWING_QUESTIONS if kind not in TOLD_OF_PHOTOS])
     return Found(any_fill(rng), A_PHOTO, kind if kind != "no_chart" else "tallest")
 
 
-PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
+TOLD_OF_PHOTOS = ("describe", "colours", "background", *SORT_QUESTIONS)
+PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)} | SORT_QUESTIONS
 NAMING = ("name", "names", "label")  # slots that say what a question is about
 MISTYPED_SHARE = 0.16  # of the questions to train on
 BY_BARE_NAME = ("value_of", "bar_colour")
@@ -59,10 +60,11 @@ LEANED_ON: dict[str, tuple[str, ...]] = {  # sorts of second turn, and kinds of 
 }
 OF_IT = {"where": "where_of_it", "colour_of_shape": "colour_of_it", "shape_of_colour": "shape_of_it"}
 PRONOUNS = ("it", "it", "it", "it", "that", "that one", "this one", "that shape", "this shape")
-DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS
+DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS | SORT_QUESTIONS
 # About nothing but writing there is little else to ask.
 SELDOM_ASKED: Table = {kind: (weight / 4, find) for kind, (weight, find) in SHAPE_QUESTIONS.items()}
-WRITING_QUESTIONS: Table = SELDOM_ASKED | TEXT_QUESTIONS
+WRITING_QUESTIONS: Table = SELDOM_ASKED | TEXT_QUESTIONS | SORT_QUESTIONS
+ABOUT_CHARTS: Table = CHART_QUESTIONS | SORT_QUESTIONS
 PICTURE_QUESTIONS: Table = DRAWING_QUESTIONS | CHART_QUESTIONS | PHOTO_QUESTIONS
 
 
@@ -74,7 +76,7 @@ def any_fill(rng: random.Random) -> dict[str, str]:
         "a_guess": article(kind), "a_name": article(f"{colour} {kind}"), "names": plural(kind),
         "relation": rng.choice(list(OPPOSITE)), "size": rng.choice(list(SIZE_WORDS)), "place": rng.choice(PLACES),
         "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": rng.choice(("first", "second")),
-        "about": f"the {kind}",
+        "about": f"the {kind}", "a_sort": rng.choice(ASKED[rng.choice(list(ASKED))]),
     }  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def table_for(scene: Scene) -> Table:
     if scene.photo_colours:
         return PHOTO_QUESTIONS
     if scene.chart:
-        return CHART_QUESTIONS
+        return ABOUT_CHARTS
     return DRAWING_QUESTIONS if scene.shapes or not scene.writings else WRITING_QUESTIONS
 
 

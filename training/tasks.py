@@ -19,6 +19,7 @@ from training.questions import LEANED_ON, Asked, ask, compare, second_turn
 from training.scene import Scene, draw
 from training.scenes import make_scene
 from training.second import draw_again
+from training.sort_questions import SORT_QUESTIONS
 
 SAME_SHARE, GONE_SHARE = 0.2, 0.35  # of pairs of similar pictures
 SEED = 20261124  # the training draws from seeds of 32 random bits in another stream
@@ -82,6 +83,7 @@ TASKS: tuple[Task, ...] = (
     Task("description", 0.0, ("describe",), ("plain", "shapes", "labelled")),
     Task("not shown: says so", 0.0, ("unknown",), ("plain", "shapes")),
     Task("like a photograph: says so", 0.0, ("photo_colours", "photo_other"), ("photo",)),
+    Task("sort of picture", 0.0, tuple(SORT_QUESTIONS), ("plain", "text", "labelled", "chart", "photo")),
     Task("second turn", 0.0, tuple(LEANED_ON), ("plain", "shapes")),
     Task("small talk", 0.0, tuple(CHAT_ANSWERS), ()),
 )  # fmt: skip

@@ -119,6 +119,24 @@ def test_questions_about_charts() -> None:
     assert "No, A is shorter than C." in answers("is_taller", scene)
 
 
+def test_questions_about_the_sort_of_picture() -> None:
+    """A chart and writing are drawn as well, so nobody is told that they are no drawings."""
+    photo = "This looks like a photograph, and I only know drawings, words and charts."
+    sign = replace(SCENE, shapes=(), writings=(Writing("OPEN 24", "red", (255, 0, 0), "", 20, (50, 50)),))
+    chart = replace(SCENE, chart=Chart(("A", "B"), (10, 40), False, True))
+    answered = (
+        (SCENE, "This is a drawing.", {"Yes, this is a drawing.", "No, this is a drawing."}),
+        (sign, "This is printed text.", {"No, this is printed text."}),
+        (chart, "This is a bar chart.", {"Yes, this is a bar chart.", "No, this is a bar chart."}),
+        (replace(SCENE, photo_colours=("green",)), photo, {f"Yes, t{photo[1:]}", f"No, t{photo[1:]}"}),
+    )
+    for scene, which, yes_and_no in answered:
+        assert (answers("which_sort", scene), answers("is_sort", scene)) == ({which}, yes_and_no)
+    for seed in range(40):
+        question, answer = ask(random.Random(seed), "is_sort", SCENE, held_out=True) or ("", "")
+        assert answer.startswith("Yes") == any(word in question for word in ("drawing", "illustration", "graphic"))
+
+
 def test_a_chart_whose_writing_is_too_small_is_told_as_far_as_it_can_be_seen() -> None:
     bars = tuple(Shape("bar", "blue", (0, 0, 255), ((0, 0), (1, 0), (1, 1), (0, 1))) for _ in range(3))
     chart = Chart(("A", "B", "C"), (10, 40, 25), False, True, is_legible=False)
