@@ -34,17 +34,22 @@ CURVES = {
 
 
 def plot(log: Path, target: Path) -> None:
-    """Losses above, accuracies below them, over the pictures seen; a line where a stage begins."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    figure, panels = plt.subplots(len(CURVES), 1, sharex=True, figsize=(9, 10), layout="constrained")
-    for panel, (title, names) in zip(panels, CURVES.items(), strict=True):
+    """Losses above, accuracies below them, over the pictures seen; a line where a stage begins. Nothing of no lines."""
+    if not (lines := [json.loads(line) for line in log.read_text().splitlines()]):
+        return
+    logged = {name for line in lines for name in line}
+    shown = {title: [name for name in names if name in logged] for title, names in CURVES.items()}
+    shown = {title: names for title, names in shown.items() if names}  # a tower alone knows no names
+    figure, axes = plt.subplots(
+        len(shown), 1, sharex=True, squeeze=False, figsize=(9, 10 * len(shown) / len(CURVES)), layout="constrained"
+    )
+    panels = axes[:, 0]
+    for panel, (title, names) in zip(panels, shown.items(), strict=True):
         for name in names:
             points = [(line["pictures"], line[name]) for line in lines if name in line]
-            if points:
-                panel.plot(*zip(*points, strict=True), label=name)
+            panel.plot(*zip(*points, strict=True), label=name)
         panel.set_ylabel(title)
-        if panel.lines:
-            panel.legend()
+        panel.legend()
     starts = {line["stage"]: line["pictures"] for line in reversed(lines)}
     for stage, pictures in starts.items():
         panels[0].axvline(pictures, color="grey", linewidth=0.5)
