@@ -1,6 +1,7 @@
 """Training in the small: resumable batches, packing, export, and a loss that falls."""
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,12 @@ from training.data import Batches, Text, num_image_tokens, overview_token, pack
 from training.export import export
 from training.heads import dense_heads, load_heads, save_heads
 from training.model import IGNORE, DenseHead, Phi3V
+from training.patches import known
 from training.phrases import SYNONYMS
 from training.precision import autocast, precision
 from training.shapes import KINDS
 from training.start import start_from
-from training.targets import CHOICES, MEASURES
+from training.targets import CHOICES, MEASURES, PATCH_KINDS
 from training.tokenizer import (
     BOS,
     END,
@@ -134,6 +136,20 @@ def test_heads_that_were_kept_know_what_they_knew_though_a_choice_has_grown(tmp_
     near(known["role"][..., :-1], old["role"])
     joined = torch.randn(1, 4, 4, MODEL.width)
     near(grown[1](joined)[0]["letter"], first[1](joined)[0]["letter"])
+
+
+def test_what_a_tower_knows_is_told_of_things_alone() -> None:
+    """A head that calls everything a circle is right about circles' patches, and about no letters where there are none."""
+    head = DenseHead(MODEL.vision_width, CHOICES, len(MEASURES))
+    with torch.no_grad():
+        head.answers.weight.zero_()
+        head.answers.bias.zero_()
+        head.parts()["kind"][1][0, PATCH_KINDS.index("circle")] = 1.0
+    shares = [known(Phi3V(MODEL), head, MODEL, kind, 30) for kind in ("plain", "text")]
+    assert 0.02 < shares[0]["kind"] < 0.3  # one kind of eleven
+    assert shares[1]["kind"] == 0
+    assert math.isnan(shares[0]["letter"])
+    assert 0 <= shares[1]["letter"] <= 1
 
 
 def test_a_run_begins_with_kept_heads(config: TrainingConfig, tmp_path: Path) -> None:
