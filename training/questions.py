@@ -12,7 +12,7 @@ from training import marks
 from training.chart_questions import CHART_QUESTIONS
 from training.colours import COLOURS
 from training.comparisons import COMPARISONS
-from training.facts import NUMBERS, Found, Table, article, listing, plural
+from training.facts import NUMBERS, Found, Table, article, called, listing, plural
 from training.phrases import PHRASES, PREFIXES, RAW, SOFT_WORDS, SUFFIXES, WORDS
 from training.scene import Scene
 from training.shape_questions import OPPOSITE, PLACES, RELATION_WORDS, SHAPE_QUESTIONS, SIZE_WORDS
@@ -76,7 +76,7 @@ def any_fill(rng: random.Random) -> dict[str, str]:
         "a_guess": article(kind), "a_name": article(f"{colour} {kind}"), "names": plural(kind),
         "relation": rng.choice(list(OPPOSITE)), "size": rng.choice(list(SIZE_WORDS)), "place": rng.choice(PLACES),
         "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": rng.choice(("first", "second")),
-        "about": f"the {kind}", "a_sort": rng.choice(ASKED[rng.choice(list(ASKED))]),
+        "about": f"the {kind}", "a_sort": article(called(rng, rng.choice(ASKED))),
     }  # fmt: skip
 
 

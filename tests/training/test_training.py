@@ -139,7 +139,7 @@ def test_heads_that_were_kept_know_what_they_knew_though_a_choice_has_grown(tmp_
 
 
 def test_what_a_tower_knows_is_told_of_things_alone() -> None:
-    """A head that calls everything a circle is right about circles' patches, and about no letters where there are none."""
+    """A head that calls everything a circle is right about circles; of what is not there nothing is told."""
     head = DenseHead(MODEL.vision_width, CHOICES, len(MEASURES))
     with torch.no_grad():
         head.answers.weight.zero_()
