@@ -37,12 +37,11 @@ def _photo_colours(rng: random.Random, scene: Scene) -> Found:
 
 def _photo_other(rng: random.Random, scene: Scene) -> Found:
     """Anything else: the question is one that a drawing could answer."""
-    kind = rng.choice([kind for kind in DRAWING_QUESTIONS if kind not in TOLD_OF_PHOTOS])
+    kind = rng.choice([kind for kind in DRAWING_QUESTIONS if kind not in ("describe", "colours", "background")])
     return Found(any_fill(rng), A_PHOTO, kind if kind != "no_chart" else "tallest")
 
 
-TOLD_OF_PHOTOS = ("describe", "colours", "background", *SORT_QUESTIONS)
-PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)} | SORT_QUESTIONS
+PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
 NAMING = ("name", "names", "label")  # slots that say what a question is about
 MISTYPED_SHARE = 0.16  # of the questions to train on
 BY_BARE_NAME = ("value_of", "bar_colour")
@@ -60,12 +59,11 @@ LEANED_ON: dict[str, tuple[str, ...]] = {  # sorts of second turn, and kinds of 
 }
 OF_IT = {"where": "where_of_it", "colour_of_shape": "colour_of_it", "shape_of_colour": "shape_of_it"}
 PRONOUNS = ("it", "it", "it", "it", "that", "that one", "this one", "that shape", "this shape")
-DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS | SORT_QUESTIONS
+DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS
 # About nothing but writing there is little else to ask.
 SELDOM_ASKED: Table = {kind: (weight / 4, find) for kind, (weight, find) in SHAPE_QUESTIONS.items()}
-WRITING_QUESTIONS: Table = SELDOM_ASKED | TEXT_QUESTIONS | SORT_QUESTIONS
-ABOUT_CHARTS: Table = CHART_QUESTIONS | SORT_QUESTIONS
-PICTURE_QUESTIONS: Table = DRAWING_QUESTIONS | CHART_QUESTIONS | PHOTO_QUESTIONS
+WRITING_QUESTIONS: Table = SELDOM_ASKED | TEXT_QUESTIONS
+PICTURE_QUESTIONS: Table = DRAWING_QUESTIONS | SORT_QUESTIONS | CHART_QUESTIONS | PHOTO_QUESTIONS
 
 
 def any_fill(rng: random.Random) -> dict[str, str]:
@@ -81,11 +79,15 @@ def any_fill(rng: random.Random) -> dict[str, str]:
 
 
 def table_for(scene: Scene) -> Table:
-    """What can be asked about this sort of picture."""
+    """What can be asked about this sort of picture; which sort it is, of all."""
+    return _own_table(scene) | SORT_QUESTIONS
+
+
+def _own_table(scene: Scene) -> Table:
     if scene.photo_colours:
         return PHOTO_QUESTIONS
     if scene.chart:
-        return ABOUT_CHARTS
+        return CHART_QUESTIONS
     return DRAWING_QUESTIONS if scene.shapes or not scene.writings else WRITING_QUESTIONS
 
 
