@@ -37,6 +37,9 @@ class ModelConfig:
         return self.crop_size // self.patch_size
 
 
+VIEWS_AT_ONCE = 4
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(dim) + mask) v over [batch, heads, T, dim].
 
@@ -167,8 +170,9 @@ class ImageEmbedding(nn.Module):
         )
 
     def encode(self, pixels: Tensor) -> Tensor:
-        patches: Tensor = self.img_processor["vision_model"](pixels)
-        return patches
+        """A few views at a time on a CPU: what a layer of all of them gives does not fit its caches."""
+        at_once = len(pixels) if pixels.is_cuda else VIEWS_AT_ONCE
+        return torch.cat([self.img_processor["vision_model"](views) for views in pixels.split(at_once)])
 
     def project(self, patches: Tensor) -> Tensor:
         """[N, L, C] -> [N, S, S, D]: each 2x2 patches of a view joined and brought to the decoder's width."""

@@ -12,14 +12,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from foveal.engine.resolve import Machine
 from tests.training.conftest import MODEL
 from training.colours import COLOURS
 from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
 from training.data import Batches, Text, num_image_tokens, overview_token, pack
 from training.export import export
 from training.heads import dense_heads, load_heads, save_heads
-from training.model import IGNORE, DenseHead, Phi3V
+from training.model import IGNORE, VIEWS_AT_ONCE, DenseHead, Phi3V
 from training.patches import known
 from training.phrases import SYNONYMS
 from training.precision import autocast, precision
@@ -169,17 +168,25 @@ def test_a_run_begins_with_kept_heads(config: TrainingConfig, tmp_path: Path) ->
         torch.testing.assert_close(weight, kept, atol=0.01, rtol=0.01)
 
 
-@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_cpu_multiplies_in_what_it_has_instructions_for(
-    monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool, expected: torch.dtype
-) -> None:
-    monkeypatch.setattr("training.precision.this_machine", lambda: Machine(has_cuda=False, has_bfloat16=has_bfloat16))
+@pytest.mark.parametrize("faster", [torch.bfloat16, torch.float32])
+def test_a_cpu_multiplies_in_what_it_is_faster_with(monkeypatch: pytest.MonkeyPatch, faster: torch.dtype) -> None:
+    monkeypatch.setattr("training.precision.seconds", lambda dtype: 1.0 if dtype == faster else 1.1)
     precision.cache_clear()
     try:
         with autocast(torch.device("cpu")):
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == faster
     finally:
         precision.cache_clear()
+
+
+def test_a_view_is_encoded_the_same_whatever_is_encoded_beside_it() -> None:
+    model = Phi3V(MODEL)
+    side = MODEL.crop_size
+    views = torch.rand(2 * VIEWS_AT_ONCE + 1, 3, side, side)
+    together = model.encode(views)
+    assert len(together) == len(views)
+    for view, found in zip(views, together, strict=True):
+        torch.testing.assert_close(model.encode(view[None])[0], found, atol=1e-4, rtol=1e-4)
 
 
 def test_positions_of_a_second_picture_are_told_to_look_at_the_same_ones_of_the_first(tokenizer: Tokenizer) -> None:
