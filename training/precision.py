@@ -1,4 +1,4 @@
-"""What a device multiplies fast, found by trying: CPUs that list bfloat16 instructions differ in what they gain by them."""
+"""What a device multiplies fast, found by trying: CPUs that list bfloat16 instructions do not all gain by them."""
 
 import time
 from functools import cache
