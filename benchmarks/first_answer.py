@@ -26,7 +26,7 @@ from datetime import date
 import httpx
 from PIL import Image, ImageDraw
 
-from foveal.engine.loading import this_machine
+from foveal.engine.machine import cpu_bfloat16
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def main() -> None:
         first = ask(client, url, picture(0))
         unseen = [ask(client, url, picture(number)) for number in range(1, count + 1)]
         seen = [ask(client, url, picture(number)) for number in range(1, count + 1)]
-    cpu = f"{platform.machine()} {'with' if this_machine().has_bfloat16 else 'without'} bfloat16 instructions"
+    cpu = f"{platform.machine()}, bfloat16 instructions: {cpu_bfloat16()}"
     print(f"{date.today()}, {os.cpu_count()} cores, {cpu}, Python {platform.python_version()}")
     print(f"start to ready                              {ready_s:6.2f} s")
     print(f"very first request: first token, 20 tokens  {first[0]:6.3f} s {first[1]:6.3f} s")

@@ -172,7 +172,7 @@ class ImageEmbedding(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """A few views at a time on a CPU: what a layer of all of them gives does not fit its caches."""
         at_once = len(pixels) if pixels.is_cuda else VIEWS_AT_ONCE
-        return torch.cat([self.img_processor["vision_model"](views) for views in pixels.split(at_once)])
+        return torch.cat([self.img_processor["vision_model"](views) for views in torch.split(pixels, at_once)])
 
     def project(self, patches: Tensor) -> Tensor:
         """[N, L, C] -> [N, S, S, D]: each 2x2 patches of a view joined and brought to the decoder's width."""

@@ -8,30 +8,38 @@ from foveal.config import GIB, EngineConfig
 from foveal.engine.resolve import Budget, Capacity, Machine, Placement, fit, place, step_budget
 from foveal.errors import ConfigError
 
-PLAIN, FAST, CUDA = Machine(False, False), Machine(False, True), Machine(True, True)
+PLAIN, SLOW, FAST = (Machine(False, bfloat16) for bfloat16 in ("absent", "slow", "fast"))
+CUDA = Machine(True, "fast")
+SMALL, LARGE = 17_000_000, 8 * GIB  # bytes of weights
 ON_CPU, ON_CUDA = Placement("cpu", "float32"), Placement("cuda", "bfloat16")
 
 
 @pytest.mark.parametrize(
-    ("settings", "machine", "checkpoint_dtype", "expected"),
+    ("settings", "machine", "checkpoint_dtype", "weight_bytes", "expected"),
     [
-        ({}, PLAIN, "bfloat16", ("cpu", "float32")),
-        ({}, FAST, "bfloat16", ("cpu", "bfloat16")),
-        ({}, FAST, "float16", ("cpu", "bfloat16")),
-        ({}, FAST, "float32", ("cpu", "float32")),
-        ({}, CUDA, "float32", ("cuda", "bfloat16")),
-        ({"device": "cpu"}, CUDA, "bfloat16", ("cpu", "bfloat16")),
-        ({"device": "cuda:1"}, CUDA, "float16", ("cuda:1", "bfloat16")),
-        ({"dtype": "bfloat16"}, PLAIN, "float32", ("cpu", "bfloat16")),
-        ({"dtype": "float32"}, CUDA, "bfloat16", ("cuda", "float32")),
+        ({}, PLAIN, "bfloat16", SMALL, ("cpu", "float32")),
+        ({}, FAST, "bfloat16", SMALL, ("cpu", "bfloat16")),
+        ({}, FAST, "bfloat16", LARGE, ("cpu", "bfloat16")),
+        ({}, SLOW, "bfloat16", SMALL, ("cpu", "float32")),
+        ({}, SLOW, "bfloat16", LARGE, ("cpu", "bfloat16")),
+        ({}, SLOW, "float32", LARGE, ("cpu", "float32")),
+        ({}, PLAIN, "bfloat16", LARGE, ("cpu", "float32")),
+        ({"dtype": "bfloat16"}, SLOW, "bfloat16", SMALL, ("cpu", "bfloat16")),
+        ({}, FAST, "float16", SMALL, ("cpu", "bfloat16")),
+        ({}, FAST, "float32", SMALL, ("cpu", "float32")),
+        ({}, CUDA, "float32", SMALL, ("cuda", "bfloat16")),
+        ({"device": "cpu"}, CUDA, "bfloat16", SMALL, ("cpu", "bfloat16")),
+        ({"device": "cuda:1"}, CUDA, "float16", SMALL, ("cuda:1", "bfloat16")),
+        ({"dtype": "bfloat16"}, PLAIN, "float32", SMALL, ("cpu", "bfloat16")),
+        ({"dtype": "float32"}, CUDA, "bfloat16", SMALL, ("cuda", "float32")),
     ],
 )
 def test_where_a_model_is_placed(
-    settings: dict[str, str], machine: Machine, checkpoint_dtype: str, expected: tuple[str, str]
+    settings: dict[str, str], machine: Machine, checkpoint_dtype: str, weight_bytes: int, expected: tuple[str, str]
 ) -> None:
     config = EngineConfig(**settings)  # type: ignore[arg-type]  # the settings that are text
 
-    assert place(config, machine, checkpoint_dtype) == Placement(*expected)
+    assert place(config, machine, checkpoint_dtype, weight_bytes) == Placement(*expected)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,7 @@ def test_where_a_model_is_placed(
 )
 def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        place(EngineConfig(**settings), PLAIN, "float32")  # type: ignore[arg-type]  # the settings that are text
+        place(EngineConfig(**settings), PLAIN, "float32", SMALL)  # type: ignore[arg-type]  # the settings that are text
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,13 @@ def test_the_fingerprint_changes_with_the_model(tmp_path: Path) -> None:
 
     assert first.fingerprint == Checkpoint.read(tmp_path / "a").fingerprint
     assert first.fingerprint != fewer_crops.fingerprint
+
+
+def test_the_bytes_of_all_weight_files_count(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.read(tiny_phi3_v(tmp_path))
+    before = checkpoint.weight_bytes
+
+    (tmp_path / "model-of-another-shard.safetensors").write_bytes(bytes(1000))
+
+    assert before > 0
+    assert checkpoint.weight_bytes == before + 1000

@@ -21,7 +21,7 @@ from training.heads import dense_heads, load_heads, save_heads
 from training.model import IGNORE, VIEWS_AT_ONCE, DenseHead, Phi3V
 from training.patches import known
 from training.phrases import SYNONYMS
-from training.precision import autocast, precision
+from training.precision import autocast
 from training.shapes import KINDS
 from training.start import start_from
 from training.targets import CHOICES, MEASURES, PATCH_KINDS
@@ -168,15 +168,15 @@ def test_a_run_begins_with_kept_heads(config: TrainingConfig, tmp_path: Path) ->
         torch.testing.assert_close(weight, kept, atol=0.01, rtol=0.01)
 
 
-@pytest.mark.parametrize("faster", [torch.bfloat16, torch.float32])
-def test_a_cpu_multiplies_in_what_it_is_faster_with(monkeypatch: pytest.MonkeyPatch, faster: torch.dtype) -> None:
-    monkeypatch.setattr("training.precision.seconds", lambda dtype: 1.0 if dtype == faster else 1.1)
-    precision.cache_clear()
-    try:
-        with autocast(torch.device("cpu")):
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == faster
-    finally:
-        precision.cache_clear()
+@pytest.mark.parametrize(
+    ("bfloat16", "expected"), [("fast", torch.bfloat16), ("slow", torch.float32), ("absent", torch.float32)]
+)
+def test_a_cpu_multiplies_in_what_it_is_faster_with(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: str, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr("training.precision.cpu_bfloat16", lambda: bfloat16)
+    with autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
 def test_a_view_is_encoded_the_same_whatever_is_encoded_beside_it() -> None:

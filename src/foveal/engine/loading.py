@@ -13,7 +13,8 @@ from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
 from foveal.engine.grammar import Grammars
 from foveal.engine.kv_cache import BlockPool
-from foveal.engine.resolve import Machine, fit, place, step_budget
+from foveal.engine.machine import available_bytes, this_machine
+from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
 from foveal.models.checkpoint import Checkpoint
@@ -37,7 +38,7 @@ def load_engine(
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     checkpoint = Checkpoint.read(Path(folder))
-    placement = place(config, this_machine(), checkpoint.dtype)
+    placement = place(config, this_machine(), checkpoint.dtype, checkpoint.weight_bytes)
     device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
     model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress)
     token_bytes = 2 * model.kv_shape.num_layers * model.kv_shape.num_kv_heads * model.kv_shape.head_dim * dtype.itemsize
@@ -82,24 +83,3 @@ def build_engine(
     scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache)
     runner = Runner(model, encoder_cache, arena, num_blocks, config.block_size, device, dtype)
     return Engine(scheduler, runner, max_model_len, grammars)
-
-
-def this_machine() -> Machine:
-    """The facts that `resolve.place` goes by."""
-    return Machine(has_cuda=torch.cuda.is_available(), has_bfloat16=_cpu_has_bfloat16())
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that the device has left."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/meminfo has no MemAvailable")
-
-
-def _cpu_has_bfloat16() -> bool:
-    """AVX512-BF16 or AMX, as the kernel lists them, or Arm's BF16 extension."""
-    flags = Path("/proc/cpuinfo").read_text("utf-8").split()
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)

@@ -13,6 +13,9 @@ from foveal.errors import ConfigError
 CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
 CPU_MEMORY_SHARE = 0.25  # of what is available once the weights are loaded
 CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
+# Weights of so many bytes stay near a CPU's cores from step to step, and how fast they are multiplied is what counts;
+# more have to be fetched for each token, half as many bytes in bfloat16 (decision 094).
+NEAR_BYTES = GIB // 4
 # On a CPU a step of 2048 tokens takes minutes with a model of some billions of parameters, and who is being answered
 # waits for it; matrix products are as fast with 512 rows.
 CPU_BUDGET, CUDA_BUDGET = (512, 2), (2048, 8)
@@ -23,7 +26,7 @@ class Machine:
     """What the engine may run on."""
 
     has_cuda: bool
-    has_bfloat16: bool  # whether the CPU multiplies bfloat16 natively
+    bfloat16: str  # how its CPU multiplies bfloat16: absent, not natively; slow, natively but slower than float32; fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ class Budget:
     num_crops: int
 
 
-def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Placement:
-    """Device and dtype. Raises ConfigError for a device or dtype that cannot be had."""
+def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str, weight_bytes: int) -> Placement:
+    """Device and dtype, given the bytes of the checkpoint. Raises ConfigError for what cannot be had."""
     device = config.device
     if device == "auto":
         device = "cuda" if machine.has_cuda else "cpu"
@@ -63,9 +66,11 @@ def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Plac
         raise ConfigError(f"engine.dtype is {config.dtype!r}: set auto, bfloat16 or float32")
     if config.dtype != "auto":
         return Placement(device, config.dtype)
-    is_fast = machine.has_bfloat16 if device == "cpu" else True
-    keeps_float32 = device == "cpu" and checkpoint_dtype == "float32"
-    return Placement(device, "bfloat16" if is_fast and not keeps_float32 else "float32")
+    if device != "cpu":
+        return Placement(device, "bfloat16")
+    is_large = weight_bytes > NEAR_BYTES
+    is_worth_it = machine.bfloat16 == "fast" or (machine.bfloat16 == "slow" and is_large)
+    return Placement(device, "bfloat16" if is_worth_it and checkpoint_dtype != "float32" else "float32")
 
 
 def fit(

@@ -94,6 +94,11 @@ class Checkpoint:
         return "float32"
 
     @property
+    def weight_bytes(self) -> int:
+        """Of the weight files together."""
+        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the settings and with the weight files' names, sizes and times; their contents are not read."""
         digest = hashlib.sha256(json.dumps([self.config, self.preprocessor_config], sort_keys=True).encode())

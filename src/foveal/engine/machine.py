@@ -1,0 +1,50 @@
+"""What this machine has and what it is good at: looked up where the kernel tells, tried where it does not."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from foveal.engine.resolve import Machine
+
+TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower about a few pictures
+TRIALS = 5
+
+
+def this_machine() -> Machine:
+    """The facts that `resolve.place` goes by."""
+    return Machine(has_cuda=torch.cuda.is_available(), bfloat16=cpu_bfloat16())
+
+
+@cache
+def cpu_bfloat16() -> str:
+    """absent, slow or fast (see `Machine`). CPUs that list instructions for it do not all gain by them."""
+    flags = Path("/proc/cpuinfo").read_text("utf-8").split()  # of AVX512-BF16, AMX or Arm's BF16 extension
+    if {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags):
+        return "absent"
+    return "fast" if product_s(torch.bfloat16) < product_s(torch.float32) else "slow"
+
+
+def product_s(dtype: torch.dtype) -> float:
+    """The least that a product of two matrices took in a few trials, on as many threads as torch has."""
+    rows, size_in, size_out = TRIED
+    left, right = torch.ones(rows, size_in, dtype=dtype), torch.ones(size_in, size_out, dtype=dtype)
+    taken_s = []
+    for _ in range(TRIALS):
+        started_s = time.perf_counter()
+        left @ right
+        taken_s.append(time.perf_counter() - started_s)
+    return min(taken_s)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that the device has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/meminfo has no MemAvailable")
