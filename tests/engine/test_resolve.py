@@ -8,7 +8,7 @@ from foveal.config import GIB, EngineConfig
 from foveal.engine.resolve import Budget, Capacity, Machine, Placement, fit, place, step_budget
 from foveal.errors import ConfigError
 
-PLAIN, SLOW, FAST = (Machine(False, bfloat16) for bfloat16 in ("absent", "slow", "fast"))
+PLAIN, SLOW, FAST = Machine(False, "absent"), Machine(False, "slow"), Machine(False, "fast")
 CUDA = Machine(True, "fast")
 SMALL, LARGE = 17_000_000, 8 * GIB  # bytes of weights
 ON_CPU, ON_CUDA = Placement("cpu", "float32"), Placement("cuda", "bfloat16")

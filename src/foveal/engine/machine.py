@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from foveal.engine.resolve import Machine
+from foveal.engine.resolve import Bfloat16, Machine
 
 TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower about a few pictures
 TRIALS = 5
@@ -20,8 +20,8 @@ def this_machine() -> Machine:
 
 
 @cache
-def cpu_bfloat16() -> str:
-    """absent, slow or fast (see `Machine`). CPUs that list instructions for it do not all gain by them."""
+def cpu_bfloat16() -> Bfloat16:
+    """This machine's; CPUs that list instructions for it do not all gain by them, so it is tried."""
     flags = Path("/proc/cpuinfo").read_text("utf-8").split()  # of AVX512-BF16, AMX or Arm's BF16 extension
     if {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags):
         return "absent"

@@ -1,11 +1,12 @@
 """Settings that were left open, decided: pure functions of the settings and of facts about machine and model.
 
-Imports no torch and looks nothing up; `loading` gathers the facts.
+Imports no torch and looks nothing up; `machine` gathers the facts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from foveal.config import GIB, EngineConfig
 from foveal.errors import ConfigError
@@ -21,12 +22,16 @@ NEAR_BYTES = GIB // 4
 CPU_BUDGET, CUDA_BUDGET = (512, 2), (2048, 8)
 
 
+# How a CPU multiplies it: without instructions for it, with them but more slowly than float32, or faster than float32.
+Bfloat16 = Literal["absent", "slow", "fast"]
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the engine may run on."""
 
     has_cuda: bool
-    bfloat16: str  # how its CPU multiplies bfloat16: absent, not natively; slow, natively but slower than float32; fast
+    bfloat16: Bfloat16  # of the CPU
 
 
 @dataclass(frozen=True, slots=True)
