@@ -37,7 +37,7 @@ class ModelConfig:
         return self.crop_size // self.patch_size
 
 
-VIEWS_AT_ONCE = 4
+VIEWS_AT_ONCE = 4  # that the tower sees, on a CPU
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -170,7 +170,7 @@ class ImageEmbedding(nn.Module):
         )
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """A few views at a time on a CPU: what a layer of all of them gives does not fit its caches."""
+        """[N, 3, crop, crop] -> [N, L, C]; on a CPU a few views at a time, whose layers fit its caches."""
         at_once = len(pixels) if pixels.is_cuda else VIEWS_AT_ONCE
         return torch.cat([self.img_processor["vision_model"](views) for views in torch.split(pixels, at_once)])
 

@@ -28,7 +28,6 @@ from training.tasks import SEED
 from training.train import dense_loss
 
 SCENES = ("plain", "shapes", "many", "text", "labelled", "chart")
-AT_ONCE = 20  # pictures
 
 
 def known(model: Phi3V, head: DenseHead, config: ModelConfig, kind: str, count: int) -> dict[str, float]:
@@ -38,7 +37,7 @@ def known(model: Phi3V, head: DenseHead, config: ModelConfig, kind: str, count: 
     meant = [scene_targets(*shown, config, 1).patches for shown in zip(scenes, pictures, strict=True)]
     views = torch.cat([views_of(picture, config.crop_size, 1)[0] for picture in pictures])
     with torch.no_grad(), autocast(views.device):
-        answers = head(torch.cat([model.encode(some) for some in torch.split(views.float(), AT_ONCE)]))
+        answers = head(model.encode(views.float()))
     _, found = dense_loss(answers, together(meant))
     return {name: found[f"{name}_accuracy"].item() for name in CHOICES}
 

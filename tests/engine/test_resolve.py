@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from foveal.config import GIB, EngineConfig
@@ -35,9 +37,9 @@ ON_CPU, ON_CUDA = Placement("cpu", "float32"), Placement("cuda", "bfloat16")
     ],
 )
 def test_where_a_model_is_placed(
-    settings: dict[str, str], machine: Machine, checkpoint_dtype: str, weight_bytes: int, expected: tuple[str, str]
+    settings: dict[str, Any], machine: Machine, checkpoint_dtype: str, weight_bytes: int, expected: tuple[str, str]
 ) -> None:
-    config = EngineConfig(**settings)  # type: ignore[arg-type]  # the settings that are text
+    config = EngineConfig(**settings)
 
     assert place(config, machine, checkpoint_dtype, weight_bytes) == Placement(*expected)
 
@@ -50,9 +52,9 @@ def test_where_a_model_is_placed(
         ({"dtype": "float16"}, "set auto, bfloat16 or float32"),
     ],
 )
-def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, str], words: str) -> None:
+def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        place(EngineConfig(**settings), PLAIN, "float32", SMALL)  # type: ignore[arg-type]  # the settings that are text
+        place(EngineConfig(**settings), PLAIN, "float32", SMALL)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, str], words: 
     ],
 )
 def test_what_there_is_room_for(
-    settings: dict[str, int], placement: Placement, available_bytes: int, token_bytes: int, expected: Capacity
+    settings: dict[str, Any], placement: Placement, available_bytes: int, token_bytes: int, expected: Capacity
 ) -> None:
-    config = EngineConfig(**settings)  # type: ignore[arg-type]  # the settings that are numbers
+    config = EngineConfig(**settings)
 
     assert fit(config, placement, available_bytes, token_bytes, model_max_len=131_072) == expected
 
@@ -86,9 +88,9 @@ def test_what_there_is_room_for(
         ({"block_size": -1}, "block_size is -1"),
     ],
 )
-def test_limits_that_cannot_work_are_refused(settings: dict[str, int], words: str) -> None:
+def test_limits_that_cannot_work_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        fit(EngineConfig(**settings), ON_CPU, GIB, 100, model_max_len=131_072)  # type: ignore[arg-type]  # numbers
+        fit(EngineConfig(**settings), ON_CPU, GIB, 100, model_max_len=131_072)
 
 
 @pytest.mark.parametrize(
@@ -100,5 +102,5 @@ def test_limits_that_cannot_work_are_refused(settings: dict[str, int], words: st
         ({"max_num_batched_crops": 1}, "cuda", Budget(2048, 1)),
     ],
 )
-def test_what_a_step_may_take(settings: dict[str, int], device: str, expected: Budget) -> None:
-    assert step_budget(EngineConfig(**settings), device) == expected  # type: ignore[arg-type]  # numbers alone
+def test_what_a_step_may_take(settings: dict[str, Any], device: str, expected: Budget) -> None:
+    assert step_budget(EngineConfig(**settings), device) == expected

@@ -10,6 +10,7 @@ import torch
 
 from foveal.engine.resolve import Bfloat16, Machine
 
+CPUINFO = Path("/proc/cpuinfo")
 TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower about a few pictures
 TRIALS = 5
 
@@ -22,7 +23,7 @@ def this_machine() -> Machine:
 @cache
 def cpu_bfloat16() -> Bfloat16:
     """This machine's; CPUs that list instructions for it do not all gain by them, so it is tried."""
-    flags = Path("/proc/cpuinfo").read_text("utf-8").split()  # of AVX512-BF16, AMX or Arm's BF16 extension
+    flags = CPUINFO.read_text("utf-8").split()  # of AVX512-BF16, AMX or Arm's BF16 extension
     if {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags):
         return "absent"
     return "fast" if product_s(torch.bfloat16) < product_s(torch.float32) else "slow"
