@@ -53,7 +53,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     return torch.matmul(weights.to(v.dtype), v)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int = 4) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int = 2) -> Tensor:
     """`attention` under a mask that hides what comes later, block by block: most of what it hides is not computed.
 
     [T, heads, dim] of one conversation each, the mask [T, T].
