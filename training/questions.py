@@ -74,7 +74,7 @@ def any_fill(rng: random.Random) -> dict[str, str]:
         "a_guess": article(kind), "a_name": article(f"{colour} {kind}"), "names": plural(kind),
         "relation": rng.choice(list(OPPOSITE)), "size": rng.choice(list(SIZE_WORDS)), "place": rng.choice(PLACES),
         "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": rng.choice(("first", "second")),
-        "about": f"the {kind}", "a_sort": article(called(rng, rng.choice(ASKED))),
+        "ink": colour, "about": f"the {kind}", "a_sort": article(called(rng, rng.choice(ASKED))),
     }  # fmt: skip
 
 

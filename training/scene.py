@@ -177,6 +177,11 @@ class Scene:
     def text(self) -> str:
         return " ".join(writing.text for writing in self.writings)
 
+    @property
+    def ink_colours(self) -> tuple[str, ...]:
+        """Of what is written, each once."""
+        return tuple(dict.fromkeys(writing.colour for writing in self.writings))
+
 
 @lru_cache(512)
 def face(font: str, size: float) -> ImageFont.FreeTypeFont:

@@ -7,14 +7,16 @@ from training.charts import chart_scene
 from training.photos import photo_scene
 from training.scene import Scene
 from training.shapes import large_scene, many_scene, plain_scene, shapes_scene
-from training.writing import labelled_scene, page_scene, text_scene
+from training.writing import labelled_scene, page_scene, text_scene, words_scene
 
 SCENES: dict[str, Callable[[random.Random], Scene]] = {
     "large": large_scene, "plain": plain_scene, "shapes": shapes_scene, "many": many_scene,
-    "page": page_scene, "text": text_scene, "labelled": labelled_scene, "chart": chart_scene, "photo": photo_scene,
+    "page": page_scene, "text": text_scene, "words": words_scene, "labelled": labelled_scene,
+    "chart": chart_scene, "photo": photo_scene,
 }  # fmt: skip
 HELD_OUT: dict[str, Callable[[random.Random], Scene]] = SCENES | {
     "text": lambda rng: text_scene(rng, held_out=True),
+    "words": lambda rng: words_scene(rng, held_out=True),
     "labelled": lambda rng: labelled_scene(rng, held_out=True),
     "chart": lambda rng: chart_scene(rng, held_out=True),
     "photo": lambda rng: photo_scene(rng, held_out=True),

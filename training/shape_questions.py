@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from training import marks
 from training.colours import COLOURS
 from training.facts import NUMBERS, Found, Table, article, called, capital, listing, other, plural, there_are
-from training.scene import Scene, Shape
+from training.scene import Scene, Shape, Writing
 from training.shapes import KINDS
 
 MOST_LISTED = 5  # shapes; more are only counted
@@ -77,7 +77,7 @@ def _colours(rng: random.Random, scene: Scene) -> Found:
     if not scene.shapes and not scene.writings:
         return Found({}, f"The picture is plain {scene.background}.")
     if not scene.shapes:
-        return Found({}, f"The text is {scene.writings[0].colour}.")
+        return Found({}, f"The text is {listing(scene.ink_colours)}.")
     seen = {shape.colour: mark(scene, shape) for shape in reversed(in_order(scene))}
     names = (marked + colour for colour, marked in reversed(seen.items()))
     return Found({}, f"The {'shape is' if len(scene.shapes) == 1 else 'shapes are'} {listing(names)}.")
@@ -98,7 +98,7 @@ def describe(scene: Scene, picture: int = 0) -> str:
         things = [f"{NUMBERS[len(things)]} shapes"]
     if scene.writings:
         sort = "number" if scene.text.isdigit() else "text" if " " in scene.text else "word"
-        things.append(f'the {sort} "{marks.reading(scene.text, 0)}" in {scene.writings[0].colour}')
+        things.append(f'the {sort} "{marks.reading(scene.text, 0)}" in {listing(scene.ink_colours)}')
     if not things:
         return f"A plain {scene.background} picture."
     return capital(f"{listing(things)} on {article(scene.background)} background.")
@@ -176,17 +176,17 @@ def _third(share: float) -> int | None:
     return next((i for i, (low, high) in enumerate(((0, 0.3), (0.37, 0.63), (0.7, 1))) if low <= share <= high), None)
 
 
-def place_of(scene: Scene, shape: Shape) -> str | None:
-    """Where in the picture the shape's centre lies, in words; None where two places would be right.
+def place_of(scene: Scene, thing: Shape | Writing) -> str | None:
+    """Where in the picture the thing's centre lies, in words; None where two places would be right.
 
     The model sees the picture on a white square, so on a white ground it cannot see where the picture ends: there the
     place must be the same on the square.
     """
-    place = _place(scene.width, scene.height, *shape.centre)
+    place = _place(scene.width, scene.height, *thing.centre)
     if scene.background != "white":
         return place
     side = max(scene.width, scene.height)
-    x, y = shape.centre[0] + (side - scene.width) / 2, shape.centre[1] + (side - scene.height) / 2
+    x, y = thing.centre[0] + (side - scene.width) / 2, thing.centre[1] + (side - scene.height) / 2
     return place if place == _place(side, side, x, y) else None
 
 

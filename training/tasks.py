@@ -72,6 +72,7 @@ TASKS: tuple[Task, ...] = (
     Task("words of up to 8 letters", 0.90, ("read",), ("text", "text", "labelled"), _one_word),
     Task("numbers of up to 5 digits", 0.95, ("number",), ("text", "labelled"), lambda scene, _: scene.text.isdigit()),
     Task("lines of text", 0.0, ("read",), ("text",), lambda scene, _: " " in scene.text),
+    Task("one of several words", 0.0, ("read_coloured", "read_at"), ("words",)),
     Task("two-image comparison", 0.90, tuple(COMPARISONS), ("plain", "shapes")),
     Task("what only one picture has", 0.0, ("difference",), ("plain", "shapes"), lambda _, said: "Only the" in said),
     Task("bar charts", 0.90, ("tallest", "shortest", "value_of", "num_bars", "with_value", "labels"), ("chart",)),
@@ -146,7 +147,7 @@ def is_right(sample: Sample, answer: str) -> bool:
     if sample.task == "yes or no":
         return _words(answer)[:1] == _words(sample.answer)[:1]
     expected = QUOTED.search(sample.answer)
-    if expected and sample.kind in ("read", "has_text", "chart_title"):
+    if expected and sample.kind in ("read", "read_coloured", "read_at", "has_text", "chart_title"):
         said = QUOTED.search(answer)
         return said is not None and said[1] == expected[1]
     if sample.kind in UNORDERED:

@@ -1,10 +1,15 @@
 """Questions about what is written in a picture; where nothing is, the answers say so."""
 
 import random
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from training import marks
-from training.facts import Found, Table
-from training.scene import Scene
+from training.colours import COLOURS
+from training.facts import Found, Table, listing, other
+from training.scene import Scene, Writing
+from training.shape_questions import place_of
 
 NO_TEXT = "There is no text in the picture."
 
@@ -13,21 +18,58 @@ def _text(scene: Scene) -> str:
     return marks.reading(scene.text, 0)
 
 
+def _read_out(scene: Scene, writing: Writing) -> str:
+    """One of several writings."""
+    before = scene.writings[: scene.writings.index(writing)]
+    return marks.reading(writing.text, sum(not letter.isspace() for one in before for letter in one.text))
+
+
+def _are_told_apart(rng: random.Random, scene: Scene) -> bool:
+    """Whether to ask for one writing by what it is known by: among several, and seldom for the only one."""
+    return len(scene.writings) > 1 or (len(scene.writings) == 1 and rng.random() < 0.1)
+
+
+def _alone(rng: random.Random, scene: Scene, known_by: Callable[[Writing], str | None]) -> tuple[str, Writing] | None:
+    """A writing and what it is known by among the others; None where none is by itself in that."""
+    names = Counter(known_by(writing) for writing in scene.writings)
+    found = [(name, writing) for writing in scene.writings if (name := known_by(writing)) and names[name] == 1]
+    return rng.choice(found) if found and _are_told_apart(rng, scene) else None
+
+
 def _read(rng: random.Random, scene: Scene) -> Found | None:
     if scene.writings:
         return Found({}, f'It says "{_text(scene)}".')
     return Found({}, NO_TEXT) if rng.random() < 0.15 else None
 
 
+def _read_coloured(rng: random.Random, scene: Scene) -> Found | None:
+    if rng.random() < 0.06 and _are_told_apart(rng, scene):
+        colour = other(rng, COLOURS, (scene.background, *scene.ink_colours))
+        return Found({"ink": colour}, f"There is no {colour} text in the picture.")
+    if not (found := _alone(rng, scene, lambda writing: writing.colour)):
+        return None
+    colour, writing = found
+    return Found({"ink": colour}, f'It says "{_read_out(scene, writing)}".')
+
+
+def _read_at(rng: random.Random, scene: Scene) -> Found | None:
+    if not (found := _alone(rng, scene, partial(place_of, scene))):
+        return None
+    place, writing = found
+    return Found({"place": place}, f'It says "{_read_out(scene, writing)}".')
+
+
 def _number(rng: random.Random, scene: Scene) -> Found | None:
-    if scene.text.isdigit():
-        return Found({}, f"The number is {_text(scene)}.")
-    return Found({}, "There is no number in the picture.") if rng.random() < 0.05 else None
+    numbers = [writing for writing in scene.writings if writing.text.isdigit()]
+    if len(numbers) == 1:
+        return Found({}, f"The number is {_read_out(scene, numbers[0])}.")
+    has_digits = any(letter.isdigit() for letter in scene.text)
+    return Found({}, "There is no number in the picture.") if not has_digits and rng.random() < 0.05 else None
 
 
 def _text_colour(rng: random.Random, scene: Scene) -> Found | None:
     if scene.writings:
-        return Found({}, f"The text is {scene.writings[0].colour}.")
+        return Found({}, f"The text is {listing(scene.ink_colours)}.")
     return Found({}, NO_TEXT) if rng.random() < 0.05 else None
 
 
@@ -44,6 +86,8 @@ def _no_chart(rng: random.Random, scene: Scene) -> Found | None:
 
 TEXT_QUESTIONS: Table = {
     "read": (10, _read),
+    "read_coloured": (12, _read_coloured),
+    "read_at": (12, _read_at),
     "number": (5, _number),
     "text_colour": (2, _text_colour),
     "has_text": (3, _has_text),

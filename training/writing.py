@@ -8,6 +8,7 @@ import random
 import string
 from dataclasses import replace
 from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -120,7 +121,7 @@ def fitted(rng: random.Random, text: str, font: str, width: float, height: float
 def _written(
     rng: random.Random, scene: Scene, texts: tuple[str, ...], box: Box, manner: Manner, held_out: bool
 ) -> Scene:
-    """The scene with the lines of text, one colour and font, inside the box; unchanged where they do not fit."""
+    """The scene with these lines of text, too, one colour and font, inside the box; unchanged where they do not fit."""
     colour = rng.choice([name for name in COLOURS if name != scene.background])
     rgb, font = tint(rng, colour, manner.pure), rng.choice(fonts(held_out))
     left, top, right, bottom = box
@@ -142,7 +143,7 @@ def _written(
     ]
     if any(outside(writing.box(), scene) for writing in placed):
         return scene
-    return replace(scene, writings=tuple(placed))
+    return replace(scene, writings=(*scene.writings, *placed))
 
 
 def _somewhere(rng: random.Random, writing: Writing, box: Box) -> Writing:
@@ -209,6 +210,27 @@ def text_scene(rng: random.Random, held_out: bool = False) -> Scene:
         margin = 0.04 * min(size)
         box = (margin, margin, size[0] - margin, size[1] - margin)
         scene = _written(rng, scene, lines_of_text(rng, held_out), box, manner, held_out)
+    return worn(rng, scene)
+
+
+def words_scene(rng: random.Random, held_out: bool = False) -> Scene:
+    """Two to nine words and numbers, each by itself in a colour and font of its own."""
+    manner = Manner(BACKGROUNDS, gradients=0.1, pure=rng.random() < 0.5)
+    scene = Scene(1, 1, "white", ((255,) * 3, (255,) * 3), False, ())
+    while len(scene.writings) < 2:
+        size = canvas_size(rng)
+        scene = ground(rng, size, manner)
+        if rng.random() < 0.2:
+            scene = _busy(rng, scene)
+        columns, rows = rng.choice(((1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 3)))
+        for row, column in product(range(rows), range(columns)):
+            box = (
+                (column + 0.04) * size[0] / columns, (row + 0.04) * size[1] / rows,
+                (column + 0.96) * size[0] / columns, (row + 0.96) * size[1] / rows,
+            )  # fmt: skip
+            if rng.random() < 0.85:
+                text = number(rng) if rng.random() < 0.25 else word(rng, held_out)
+                scene = _written(rng, scene, (text,), box, manner, held_out)
     return worn(rng, scene)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from training.chart_questions import CHART_QUESTIONS, TOO_SMALL
+from training.colours import COLOURS
 from training.comparisons import COMPARISONS
 from training.conversations import (
     CHAT_ANSWERS,
@@ -25,6 +26,7 @@ from training.marks import (
     comparison_of,
     is_compared,
     is_shape,
+    reading,
     shape,
     shape_of,
     unmarked,
@@ -91,7 +93,7 @@ def test_answers(kind: str, expected: set[str] | None) -> None:
 @pytest.mark.parametrize("held_out", [False, True])
 def test_every_kind_can_be_asked_and_is_answered_in_a_sentence(kind: str, held_out: bool) -> None:
     rng = random.Random(1)
-    sorts = ("chart",) if kind in CHART_QUESTIONS else ("photo",) if "photo" in kind else ("shapes", "text", "labelled")
+    sorts = ("chart",) if kind in CHART_QUESTIONS else ("photo",) if "photo" in kind else ("shapes", "text", "words")
     asked = [ask(rng, kind, make_scene(sort, 2, index), held_out) for sort in sorts for index in range(25)]
     found = [pair for pair in asked if pair]
     assert len(found) >= 4
@@ -104,8 +106,28 @@ def test_questions_about_writing() -> None:
     assert answers("read", sign) == {'It says "OPEN 24".'}
     assert answers("text_colour", sign) == {"The text is red."}
     assert answers("describe", sign) == {'The text "OPEN 24" in red on a white background.'}
-    assert answers("number", sign) <= {"There is no number in the picture."}
+    assert answers("number", sign) == set()  # neither a number alone nor none
     assert answers("read", SCENE) == {"There is no text in the picture."}
+
+
+def test_questions_about_one_of_several_words() -> None:
+    signs = [("EXIT", "red", (10, 10)), ("to", "blue", (50, 50)), ("42", "red", (90, 90))]
+    scene = replace(SCENE, shapes=(), writings=tuple(Writing(text, ink, WHITE, "", 9, at) for text, ink, at in signs))
+    unseen = set(COLOURS) - {"white", "red", "blue"}
+    absent = {f"There is no {colour} text in the picture." for colour in unseen}
+    assert answers("read_coloured", scene, 600) == {'It says "to".', *absent}  # two are red
+    assert answers("read_at", scene) == {'It says "EXIT".', 'It says "to".', 'It says "42".'}
+    assert answers("read", scene) == {'It says "EXIT to 42".'}
+    assert answers("number", scene) == {"The number is 42."}
+    assert answers("text_colour", scene) == {"The text is red and blue."}
+
+
+def test_one_of_several_words_is_marked_with_its_own_letters() -> None:
+    signs = (Writing("not one", "red", WHITE, "", 9, (50, 10)), Writing("two", "blue", WHITE, "", 9, (50, 90)))
+    scene = replace(SCENE, shapes=(), writings=signs)
+    asked = {ask(random.Random(seed), "read_at", scene) for seed in range(40)}
+    expected = {f'It says "{reading("not one", 0)}".', f'It says "{reading("two", 6)}".'}  # six letters before it
+    assert {answer for _, answer in filter(None, asked)} == expected
 
 
 def test_questions_about_charts() -> None:

@@ -1,6 +1,7 @@
 """Scenes: the same from the same seed, and what they say is true of their pixels."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_shapes_lie_apart_and_inside() -> None:
             assert area == pytest.approx(shape.area, rel=0.35, abs=40)
 
 
-@pytest.mark.parametrize("kind", ["page", "text", "labelled", "chart"])
+@pytest.mark.parametrize("kind", ["page", "text", "words", "labelled", "chart"])
 def test_letters_lie_on_their_ink(kind: str) -> None:
     """What is written differs from a picture without it only near the boxes that letter_cover gives."""
     for index in range(12):
@@ -82,9 +83,20 @@ def test_grounds_of_writing_may_be_crowded_but_never_hide_it() -> None:
     assert all(contrasts(scene.writings[0].rgb, *(line.rgb for line in scene.lines)) for scene in crowded)
 
 
-def test_writing_is_large_enough_to_read() -> None:
+def test_several_words_stand_apart_in_colours_of_their_own() -> None:
+    scenes = [make_scene("words", 8, index) for index in range(60)]
+    assert {2, 4, 6} <= {len(scene.writings) for scene in scenes}
+    assert all(len(writing.text.split()) == 1 for scene in scenes for writing in scene.writings)
+    assert sum(len(scene.ink_colours) > 1 for scene in scenes) > 50
+    for scene in scenes:
+        for one, another in combinations([writing.box() for writing in scene.writings], 2):
+            assert one[2] <= another[0] or another[2] <= one[0] or one[3] <= another[1] or another[3] <= one[1]
+
+
+@pytest.mark.parametrize("kind", ["text", "words"])
+def test_writing_is_large_enough_to_read(kind: str) -> None:
     for index in range(60):
-        scene = make_scene("text", 8, index)
+        scene = make_scene(kind, 8, index)
         for writing in scene.writings:
             assert writing.size >= MIN_EM * max(scene.width, scene.height)
             assert not outside(writing.box(), scene)
