@@ -38,7 +38,11 @@ evaluate: .venv/tested-with
 	$(BIN)/python -m training.evaluate --show 2 --sheet training/runs/wrong.png
 
 # glibc's allocator is to keep large tensors instead of returning them to the kernel, and to ask for large pages.
-train: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1:glibc.malloc.top_pad=268435456:glibc.malloc.trim_threshold=4294967296:glibc.malloc.mmap_threshold=4294967296
+# (One variable for each: of several tunables in one, glibc 2.36 handed only the first on to the trainer.)
+train: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
+train: export MALLOC_TOP_PAD_ = 268435456
+train: export MALLOC_TRIM_THRESHOLD_ = 4294967296
+train: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 train: .venv/tested-with
 	$(BIN)/python -m training.train training/tower.toml
 	$(BIN)/python -m training.export training/tower.toml training/runs/tower/exported --heads training/runs/tower/heads.safetensors
