@@ -38,7 +38,7 @@ def _value(chart: Chart, bar: int) -> str:
 def _letters_before(chart: Chart, bar: int) -> int:
     """Visible characters before the bar's label, in the order of the scene's writings."""
     values = chart.values[:bar] if chart.shows_values else ()
-    return sum(map(len, (chart.title.replace(" ", ""), *chart.labels[:bar], *map(str, values))))
+    return marks.letters_in((chart.title, *chart.labels[:bar], *map(str, values)))
 
 
 def _extreme_bar(scene: Scene, take_highest: bool) -> int | None:

@@ -6,6 +6,7 @@ thing (targets.py), and the text goes on without it (`unmarked`).
 """
 
 import re
+from collections.abc import Iterable
 
 SHAPES, MOST_SHAPES = 0xE000, 64  # + 64 * picture + which of its scene's shapes
 LETTERS = 0xE100  # + which visible character of the scene: where something that was read begins
@@ -43,6 +44,11 @@ def shape_of(mark: str) -> tuple[int, int]:
 def reading(text: str, first_letter: int) -> str:
     """The text, marked as read from the visible characters that begin with this one."""
     return f"{chr(LETTERS + first_letter)}{text}{READ}"
+
+
+def letters_in(texts: Iterable[str]) -> int:
+    """Visible characters, which is what letters are counted by."""
+    return sum(len("".join(text.split())) for text in texts)
 
 
 def of_kind(count: int) -> str:

@@ -21,10 +21,10 @@ def _text(scene: Scene) -> str:
 def _read_out(scene: Scene, writing: Writing) -> str:
     """One of several writings."""
     before = scene.writings[: scene.writings.index(writing)]
-    return marks.reading(writing.text, sum(not letter.isspace() for one in before for letter in one.text))
+    return marks.reading(writing.text, marks.letters_in(one.text for one in before))
 
 
-def _are_told_apart(rng: random.Random, scene: Scene) -> bool:
+def _asks_for_one(rng: random.Random, scene: Scene) -> bool:
     """Whether to ask for one writing by what it is known by: among several, and seldom for the only one."""
     return len(scene.writings) > 1 or (len(scene.writings) == 1 and rng.random() < 0.1)
 
@@ -33,7 +33,7 @@ def _alone(rng: random.Random, scene: Scene, known_by: Callable[[Writing], str |
     """A writing and what it is known by among the others; None where none is by itself in that."""
     names = Counter(known_by(writing) for writing in scene.writings)
     found = [(name, writing) for writing in scene.writings if (name := known_by(writing)) and names[name] == 1]
-    return rng.choice(found) if found and _are_told_apart(rng, scene) else None
+    return rng.choice(found) if found and _asks_for_one(rng, scene) else None
 
 
 def _read(rng: random.Random, scene: Scene) -> Found | None:
@@ -43,7 +43,7 @@ def _read(rng: random.Random, scene: Scene) -> Found | None:
 
 
 def _read_coloured(rng: random.Random, scene: Scene) -> Found | None:
-    if rng.random() < 0.06 and _are_told_apart(rng, scene):
+    if rng.random() < 0.06 and _asks_for_one(rng, scene):
         colour = other(rng, COLOURS, (scene.background, *scene.ink_colours))
         return Found({"ink": colour}, f"There is no {colour} text in the picture.")
     if not (found := _alone(rng, scene, lambda writing: writing.colour)):

@@ -1,4 +1,4 @@
-"""Questions: every kind can be asked, answers agree with the scene, held-out phrasings stay out of the training."""
+"""Questions: every kind can be asked, and answers agree with the scene."""
 
 import random
 from dataclasses import replace
@@ -9,11 +9,8 @@ from training.chart_questions import CHART_QUESTIONS, TOO_SMALL
 from training.colours import COLOURS
 from training.comparisons import COMPARISONS
 from training.conversations import (
-    CHAT_ANSWERS,
-    NOT_UNDERSTOOD,
     a_pair,
     about,
-    chat_turn,
     comparing,
     converse,
     without_picture,
@@ -32,14 +29,12 @@ from training.marks import (
     unmarked,
 )
 from training.marks import compared as compared_mark
-from training.phrases import PHRASES, SYNONYMS, WORDS
+from training.phrases import PHRASES, SYNONYMS
 from training.questions import (
     FOLLOWED_UP,
-    FOREIGN_WORDS,
     OF_IT,
     PICTURE_QUESTIONS,
     about_it,
-    any_fill,
     ask,
     compare,
     follow_up,
@@ -235,21 +230,6 @@ def test_a_pair_is_asked_for_its_difference_in_several_wordings() -> None:
     assert sum(len(set(questions)) >= 2 for questions in asked) >= 10
 
 
-def test_mistyped_words_are_near_those_meant_and_what_a_picture_says_stays_whole() -> None:
-    typed = {mistyped(random.Random(seed), "How many circles are in chart Xq7 Zurich?") for seed in range(300)}
-    assert {
-        "How many circlse are in chart Xq7 Zurich?",
-        "How many circlesare in chart Xq7 Zurich?",
-        "How many ircles are in chart Xq7 Zurich?",
-        "How maany circles are in chart Xq7 Zurich?",
-    } <= typed
-    assert all(question.endswith(" Xq7 Zurich?") for question in typed)
-    assert {"Where is teh star?", "Where is the satr?"} <= {
-        mistyped(random.Random(seed), "Where is the star?") for seed in range(100)
-    }
-    assert mistyped(random.Random(1), "Is it so?") == "Is it so?"
-
-
 def test_a_mistyped_name_keeps_its_mark() -> None:
     marked = f"Where is the square{shape(0)}?"
     assert all(mistyped(random.Random(seed), marked).endswith(f"{shape(0)}?") for seed in range(50))
@@ -369,21 +349,6 @@ def test_training_varies_words_that_a_question_does_not_hang_on() -> None:
     assert sum(named) > 0.9 * len(named)  # the others are mistyped
 
 
-def test_foreign_words_mean_nothing_in_a_question() -> None:
-    assert len(FOREIGN_WORDS) > 500
-    assert not {"left", "red", "circle", "two", "no", "largest", "picture", "bar"} & set(FOREIGN_WORDS)
-
-
-def test_held_out_phrasings_are_not_trained() -> None:
-    assert all(not set(phrases.trained) & set(phrases.held_out) for phrases in PHRASES.values())
-    assert all(PHRASES[kind].held_out for kind in (*CHAT_ANSWERS, *COMPARISONS) if kind in PHRASES)
-
-
-def test_every_phrasing_can_be_filled() -> None:
-    words = any_fill(random.Random(1)) | {slot: options[0] for slot, options in WORDS.items()} | {"colour": "colour"}
-    assert all(text.format(**words) for phrases in PHRASES.values() for text in phrases.trained + phrases.held_out)
-
-
 @pytest.mark.parametrize("kind", [kind for kind in SCENES if kind != "page"])
 def test_conversations_are_reproducible_and_show_each_picture_once(kind: str) -> None:
     first, second = (converse(random.Random(8), kind) for _ in range(2))
@@ -448,15 +413,6 @@ def test_a_follow_up_comes_after_the_question_that_it_leans_on() -> None:
         assert all(talk.turns[1].kind == kind for talk in followed)
     followed = [talk for talk in talks if talk.turns[1:] and talk.turns[1].kind == "follow_up"]
     assert {talk.turns[0].kind for talk in followed} == {"colour_of_shape", "where", "count_of"}
-
-
-def test_jumbles_are_short_or_some_hundred_or_seldom_some_thousand_characters_long() -> None:
-    found = [turn for seed in range(800) if (turn := chat_turn(random.Random(seed))).kind == "jumble"]
-    lengths = sorted(len(turn.question) for turn in found)
-    assert lengths[len(lengths) // 3] < 60
-    assert 300 < lengths[len(lengths) * 9 // 10] < 450
-    assert 3000 < lengths[-1] < 4100
-    assert {turn.answer for turn in found} == {NOT_UNDERSTOOD}
 
 
 def test_words() -> None:
