@@ -77,6 +77,41 @@ def _more_of(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
 
 def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     """What is different between a scene and its variation."""
+    if (found := _changed(scenes)) is None:
+        return None
+    gone, new = found
+    if not gone and not new:
+        return Found({}, f"{SAME}Nothing is different. The pictures are the same.")
+    if len(gone) == len(new) == 1 and gone[0].points == new[0].points:
+        old, changed = gone[0], new[0]
+        colours = f"{old.colour} in the first picture and {changed.colour} in the second"
+        return Found({}, f"{DIFFERENT}The {mark(scenes[0], old)}{old.kind} is {colours}.")
+    if len(gone) + len(new) == 1:
+        return Found({}, _only_one_has(scenes, gone, new))
+    return None
+
+
+def _missing(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
+    """What one of two pictures lacks that the other one has, where they differ in no more than that."""
+    found = _changed(scenes)
+    if found is None or len(found[0]) + len(found[1]) > 1:
+        return None
+    place = rng.randrange(2)
+    asked = {"ordinal": ORDINALS[place], "fuller": ORDINALS[1 - place]}
+    if found[1 - place]:
+        return Found(asked, _only_one_has(scenes, *found))
+    return Found(asked, f"{DIFFERENT if any(found) else SAME}Nothing is missing in the {ORDINALS[place]} picture.")
+
+
+def _only_one_has(scenes: tuple[Scene, ...], gone: list[Shape], new: list[Shape]) -> str:
+    place, shape = (0, gone[0]) if gone else (1, new[0])
+    return f"{DIFFERENT}Only the {ORDINALS[place]} picture has {a_thing(scenes[place], shape, place)}."
+
+
+def _changed(scenes: tuple[Scene, ...]) -> tuple[list[Shape], list[Shape]] | None:
+    """The shapes that only the first and those that only the second of two pictures has; None where the pictures
+    differ in more than shapes.
+    """
     first, second = scenes[0], scenes[-1]
     if len(scenes) != 2 or (first.width, first.height, first.background) != (
         second.width,
@@ -85,18 +120,7 @@ def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     ):
         return None
     gone = [shape for shape in first.shapes if shape not in second.shapes]
-    new = [shape for shape in second.shapes if shape not in first.shapes]
-    if not gone and not new:
-        return Found({}, f"{SAME}Nothing is different. The pictures are the same.")
-    if len(gone) == len(new) == 1 and gone[0].points == new[0].points:
-        old, changed = gone[0], new[0]
-        colours = f"{old.colour} in the first picture and {changed.colour} in the second"
-        return Found({}, f"{DIFFERENT}The {mark(first, old)}{old.kind} is {colours}.")
-    if len(gone) == 1 and not new:
-        return Found({}, f"{DIFFERENT}Only the first picture has {a_thing(first, gone[0])}.")
-    if len(new) == 1 and not gone:
-        return Found({}, f"{DIFFERENT}Only the second picture has {a_thing(second, new[0], 1)}.")
-    return None
+    return gone, [shape for shape in second.shapes if shape not in first.shapes]
 
 
 def _are(claim: str, rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
@@ -130,6 +154,7 @@ COMPARISONS: dict[str, tuple[float, Comparison]] = {
     "picture_with": (4, _picture_with),
     "more_of": (5, _more_of),
     "difference": (6, _difference),
+    "missing": (6, _missing),
     "are_same": (1.5, partial(_are, "the same")),
     "are_different": (1.5, partial(_are, "different")),
     "describe_one": (3, _describe_one),

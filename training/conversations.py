@@ -37,10 +37,11 @@ CHAT_ANSWERS = {
 }
 COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
 FOLLOWED_SHARE = 0.2  # of conversations about one picture
-SAME_SHARE = 0.28  # of pairs; with fewer, a model soon says that any two pictures differ
-GONE_SHARE = 0.5  # of pairs that differ; what only the first picture has is found last
+SAME_SHARE = 0.25  # of pairs; with fewer, a model soon says that any two pictures differ
+GONE_SHARE = 0.6  # of pairs that differ; what only the first picture has is found last
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
-QUESTIONS = {1: 14, 2: 8, 3: 3}  # about so many pictures: what makes conversations about equally long
+PAIR_SHARE = 0.7  # of what is compared: a scene and its variation; the others have nothing in common
+QUESTIONS = {1: 14, 2: 10, 3: 3}  # about so many pictures: what makes conversations about equally long
 FEWER_QUESTIONS = {"text": 6, "words": 12, "labelled": 10, "photo": 4}  # about pictures that soon repeat themselves
 LONG_SHARE, LONGEST_JUMBLE = 0.1, 4000  # of jumbles; characters
 NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
@@ -195,7 +196,7 @@ def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE) ->
     scene = make_scene(kind, rng.getrandbits(32), 0)
     if kind not in COMPARED or rng.random() >= compared:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
-    if rng.random() < 0.6:
+    if rng.random() < PAIR_SHARE:
         return comparing(rng, a_pair(rng, scene, SAME_SHARE, GONE_SHARE), QUESTIONS[2])
     scenes = (scene, *(make_scene(kind, rng.getrandbits(32), 0) for _ in range(rng.choice((1, 2)))))
     return comparing(rng, scenes, QUESTIONS[len(scenes)])

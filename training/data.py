@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from training.config import Stage
 from training.conversations import Conversation, converse, without_picture
+from training.looks import look
 from training.model import ModelConfig
 from training.preprocess import crops, normalise, padded
 from training.scene import Scene, draw
@@ -24,13 +25,11 @@ from training.targets import (
     NameTargets,
     PatchTargets,
     SceneTargets,
-    changes,
     name_targets,
     scene_targets,
-    second_looks,
     together,
 )
-from training.tokenizer import IMAGE, Tokens, prompt_tokens
+from training.tokenizer import IMAGE, LOOKS, Tokens, prompt_tokens
 
 Grid = tuple[int, int]  # crops down, crops across
 TEXT_SHARE = 0.06  # conversations without a picture, for each picture
@@ -48,11 +47,12 @@ class Text:
     image_mask: Tensor  # [T]
     asked: NameTargets  # what names in questions stand for
     said: NameTargets  # what answers are about to name, how names compare, and where a second picture differs
-    looks: Tensor  # [K, 2]: tokens of a second picture, and those of the same places of the first
+    looks: dict[str, Tensor]  # of LOOKS: [K, 2], tokens that look, and one of those where each should
 
     def to(self, device: torch.device) -> "Text":
-        there = {name: value.to(device) for name, value in vars(self).items() if name != "lengths"}
-        return Text(self.lengths, **there)
+        there = {name: value.to(device) for name, value in vars(self).items() if name not in ("lengths", "looks")}
+        looks = {name: pairs.to(device) for name, pairs in self.looks.items()}
+        return Text(self.lengths, looks=looks, **there)
 
 
 @dataclass
@@ -86,9 +86,11 @@ def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size
     `shown` are the pictures of each, for what its names are asked; a conversation with none of them is asked nothing.
     """
     lengths = [len(tokens.ids) for tokens in conversations]
-    asked, said, looks = list[Name](), list[Name](), list[tuple[int, int]]()
+    asked, said = list[Name](), list[Name]()
+    looks: dict[str, list[tuple[int, int]]] = {name: [] for name in LOOKS}
     for start, tokens, pictures in zip(accumulate(lengths[:-1], initial=0), conversations, shown, strict=True):
-        looks += [(start + place, start + first) for place, first in tokens.looks]
+        for name, pairs in tokens.looks.items():
+            looks[name] += [(start + token, start + seen) for token, seen in pairs]
         if pictures:
             asked += [(start + place, mark, pictures) for place, mark in tokens.asked]
             said += [(start + place, mark, pictures) for place, mark in tokens.said]
@@ -105,7 +107,7 @@ def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size
         image_mask=token_ids == IMAGE,
         asked=name_targets(asked, crop_size),
         said=name_targets(said, crop_size),
-        looks=torch.tensor(looks, dtype=torch.long).reshape(-1, 2),
+        looks={name: torch.tensor(pairs, dtype=torch.long).reshape(-1, 2) for name, pairs in looks.items()},
     )
 
 
@@ -161,22 +163,5 @@ def make_text(
         counts = [num_image_tokens(grid, side) for grid in grids[start:end]]
         made.append(prompt_tokens(tokenizer, conversation, counts))
         seen.append(targets[start:end])
-        if len(conversation.pictures) == 2:
-            _look_back(made[-1], conversation, seen[-1], side)
+        look(made[-1], conversation, seen[-1], side)
     return pack(made, seen, config.crop_size)
-
-
-def _look_back(tokens: Tokens, conversation: Conversation, seen: list[SceneTargets], side: int) -> None:
-    """Asks the positions of the second of two pictures about the first, and tells them where to look."""
-    firsts, seconds = (
-        [overview_token(tokens.ids, picture, place, side) for place in range(side**2)] for picture in (0, 1)
-    )
-    tokens.looks += zip(seconds, firsts, strict=True)
-    tokens.asked += [(seconds[place], mark) for place, mark in second_looks(seen)]
-    tokens.said += [(seconds[place], mark) for place, mark in changes(conversation.pictures, seen)]
-
-
-def overview_token(ids: list[int], picture: int, place: int, side: int) -> int:
-    """Which token stands for a position of a picture's global view, counted row by row."""
-    ends = [number for number, token in enumerate(ids) if token != IMAGE and ids[number - 1] == IMAGE]
-    return ends[picture] - side * (side + 1) + place // side * (side + 1) + place % side

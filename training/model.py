@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 IGNORE = -100  # what cross_entropy ignores
-LOOKING_LAYER = 1  # of the decoder, whose first head learns to look back at an earlier picture
 
 
 @dataclass(frozen=True)
@@ -318,24 +317,37 @@ class Phi3V(nn.Module):
             states.append(x)
         return [*states[:-1], self.model.norm(x)]
 
-    def looks(self, x: Tensor, lengths: list[int], positions: Tensor, tokens: Tensor) -> Tensor:
-        """[K, T]: how these tokens, which stand before all forks, score each that they see in the looking head; minus
-        infinity for the others.
+    def attended(
+        self, head: tuple[int, int], x: Tensor, lengths: list[int], branches: Tensor, positions: Tensor, looks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How a head (its layer, and which it is there) looks: for each of the tokens that `looks` [P, 2] has first,
+        the logarithm of how much of its attention goes to those that stand second beside it, and whether what it
+        looks at most is one of them.
 
         `x` [T, D] is what the layer before gave.
         """
-        layer = self.model.layers[LOOKING_LAYER]
-        assert isinstance(layer, DecoderLayer)
+        block, number = self.model.layers[head[0]], head[1] % self.config.heads
+        assert isinstance(block, DecoderLayer)
         cos, sin = self._rotations(positions)
-        dim, normed = cos.shape[-1], layer.input_layernorm(x)
-        of_q, of_k, _ = (part[:dim] for part in layer.self_attn.qkv_proj.weight.chunk(3))
-        q = rotate(F.linear(normed[tokens], of_q), cos[tokens], sin[tokens])
-        scores = q @ rotate(F.linear(normed, of_k), cos, sin).T * dim**-0.5
-        counts, numbers = torch.tensor(lengths, device=x.device), torch.arange(len(x), device=x.device)
-        starts = (counts.cumsum(0) - counts).repeat_interleave(counts)  # of each token's conversation
-        is_seen = (starts[tokens, None] <= numbers) & (numbers <= tokens[:, None])
-        seen: Tensor = scores.masked_fill(~is_seen, float("-inf"))
-        return seen
+        dim, normed = cos.shape[-1], block.input_layernorm(x)
+        of_q, of_k, _ = (torch.split(part, dim)[number] for part in block.self_attn.qkv_proj.weight.chunk(3))
+        q, k = (rotate(F.linear(normed, weight), cos, sin) for weight in (of_q, of_k))
+        found, hits, start = [x.new_zeros(0, dtype=torch.float32)], [x.new_zeros(0, dtype=torch.bool)], 0
+        for length in lengths:
+            end = start + length
+            mine = looks[(start <= looks[:, 0]) & (looks[:, 0] < end)] - start
+            tokens, rows = torch.unique(mine[:, 0], return_inverse=True)
+            its = branches[start:end]
+            is_before = torch.arange(length, device=x.device) <= tokens[:, None]
+            is_seen = ((its == 0) | (its == its[tokens, None])) & is_before
+            scores = (q[start:end][tokens] @ k[start:end].T).float() * dim**-0.5
+            is_meant = torch.zeros_like(scores, dtype=torch.bool)
+            is_meant[rows, mine[:, 1]] = True
+            shares = scores.masked_fill(~is_seen, float("-inf")).log_softmax(-1)
+            found.append(shares.masked_fill(~is_meant, float("-inf")).logsumexp(-1))
+            hits.append(is_meant.gather(1, shares.argmax(-1, keepdim=True))[:, 0])
+            start = end
+        return torch.cat(found), torch.cat(hits)
 
     def _rotations(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, [T, dim] each."""

@@ -43,7 +43,7 @@ def _photo_other(rng: random.Random, scene: Scene) -> Found:
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
 NAMING = ("name", "names", "label")  # slots that say what a question is about
-MISTYPED_SHARE = 0.16  # of the questions to train on
+MISTYPED_SHARE = 0.2  # of the questions to train on
 BY_BARE_NAME = ("value_of", "bar_colour")
 FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming something else
     kind: table[kind]
@@ -69,11 +69,12 @@ PICTURE_QUESTIONS: Table = DRAWING_QUESTIONS | SORT_QUESTIONS | CHART_QUESTIONS 
 def any_fill(rng: random.Random) -> dict[str, str]:
     """Something for every name in braces, for questions about what is not there."""
     kind, colour = rng.choice(list(KINDS)), rng.choice(list(COLOURS))
+    ordinal, fuller = rng.sample(("first", "second"), 2)
     return {
         "name": rng.choice((kind, kind, colour)), "other": rng.choice(list(KINDS)), "guess": colour,
         "a_guess": article(kind), "a_name": article(f"{colour} {kind}"), "names": plural(kind),
         "relation": rng.choice(list(OPPOSITE)), "size": rng.choice(list(SIZE_WORDS)), "place": rng.choice(PLACES),
-        "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": rng.choice(("first", "second")),
+        "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": ordinal, "fuller": fuller,
         "ink": colour, "about": f"the {kind}", "a_sort": article(called(rng, rng.choice(ASKED))),
     }  # fmt: skip
 

@@ -6,7 +6,7 @@ them from a few tokens; the decoder then only has to look them up. A head that i
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -86,6 +86,11 @@ class Things:
 
     answers: dict[str, Ints]  # of CHOICES: [2 + things], what padding, background and each thing answer
     boxes: Boxes  # in the global view, in pixels
+    owners: Ints  # [ways to own, L] of the global view: -1 padding, 0 background, i + 1 thing i
+
+    def positions(self, number: int) -> list[int]:
+        """Which of the positions that 2x2 patches of the global view are joined into show it, counted row by row."""
+        return np.nonzero(joined((self.owners == number + 1).any(0)))[0].tolist()
 
     def place(self, number: int, crop_size: int) -> Floats | None:
         """[MEASURES]: its ends from the left and the top of the view, how much of them it fills, and its middle; None
@@ -104,7 +109,6 @@ class SceneTargets:
     patches: PatchTargets
     shapes: Things
     letters: Things
-    owners: Ints  # [L] of the global view: -1 padding, 0 background, i + 1 shape i
 
 
 Name = tuple[int, str, list[SceneTargets]]  # a token of the text, the mark that it ends, the pictures that it is about
@@ -128,16 +132,21 @@ def scene_targets(scene: Scene, image: Image.Image, config: ModelConfig, num_cro
     """Of each patch of each view, the global view first, and of each thing; `image` is the scene as drawn."""
     written, letters = letter_cover(scene)
     shape_answers, letter_answers = _about_shapes(scene), _about_letters(scene)
-    found, seen = list[tuple[dict[str, Ints], Floats]](), list[tuple[Ints, Boxes, Boxes]]()
+    found, seen = list[tuple[dict[str, Ints], Floats]](), list[tuple[Things, Things]]()
     views = (_views_of_mask(mask, config, num_crops) for mask in (cover(scene), written))
     own_colours = _patch_colours(image, config, num_crops) if scene.photo_colours else []
     for number, (shapes, inks) in enumerate(zip(*views, strict=True)):
         owners = _owners(shapes, config, len(scene.shapes), MIN_COVER)
         readers = _owners(inks, config, len(letters), MIN_LETTER_COVER)
         shape_boxes, letter_boxes = _boxes(shapes, len(scene.shapes)), _boxes(inks, len(letters))
-        seen.append((owners, shape_boxes, letter_boxes))
         halves = _halves(letter_boxes, config)
         readers = np.where(readers > 0, readers, np.maximum(readers, halves.max(0)))
+        seen.append(
+            (
+                Things(shape_answers, shape_boxes, owners[None]),
+                Things(letter_answers, letter_boxes, np.vstack([readers, halves])),
+            )
+        )
         is_letter = readers > 0
         choices = {}
         for name in CHOICES:
@@ -156,7 +165,13 @@ def scene_targets(scene: Scene, image: Image.Image, config: ModelConfig, num_cro
         {name: torch.from_numpy(np.stack([choices[name] for choices, _ in found])) for name in CHOICES},
         torch.from_numpy(np.stack([measures for _, measures in found])),
     )
-    return SceneTargets(patches, Things(shape_answers, seen[0][1]), Things(letter_answers, seen[0][2]), seen[0][0])
+    return SceneTargets(patches, *seen[0])
+
+
+def joined(of_patches: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[L] of a view's patches -> [L / 4]: whether it holds for any of the 2x2 patches of each position."""
+    side = round(len(of_patches) ** 0.5)
+    return of_patches.reshape(side // 2, 2, side // 2, 2).any((1, 3)).ravel()
 
 
 def name_targets(found: list[Name], crop_size: int) -> NameTargets:
@@ -187,7 +202,7 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
     if marks.is_compared(mark):
         return dict([marks.comparison_of(mark)]), None
     if code >= marks.AT_PLACE:
-        return _shown_at(code - marks.AT_PLACE, pictures[0].patches), None
+        return shown_at(code - marks.AT_PLACE, pictures[0].patches), None
     if code >= marks.IN_PICTURES:
         first, second = divmod(code - marks.IN_PICTURES, 16)
         return {"in_first": first, "in_second": second}, None
@@ -196,55 +211,13 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
     return {"same_kind": code - marks.OF_KIND}, None
 
 
-def _shown_at(place: int, patches: PatchTargets) -> dict[str, int]:
+def shown_at(place: int, patches: PatchTargets) -> dict[str, int]:
     """The thing that 2x2 patches of the global view show, or the ground where they show none."""
     kinds, colours = patches.choices["kind"][0], patches.choices["colour"][0]
     side = round(len(kinds) ** 0.5)
     first = place // (side // 2) * 2 * side + place % (side // 2) * 2
     shown = max((first, first + 1, first + side, first + side + 1), key=lambda patch: int(kinds[patch]))
     return {"first_kind": int(kinds[shown]), "first_colour": int(colours[shown])}
-
-
-def second_looks(seen: list[SceneTargets]) -> list[tuple[int, str]]:
-    """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there.
-
-    Of the positions where both show the same only about as many are asked as of the others: nearly all do in a
-    variation, and then to name what one shows oneself is right often enough not to look back.
-    """
-    shown = [[_shown_at(place, its.patches) for place in range(len(its.owners) // 4)] for its in seen]
-    is_other = [first != second for first, second in zip(*shown, strict=True)]
-    others, same = ([place for place, is_it in enumerate(is_other) if is_it == wanted] for wanted in (True, False))
-    return [(place, marks.at_place(place)) for place in sorted(others + _as_many(same, others))]
-
-
-def _as_many(places: list[int], others: list[int], least: int = 4) -> list[int]:
-    """About as many of the places as there are others, evenly spread, but so many at least."""
-    return places[:: max(1, len(places) // max(least, len(others)))]
-
-
-def changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
-    """Whether positions of the second of two pictures differ from the first's, where one is a variation of the other
-    and either has a shape; about as many that do not differ as do, but so many at least that "different" is not said
-    of two that are the same for a single position.
-    """
-    if _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
-        return []
-    kept = set(scenes[0].shapes) & set(scenes[1].shapes)
-    is_new, is_thing = (np.zeros(len(seen[0].owners), bool) for _ in range(2))
-    for scene, its in zip(scenes, seen, strict=True):
-        is_new |= np.isin(its.owners, [number for number, shape in enumerate(scene.shapes, 1) if shape not in kept])
-        is_thing |= its.owners > 0
-    side = round(len(is_new) ** 0.5)
-    new, thing = (of.reshape(side // 2, 2, side // 2, 2).any((1, 3)).ravel() for of in (is_new, is_thing))
-    changed, unchanged = np.nonzero(new)[0].tolist(), np.nonzero(thing & ~new)[0].tolist()
-    return [
-        *((place, marks.CHANGED) for place in changed),
-        *((place, marks.UNCHANGED) for place in _as_many(unchanged, changed, least=12)),
-    ]
-
-
-def _without_shapes(scene: Scene) -> Scene:
-    return replace(scene, shapes=())
 
 
 def together(targets: list[PatchTargets]) -> PatchTargets:

@@ -74,7 +74,10 @@ TASKS: tuple[Task, ...] = (
     Task("lines of text", 0.0, ("read",), ("text",), lambda scene, _: " " in scene.text),
     Task("one of several words", 0.0, ("read_coloured", "read_at"), ("words",)),
     Task("two-image comparison", 0.90, tuple(COMPARISONS), ("plain", "shapes")),
-    Task("what only one picture has", 0.0, ("difference",), ("plain", "shapes"), lambda _, said: "Only the" in said),
+    Task(
+        "what only one picture has", 0.0, ("difference", "missing"), ("plain", "shapes"),
+        lambda _, said: "Only the" in said,
+    ),
     Task("bar charts", 0.90, ("tallest", "shortest", "value_of", "num_bars", "with_value", "labels"), ("chart",)),
     Task(
         "yes or no", 0.97, ("exists", "is_colour", "is_shape", "relation", "has_text", "is_taller"),

@@ -24,6 +24,7 @@ SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>"
 MIN_COUNT = 5
 SPACE = "\u0120"  # as byte-level tokens write it
 DIGIT = re.compile(r"\d")
+LOOKS = ("back", "asked", "said")  # sorts of tokens that are told where to look: see looks.py
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
 
@@ -87,7 +88,7 @@ class Tokens:
     branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
     asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
     said: list[tuple[int, str]] = field(default_factory=list)  # those of answers, comparisons, and changes
-    looks: list[tuple[int, int]] = field(default_factory=list)  # tokens of the second of two pictures, and of the first
+    looks: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {name: [] for name in LOOKS})
 
     def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:
         """Behind what the branch can see; branches are added one after the other."""

@@ -21,7 +21,7 @@ from training.config import Stage, TrainingConfig, read_config
 from training.curve import plot
 from training.data import Batch, Batches, Grid, Text
 from training.heads import dense_heads, load_heads
-from training.model import IGNORE, LOOKING_LAYER, Phi3V, token_loss
+from training.model import IGNORE, Phi3V, token_loss
 from training.optimiser import optimisers
 from training.precision import autocast
 from training.start import start_from
@@ -120,11 +120,16 @@ class Trainer:
             noticed = self.said_head(states[min(middle + 1, len(states) - 1)][text.said.tokens[is_change]])[0][
                 "changed"
             ]
-            looking, looked_at = text.looks.T
-            scores = self.model.looks(states[LOOKING_LAYER - 1], text.lengths, text.positions, looking)
+            looked = {}
+            for name, layer, number in (("back", 1, 0), ("asked", middle, 2), ("said", late, 1)):
+                looked[name] = self.model.attended(
+                    (layer, number), states[layer - 1], text.lengths, text.branches, text.positions, text.looks[name]
+                )
         found = {"answer": token_loss(logits, tokens), "token_accuracy": _accuracy(logits, tokens)}
-        found["look"], found["look_accuracy"] = token_loss(scores, looked_at), _accuracy(scores, looked_at)
-        loss = ANSWER_WEIGHT * found["answer"] + LOOK_WEIGHT * found["look"]
+        loss = ANSWER_WEIGHT * found["answer"]
+        for name, (shares, hits) in looked.items():
+            found[f"look_{name}"], found[f"look_{name}_accuracy"] = -shares.mean(), hits.float().mean()
+            loss = loss - LOOK_WEIGHT * shares.sum() / max(1, len(shares))
         changed = text.said.choices["changed"][is_change]
         loss = loss + NAME_WEIGHTS["changed"] * token_loss(noticed, changed)
         found["noticed_changed_accuracy"] = _accuracy(noticed, changed)

@@ -9,6 +9,7 @@ from training.chart_questions import CHART_QUESTIONS, TOO_SMALL
 from training.colours import COLOURS
 from training.comparisons import COMPARISONS
 from training.conversations import (
+    QUESTIONS,
     a_pair,
     about,
     comparing,
@@ -190,6 +191,16 @@ def test_questions_about_two_pictures() -> None:
     assert "The second picture shows a blue circle." in compared("picture_with", SCENE, blue)
 
 
+def test_what_one_of_two_pictures_lacks_is_told_and_that_the_other_lacks_nothing() -> None:
+    without = replace(SCENE, shapes=SCENE.shapes[1:])
+    nothing_in = [f"Nothing is missing in the {which} picture." for which in ("first", "second")]
+    assert compared("missing", SCENE, without) == {"Only the first picture has a grey square.", nothing_in[0]}
+    assert compared("missing", without, SCENE) == {"Only the second picture has a grey square.", nothing_in[1]}
+    assert compared("missing", SCENE, SCENE) == set(nothing_in)
+    other_colour = replace(SCENE, shapes=(SCENE.shapes[0], replace(SCENE.shapes[1], colour="blue")))
+    assert compared("missing", SCENE, other_colour) == set()
+
+
 def compared_marks(kind: str, *scenes: Scene) -> set[tuple[str, str]]:
     """What is marked to compare the pictures, as (name, answer)."""
     found = (COMPARISONS[kind][1](random.Random(seed), scenes) for seed in range(40))
@@ -200,7 +211,7 @@ def compared_marks(kind: str, *scenes: Scene) -> set[tuple[str, str]]:
 
 def test_answers_about_two_pictures_know_first_whether_they_differ_and_names_where_there_is_more() -> None:
     without = replace(SCENE, shapes=SCENE.shapes[:1])
-    for kind in ("difference", "are_same", "are_different"):
+    for kind in ("difference", "missing", "are_same", "are_different"):
         assert compared_marks(kind, SCENE, without) == {("differ", "different")}
         assert compared_marks(kind, SCENE, SCENE) == {("differ", "same")}
     assert compared_marks("picture_with", SCENE, without) == {("more", "first")}
@@ -225,7 +236,7 @@ def test_so_many_of_the_pairs_that_differ_lack_a_shape_and_the_fuller_comes_firs
 
 def test_a_pair_is_asked_for_its_difference_in_several_wordings() -> None:
     rng = random.Random(2)
-    talks = [comparing(rng, (SCENE, replace(SCENE, shapes=SCENE.shapes[:1])), 8) for _ in range(20)]
+    talks = [comparing(rng, (SCENE, replace(SCENE, shapes=SCENE.shapes[:1])), QUESTIONS[2]) for _ in range(20)]
     asked = [[turn.question for turn in (*talk.turns, *talk.forks) if turn.kind == "difference"] for talk in talks]
     assert sum(len(set(questions)) >= 2 for questions in asked) >= 10
 

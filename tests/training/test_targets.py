@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training import marks
 from training.charts import chart_scene
+from training.looks import changes, places_of, second_looks
 from training.model import IGNORE, ModelConfig
 from training.scene import Chart, Scene, Shape, Writing, draw
 from training.shape_questions import PLACES
@@ -22,10 +23,8 @@ from training.targets import (
     ROLES,
     SIZES,
     SceneTargets,
-    changes,
     name_targets,
     scene_targets,
-    second_looks,
     together,
 )
 from training.writing import CHARACTERS, fonts
@@ -258,6 +257,25 @@ def test_of_what_both_pictures_show_a_second_one_is_asked_only_a_little() -> Non
     places = [place for place, _ in asked]
     assert 15 in places
     assert len(places) <= 6
+
+
+def test_a_name_is_looked_for_where_its_shape_is_shown() -> None:
+    assert places_of(marks.shape(0), [seen(THREE)]) == [(0, place) for place in (0, 1, 4, 5)]  # of 4 x 4
+    assert places_of(marks.shape(1), [seen(THREE)]) == [(0, 15)]
+    assert places_of(marks.shape(0, picture=1), [seen(scene()), seen(THREE)]) == [(1, place) for place in (0, 1, 4, 5)]
+    assert places_of(marks.of_kind(2), [seen(THREE)]) == []
+
+
+def test_a_shape_of_the_first_of_two_pictures_is_looked_for_in_the_second_too() -> None:
+    assert places_of(marks.shape(1), [seen(THREE), seen(scene(BIG, BLUE))]) == [(0, 15), (1, 15)]
+
+
+def test_a_letter_is_looked_for_where_it_is_written() -> None:
+    word = seen(written("READ", 30))
+    columns = [{place % 4 for _, place in places_of(chr(marks.LETTERS + number), [word])} for number in range(4)]
+    assert all(columns)
+    assert [min(its) for its in columns] == sorted(min(its) for its in columns)
+    assert columns[0].isdisjoint(columns[3])
 
 
 def test_a_patch_of_a_photograph_tells_its_own_colour() -> None:

@@ -15,9 +15,10 @@ from torch import Tensor
 from tests.training.conftest import MODEL
 from training.colours import COLOURS
 from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
-from training.data import Batches, Text, num_image_tokens, overview_token, pack
+from training.data import Batches, Text, num_image_tokens, pack
 from training.export import export
 from training.heads import dense_heads, load_heads, save_heads
+from training.looks import overviews
 from training.model import IGNORE, VIEWS_AT_ONCE, DenseHead, Phi3V
 from training.patches import known
 from training.phrases import SYNONYMS
@@ -90,12 +91,23 @@ def test_forks_do_not_see_one_another(config: TrainingConfig) -> None:
     torch.testing.assert_close(got[4:6], alone[2:4], atol=1e-4, rtol=0)
 
 
-def test_a_token_looks_at_its_own_conversation_and_not_ahead(config: TrainingConfig) -> None:
+def test_a_head_looks_where_the_decoder_does(config: TrainingConfig) -> None:
+    """At its own conversation, at no other fork, and not ahead: shares of what it can see add up to one."""
     model = Trainer(config).model.eval()
-    x, looking = torch.randn(7, MODEL.width), torch.tensor([5])
-    with torch.no_grad():
-        scores = model.looks(x, [3, 4], torch.tensor([0, 1, 2, 0, 1, 2, 3]), looking)
-    assert scores.isfinite().tolist() == [[False, False, False, True, True, True, False]]
+    x, branches, positions = torch.randn(9, MODEL.width), [0, 0, 0, 0, 0, 1, 1, 2, 2], [0, 1, 2, 0, 1, 2, 3, 2, 3]
+
+    def share(*pairs: tuple[int, int]) -> list[float]:
+        with torch.no_grad():
+            shares, _ = model.attended(
+                (1, 1), x, [3, 6], torch.tensor(branches), torch.tensor(positions), torch.tensor(pairs)
+            )
+        return shares.exp().tolist()
+
+    assert share((2, 0), (2, 1), (2, 2)) == pytest.approx([1])
+    assert share((7, 3), (7, 4), (7, 7)) == pytest.approx([1])
+    assert share((6, 3), (6, 4), (6, 5)) < [1 - 1e-3]
+    assert share((7, 5)) == share((7, 8)) == [0]
+    assert share((2, 0), (7, 3), (2, 1), (7, 4), (2, 2), (7, 7)) == pytest.approx([1, 1])
 
 
 def test_a_run_can_begin_with_an_exported_model_of_other_sizes(config: TrainingConfig, tmp_path: Path) -> None:
@@ -193,10 +205,11 @@ def test_positions_of_a_second_picture_are_told_to_look_at_the_same_ones_of_the_
     one_view = replace(MODEL, num_crops=1)
     batch = Batches(one_view, replace(STAGE, num_crops=[1], compared=1.0, pictures=8), tokenizer, 1)[0]
     assert batch.text
-    assert len(batch.text.looks)
-    assert len(batch.text.looks) % 16 == 0  # of 4 x 4
-    seconds, firsts = batch.text.looks.T
-    assert (batch.text.token_ids[batch.text.looks] == IMAGE).all()
+    looks = batch.text.looks["back"]
+    assert len(looks)
+    assert len(looks) % 16 == 0  # of 4 x 4
+    seconds, firsts = looks.T
+    assert (batch.text.token_ids[looks] == IMAGE).all()
     between = num_image_tokens((1, 1), 4) + 2  # the end of a picture's piece and a line
     assert (seconds - firsts == between).all()
     changed = batch.text.said.choices["changed"]
@@ -204,12 +217,29 @@ def test_positions_of_a_second_picture_are_told_to_look_at_the_same_ones_of_the_
     assert set(batch.text.said.tokens[changed != IGNORE].tolist()) <= set(seconds.tolist())
 
 
-def test_a_head_learns_to_look_there(config: TrainingConfig, tokenizer: Tokenizer) -> None:
+def test_names_and_letters_are_told_to_look_at_pictures_that_they_can_see(tokenizer: Tokenizer) -> None:
+    batch = Batches(replace(MODEL, num_crops=1), replace(STAGE, scenes=["labelled"], num_crops=[1]), tokenizer, 1)[0]
+    text = batch.text
+    assert text
+    starts = torch.tensor(text.lengths).cumsum(0)
+    for when, names in (("asked", text.asked), ("said", text.said)):
+        looking, looked_at = text.looks[when].T
+        assert len(looking)
+        assert (text.token_ids[looked_at] == IMAGE).all()
+        assert (looked_at < looking).all()
+        assert torch.equal(*(torch.bucketize(tokens.contiguous(), starts, right=True) for tokens in (looking, looked_at)))
+        assert set(looking.tolist()) <= set(names.tokens.tolist())
+    letters = text.said.tokens[text.said.choices["letter"] != IGNORE]
+    assert len(set(letters.tolist()) & set(text.looks["said"][:, 0].tolist())) > 0.9 * len(letters)
+
+
+@pytest.mark.parametrize(("which", "fall"), [("back", 0.3), ("asked", 0.3), ("said", 0.1)])
+def test_heads_learn_to_look_there(config: TrainingConfig, tokenizer: Tokenizer, which: str, fall: float) -> None:
     one_view = replace(config, model=replace(MODEL, num_crops=1))
     batch = Batches(one_view.model, replace(STAGE, num_crops=[1], compared=1.0, pictures=8), tokenizer, 1)[0]
     trainer = Trainer(one_view)
-    losses = [trainer.step(batch, 3e-3) for _ in range(12)]
-    assert losses[-1]["look"] < losses[0]["look"] - 0.3
+    losses = [trainer.step(batch, 3e-3)[f"look_{which}"] for _ in range(12)]
+    assert losses[-1] < losses[0] - fall
 
 
 def test_the_head_over_joined_patches_answers_for_each_patch_in_its_place() -> None:
@@ -244,9 +274,10 @@ def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer, monkeypatch: 
 
 def test_positions_of_a_picture_are_counted_from_its_end() -> None:
     ids = [BOS, *[IMAGE] * num_image_tokens((1, 1), 4), END, *[IMAGE] * num_image_tokens((1, 1), 4), END]
-    assert overview_token(ids, 1, 0, 4) == len(ids) - 1 - 20
-    assert overview_token(ids, 1, 15, 4) == len(ids) - 1 - 2  # before the end of its row
-    assert overview_token(ids, 0, 15, 4) == ids.index(END) - 2
+    first, second = overviews(ids, 4)
+    assert second[0] == len(ids) - 1 - 20
+    assert second[15] == len(ids) - 1 - 2  # before the end of its row
+    assert first[15] == ids.index(END) - 2
 
 
 def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: Tokenizer) -> None:

@@ -1,0 +1,95 @@
+"""Where the tokens of a conversation should look in its pictures, which one head of a decoder layer is told.
+
+The token that ends a name in a question looks at what the name stands for, the one that is about to say a name or a
+letter at that, and the positions of the second of two pictures at the same ones of the first. These are asked, too,
+what the first picture shows there and whether it is the same. Found by the answers' loss alone, looking would have to
+grow from an attention that is spread over hundreds of tokens.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from training import marks
+from training.conversations import Conversation
+from training.scene import Scene
+from training.targets import SceneTargets, joined, shown_at
+from training.tokenizer import IMAGE, Tokens
+
+
+def look(tokens: Tokens, conversation: Conversation, seen: list[SceneTargets], side: int) -> None:
+    """Tells the conversation's tokens where to look; `side` is the positions a side of its pictures."""
+    views = overviews(tokens.ids, side)
+    for when in ("asked", "said"):
+        named = [(token, place) for token, mark in getattr(tokens, when) for place in places_of(mark, seen)]
+        tokens.looks[when] += [(token, views[picture][place]) for token, (picture, place) in named]
+    if len(views) == 2:
+        first, second = views
+        tokens.looks["back"] += zip(second, first, strict=True)
+        tokens.asked += [(second[place], mark) for place, mark in second_looks(seen)]
+        tokens.said += [(second[place], mark) for place, mark in changes(conversation.pictures, seen)]
+
+
+def overviews(ids: list[int], side: int) -> list[list[int]]:
+    """Which tokens stand for the positions of each picture's global view, row by row."""
+    ends = [number for number, token in enumerate(ids) if token != IMAGE and ids[number - 1] == IMAGE]
+    rows = [range(end - side * (side + 1), end, side + 1) for end in ends]
+    return [[row + column for row in starts for column in range(side)] for starts in rows]
+
+
+def places_of(mark: str, seen: list[SceneTargets]) -> list[tuple[int, int]]:
+    """Pictures and positions that show what a mark stands for, if it is one thing.
+
+    A shape of the first of two pictures is looked for in the second one, too: what only the first has is missed there,
+    where positions that know what the first picture shows come after it; its own come before.
+    """
+    if marks.is_letter(mark):
+        return [(0, place) for place in seen[0].letters.positions(ord(mark) - marks.LETTERS)]
+    if not marks.is_shape(mark):
+        return []
+    picture, number = marks.shape_of(mark)
+    places = seen[picture].shapes.positions(number)
+    pictures = (0, 1) if picture == 0 and len(seen) == 2 else (picture,)
+    return [(which, place) for which in pictures for place in places]
+
+
+def second_looks(seen: list[SceneTargets]) -> list[tuple[int, str]]:
+    """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there.
+
+    Of the positions where both show the same only about as many are asked as of the others: nearly all do in a
+    variation, and then to name what one shows oneself is right often enough not to look back.
+    """
+    shown = [[shown_at(place, its.patches) for place in range(len(its.shapes.owners[0]) // 4)] for its in seen]
+    is_other = [first != second for first, second in zip(*shown, strict=True)]
+    others, same = ([place for place, is_it in enumerate(is_other) if is_it == wanted] for wanted in (True, False))
+    return [(place, marks.at_place(place)) for place in sorted(others + _as_many(same, others))]
+
+
+def _as_many(places: list[int], others: list[int], least: int = 4) -> list[int]:
+    """About as many of the places as there are others, evenly spread, but so many at least."""
+    return places[:: max(1, len(places) // max(least, len(others)))]
+
+
+def changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
+    """Whether positions of the second of two pictures differ from the first's, where one is a variation of the other
+    and either has a shape; about as many that do not differ as do, but so many at least that "different" is not said
+    of two that are the same for a single position.
+    """
+    if _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
+        return []
+    kept = set(scenes[0].shapes) & set(scenes[1].shapes)
+    owners = [its.shapes.owners[0] for its in seen]
+    is_new, is_thing = (np.zeros(len(owners[0]), bool) for _ in range(2))
+    for scene, its in zip(scenes, owners, strict=True):
+        is_new |= np.isin(its, [number for number, shape in enumerate(scene.shapes, 1) if shape not in kept])
+        is_thing |= its > 0
+    new, thing = joined(is_new), joined(is_thing)
+    changed, unchanged = np.nonzero(new)[0].tolist(), np.nonzero(thing & ~new)[0].tolist()
+    return [
+        *((place, marks.CHANGED) for place in changed),
+        *((place, marks.UNCHANGED) for place in _as_many(unchanged, changed, least=12)),
+    ]
+
+
+def _without_shapes(scene: Scene) -> Scene:
+    return replace(scene, shapes=())
