@@ -227,7 +227,8 @@ def test_names_and_letters_are_told_to_look_at_pictures_that_they_can_see(tokeni
         assert len(looking)
         assert (text.token_ids[looked_at] == IMAGE).all()
         assert (looked_at < looking).all()
-        assert torch.equal(*(torch.bucketize(tokens.contiguous(), starts, right=True) for tokens in (looking, looked_at)))
+        owners = [torch.bucketize(tokens.contiguous(), starts, right=True) for tokens in (looking, looked_at)]
+        assert torch.equal(*owners)  # each token's own conversation
         assert set(looking.tolist()) <= set(names.tokens.tolist())
     letters = text.said.tokens[text.said.choices["letter"] != IGNORE]
     assert len(set(letters.tolist()) & set(text.looks["said"][:, 0].tolist())) > 0.9 * len(letters)
