@@ -332,28 +332,31 @@ class Phi3V(nn.Module):
         dim, normed = cos.shape[-1], block.input_layernorm(x)
         of_q, of_k, _ = (torch.split(part, dim)[number] for part in block.self_attn.qkv_proj.weight.chunk(3))
         q, k = (rotate(F.linear(normed, weight), cos, sin) for weight in (of_q, of_k))
-        found, hits, start = [x.new_zeros(0, dtype=torch.float32)], [x.new_zeros(0, dtype=torch.bool)], 0
+        found, start = [], 0
         for length in lengths:
             end = start + length
-            mine = looks[(start <= looks[:, 0]) & (looks[:, 0] < end)] - start
-            tokens, rows = torch.unique(mine[:, 0], return_inverse=True)
-            its = branches[start:end]
-            is_before = torch.arange(length, device=x.device) <= tokens[:, None]
-            is_seen = ((its == 0) | (its == its[tokens, None])) & is_before
-            scores = (q[start:end][tokens] @ k[start:end].T).float() * dim**-0.5
-            is_meant = torch.zeros_like(scores, dtype=torch.bool)
-            is_meant[rows, mine[:, 1]] = True
-            shares = scores.masked_fill(~is_seen, float("-inf")).log_softmax(-1)
-            found.append(shares.masked_fill(~is_meant, float("-inf")).logsumexp(-1))
-            hits.append(is_meant.gather(1, shares.argmax(-1, keepdim=True))[:, 0])
+            its = looks[(start <= looks[:, 0]) & (looks[:, 0] < end)] - start
+            found.append(_attended(q[start:end], k[start:end], branches[start:end], its))
             start = end
-        return torch.cat(found), torch.cat(hits)
+        shares, hits = zip(*found, strict=True)
+        return torch.cat(shares), torch.cat(hits)
 
     def _rotations(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, [T, dim] each."""
         dim = self.config.width // self.config.heads
         cos, sin = rotary(int(positions.max()) + 1, dim, self.config.rope_theta)
         return cos.to(positions.device)[positions], sin.to(positions.device)[positions]
+
+
+def _attended(q: Tensor, k: Tensor, branches: Tensor, looks: Tensor) -> tuple[Tensor, Tensor]:
+    """`Phi3V.attended` of one conversation: queries and keys [T, dim], branches [T], `looks` [P, 2]."""
+    tokens, rows = torch.unique(looks[:, 0], return_inverse=True)
+    scores = (q[tokens] @ k.T).float() * q.shape[-1] ** -0.5
+    is_meant = torch.zeros_like(scores, dtype=torch.bool)
+    is_meant[rows, looks[:, 1]] = True
+    shares = (scores + branch_mask(branches)[tokens]).log_softmax(-1)
+    hits = is_meant.gather(1, shares.argmax(-1, keepdim=True))[:, 0]
+    return shares.masked_fill(~is_meant, float("-inf")).logsumexp(-1), hits
 
 
 class DenseHead(nn.Module):
