@@ -68,11 +68,13 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int 
     return torch.cat(parts, 2)[0].transpose(0, 1)
 
 
-def branch_mask(branches: Tensor) -> Tensor:
+def branch_mask(branches: Tensor, rows: Tensor | None = None) -> Tensor:
     """Branches [T] of one conversation's tokens -> [T, T], to be added to scores: each token sees those before it that
-    belong to its own branch or to all branches (0).
+    belong to its own branch or to all branches (0). Of some tokens' rows [K] only: [K, T].
     """
-    visible = ((branches == 0) | (branches == branches[:, None])).tril()
+    numbers = torch.arange(len(branches), device=branches.device)
+    rows = numbers if rows is None else rows
+    visible = ((branches == 0) | (branches == branches[rows, None])) & (numbers <= rows[:, None])
     return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, float("-inf"))
 
 
@@ -354,7 +356,7 @@ def _attended(q: Tensor, k: Tensor, branches: Tensor, looks: Tensor) -> tuple[Te
     scores = (q[tokens] @ k.T).float() * q.shape[-1] ** -0.5
     is_meant = torch.zeros_like(scores, dtype=torch.bool)
     is_meant[rows, looks[:, 1]] = True
-    shares = (scores + branch_mask(branches)[tokens]).log_softmax(-1)
+    shares = (scores + branch_mask(branches, tokens)).log_softmax(-1)
     hits = is_meant.gather(1, shares.argmax(-1, keepdim=True))[:, 0]
     return shares.masked_fill(~is_meant, float("-inf")).logsumexp(-1), hits
 
