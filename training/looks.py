@@ -13,8 +13,10 @@ import numpy as np
 from training import marks
 from training.conversations import Conversation
 from training.scene import Scene
-from training.targets import SceneTargets, joined, shown_at
+from training.targets import PATCH_KINDS, SceneTargets, joined, shown_at
 from training.tokenizer import IMAGE, Tokens
+
+BAR = PATCH_KINDS.index("bar")
 
 
 def look(tokens: Tokens, conversation: Conversation, seen: list[SceneTargets], side: int) -> None:
@@ -45,10 +47,15 @@ def places_of(mark: str, seen: list[SceneTargets]) -> list[tuple[int, int]]:
     """
     if marks.is_letter(mark):
         return [(0, place) for place in seen[0].letters.positions(ord(mark) - marks.LETTERS)]
+    if marks.is_word(mark):
+        return [(0, place) for place in seen[0].written(ord(mark) - marks.WORDS)]
     if not marks.is_shape(mark):
         return []
     picture, number = marks.shape_of(mark)
-    places = seen[picture].shapes.positions(number)
+    shapes = seen[picture].shapes
+    places = shapes.positions(number)
+    if shapes.answers["kind"][number + 2] == BAR:  # which nothing but what stands at it tells by its name
+        places += seen[picture].written(number)
     pictures = (0, 1) if picture == 0 and len(seen) == 2 else (picture,)
     return [(which, place) for which in pictures for place in places]
 

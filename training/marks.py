@@ -28,6 +28,7 @@ COMPARED = {
     "guess": ("wrong", "right"),
 }
 AT_PLACE = 0xEB00  # + which position of a view: of the second of two pictures, what the first one shows there
+WORDS = 0xEC00  # + which word of the picture: behind what it is known by
 MARK = re.compile("[\ue000-\uf8ff]")
 MARKS_BEFORE_A_WORD = re.compile(f" ({MARK.pattern}+)")
 
@@ -72,6 +73,10 @@ def at_place(place: int) -> str:
     return chr(AT_PLACE + place)
 
 
+def word(number: int) -> str:
+    return chr(WORDS + number)
+
+
 def is_compared(mark: str) -> bool:
     return COMPARISONS <= ord(mark) < AT_PLACE
 
@@ -101,6 +106,10 @@ def parts(text: str) -> list[str]:
 
 def is_shape(mark: str) -> bool:
     return SHAPES <= ord(mark) < LETTERS
+
+
+def is_word(mark: str) -> bool:
+    return ord(mark) >= WORDS
 
 
 def is_letter(mark: str) -> bool:

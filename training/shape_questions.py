@@ -265,13 +265,18 @@ def _one_or_nothing(scene: Scene, there: list[Shape]) -> str:
     return a_thing(scene, there[0]) if there else f"{marks.NOTHING}nothing"
 
 
+def _marked(scene: Scene, there: list[Shape]) -> str:
+    return mark(scene, there[0]) if there else marks.NOTHING
+
+
 def _extreme(rng: random.Random, scene: Scene) -> Found | None:
     size = rng.choice(list(SIZE_WORDS))
     ranked = sorted(scene.shapes, key=lambda shape: shape.area, reverse=size == "largest")
     if len(ranked) < 2 or not min(ranked[0].area / ranked[1].area, ranked[1].area / ranked[0].area) < 1 / 1.6:
         return None
-    answer = f"The {mark(scene, ranked[0])}{ranked[0].colour} {ranked[0].kind} is the {size}."
-    return Found({"size": rng.choice(SIZE_WORDS[size])}, answer)
+    marked = mark(scene, ranked[0])
+    answer = f"The {marked}{ranked[0].colour} {ranked[0].kind} is the {size}."
+    return Found({"size": rng.choice(SIZE_WORDS[size]) + marked}, answer)
 
 
 def _at_place(rng: random.Random, scene: Scene) -> Found | None:
@@ -283,7 +288,7 @@ def _at_place(rng: random.Random, scene: Scene) -> Found | None:
     there = [shape for shape, its in places.items() if its == place]
     if len(there) > 1:
         return None
-    asked = str(place).replace("at", rng.choice(("at", "on", "in")), 1)
+    asked = str(place).replace("at", rng.choice(("at", "on", "in")), 1) + _marked(scene, there)
     return Found({"place": asked}, capital(f"{_one_or_nothing(scene, there)} is {place}."))
 
 

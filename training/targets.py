@@ -110,6 +110,13 @@ class SceneTargets:
     shapes: Things
     letters: Things
 
+    def written(self, member: int) -> list[int]:
+        """Positions of the global view, counted row by row, that show a letter of this word, or of what stands at this
+        bar.
+        """
+        numbers = np.nonzero(self.letters.answers["member"][2:] == member)[0].tolist()
+        return [place for number in numbers for place in self.letters.positions(number)]
+
 
 Name = tuple[int, str, list[SceneTargets]]  # a token of the text, the mark that it ends, the pictures that it is about
 
@@ -201,6 +208,8 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
         return {"kind": PATCH_KINDS.index("background")}, None
     if marks.is_compared(mark):
         return dict([marks.comparison_of(mark)]), None
+    if marks.is_word(mark):
+        return {"member": code - marks.WORDS}, None
     if code >= marks.AT_PLACE:
         return shown_at(code - marks.AT_PLACE, pictures[0].patches), None
     if code >= marks.IN_PICTURES:

@@ -24,6 +24,12 @@ def _read_out(scene: Scene, writing: Writing) -> str:
     return marks.reading(writing.text, marks.letters_in(one.text for one in before))
 
 
+def _mark(scene: Scene, writing: Writing) -> str:
+    """What stands for one of several writings in a question: its first word."""
+    before = scene.writings[: scene.writings.index(writing)]
+    return marks.word(sum(len(one.text.split()) for one in before))
+
+
 def _asks_for_one(rng: random.Random, scene: Scene) -> bool:
     """Whether to ask for one writing by what it is known by: among several, and seldom for the only one."""
     return len(scene.writings) > 1 or (len(scene.writings) == 1 and rng.random() < 0.1)
@@ -45,18 +51,18 @@ def _read(rng: random.Random, scene: Scene) -> Found | None:
 def _read_coloured(rng: random.Random, scene: Scene) -> Found | None:
     if rng.random() < 0.06 and _asks_for_one(rng, scene):
         colour = other(rng, COLOURS, (scene.background, *scene.ink_colours))
-        return Found({"ink": colour}, f"There is no {colour} text in the picture.")
+        return Found({"ink": colour + marks.NOTHING}, f"There is no {colour} text in the picture.")
     if not (found := _alone(rng, scene, lambda writing: writing.colour)):
         return None
     colour, writing = found
-    return Found({"ink": colour}, f'It says "{_read_out(scene, writing)}".')
+    return Found({"ink": colour + _mark(scene, writing)}, f'It says "{_read_out(scene, writing)}".')
 
 
 def _read_at(rng: random.Random, scene: Scene) -> Found | None:
     if not (found := _alone(rng, scene, partial(place_of, scene))):
         return None
     place, writing = found
-    return Found({"place": place}, f'It says "{_read_out(scene, writing)}".')
+    return Found({"place": place + _mark(scene, writing)}, f'It says "{_read_out(scene, writing)}".')
 
 
 def _number(rng: random.Random, scene: Scene) -> Found | None:

@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.training.builders import SCENE, WHITE, box
 from training.chart_questions import CHART_QUESTIONS, TOO_SMALL
 from training.colours import COLOURS
-from training.comparisons import COMPARISONS
 from training.conversations import (
-    QUESTIONS,
-    a_pair,
     about,
     comparing,
     converse,
@@ -18,8 +16,8 @@ from training.conversations import (
 )
 from training.facts import article, listing
 from training.marks import (
-    COMPARED,
     MARK,
+    NOTHING,
     compared_once,
     comparison_of,
     is_compared,
@@ -28,6 +26,7 @@ from training.marks import (
     shape,
     shape_of,
     unmarked,
+    word,
 )
 from training.marks import compared as compared_mark
 from training.phrases import PHRASES, SYNONYMS
@@ -37,7 +36,6 @@ from training.questions import (
     PICTURE_QUESTIONS,
     about_it,
     ask,
-    compare,
     follow_up,
     mistyped,
 )
@@ -49,18 +47,15 @@ from training.shapes import KINDS
 NAMES = {name for kind in KINDS for name in SYNONYMS.get(kind, (kind,))}
 
 
-def box(kind: str, colour: str, left: float, top: float, side: float = 20) -> Shape:
-    corners = ((left, top), (left + side, top), (left + side, top + side), (left, top + side))
-    return Shape(kind, colour, (255, 0, 0), corners, 0)
-
-
-WHITE = (255, 255, 255)
-SCENE = Scene(100, 100, "white", (WHITE, WHITE), False, (box("square", "grey", 75, 40), box("circle", "red", 5, 5)))
-
-
 def answers(kind: str, scene: Scene = SCENE, tries: int = 60) -> set[str]:
     found = (ask(random.Random(seed), kind, scene) for seed in range(tries))
     return {unmarked(asked[1]).replace("gray", "grey") for asked in found if asked}
+
+
+def filled(kind: str, slot: str, scene: Scene) -> set[str]:
+    """What questions of the kind say there, with its marks."""
+    found = (PICTURE_QUESTIONS[kind][1](random.Random(seed), scene) for seed in range(200))
+    return {one.fill[slot] for one in found if one}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +119,8 @@ def test_one_of_several_words_is_marked_with_its_own_letters() -> None:
     asked = {ask(random.Random(seed), "read_at", scene) for seed in range(40)}
     expected = {f'It says "{reading("not one", 0)}".', f'It says "{reading("two", 6)}".'}  # six letters before it
     assert {answer for _, answer in filter(None, asked)} == expected
+    assert filled("read_at", "place", scene) == {f"at the top{word(0)}", f"at the bottom{word(2)}"}
+    assert filled("read_coloured", "ink", scene) >= {f"red{word(0)}", f"blue{word(2)}"}
 
 
 def test_questions_about_charts() -> None:
@@ -172,75 +169,6 @@ def test_a_chart_whose_writing_is_too_small_is_told_as_far_as_it_can_be_seen() -
         assert answers(kind, scene) == {TOO_SMALL}
 
 
-def compared(kind: str, *scenes: Scene) -> set[str]:
-    found = (compare(random.Random(seed), kind, scenes) for seed in range(40))
-    return {unmarked(asked[1]).replace("gray", "grey") for asked in found if asked}
-
-
-def test_questions_about_two_pictures() -> None:
-    square, circle = SCENE.shapes
-    without = replace(SCENE, shapes=(circle,))
-    blue = replace(SCENE, shapes=(square, replace(circle, colour="blue")))
-    assert compared("difference", SCENE, without) == {"Only the first picture has a grey square."}
-    assert compared("difference", SCENE, blue) == {"The circle is red in the first picture and blue in the second."}
-    assert compared("difference", SCENE, SCENE) == {"Nothing is different. The pictures are the same."}
-    assert compared("are_same", SCENE, blue) == {"No, the pictures are different."}
-    assert compared("are_different", SCENE, blue) == {"Yes, the pictures are different."}
-    assert compared("are_different", SCENE, SCENE) == {"No, the pictures are the same."}
-    assert compared("more_of", SCENE, without) >= {"The first picture has more squares."}
-    assert "The second picture shows a blue circle." in compared("picture_with", SCENE, blue)
-
-
-def test_what_one_of_two_pictures_lacks_is_told_and_that_the_other_lacks_nothing() -> None:
-    without = replace(SCENE, shapes=SCENE.shapes[1:])
-    nothing_in = [f"Nothing is missing in the {which} picture." for which in ("first", "second")]
-    assert compared("missing", SCENE, without) == {"Only the first picture has a grey square.", nothing_in[0]}
-    assert compared("missing", without, SCENE) == {"Only the second picture has a grey square.", nothing_in[1]}
-    assert compared("missing", SCENE, SCENE) == set(nothing_in)
-    other_colour = replace(SCENE, shapes=(SCENE.shapes[0], replace(SCENE.shapes[1], colour="blue")))
-    assert compared("missing", SCENE, other_colour) == set()
-
-
-def compared_marks(kind: str, *scenes: Scene) -> set[tuple[str, str]]:
-    """What is marked to compare the pictures, as (name, answer)."""
-    found = (COMPARISONS[kind][1](random.Random(seed), scenes) for seed in range(40))
-    texts = (text for one in found if one for text in (*one.fill.values(), one.answer))
-    told = [comparison_of(mark) for text in texts for mark in MARK.findall(text) if is_compared(mark)]
-    return {(name, COMPARED[name][how]) for name, how in told}
-
-
-def test_answers_about_two_pictures_know_first_whether_they_differ_and_names_where_there_is_more() -> None:
-    without = replace(SCENE, shapes=SCENE.shapes[:1])
-    for kind in ("difference", "missing", "are_same", "are_different"):
-        assert compared_marks(kind, SCENE, without) == {("differ", "different")}
-        assert compared_marks(kind, SCENE, SCENE) == {("differ", "same")}
-    assert compared_marks("picture_with", SCENE, without) == {("more", "first")}
-    assert compared_marks("picture_with", without, SCENE) == {("more", "second")}
-
-
-def test_so_many_pairs_are_the_same_picture_twice() -> None:
-    rng = random.Random(1)
-    for share, least, most in ((0.0, 0, 0.2), (0.35, 0.25, 0.5), (1.0, 1, 1)):
-        pairs = [a_pair(rng, make_scene("plain", 5, index), share, 0.35) for index in range(100)]
-        assert least <= sum(first == second for first, second in pairs) / len(pairs) <= most
-
-
-def test_so_many_of_the_pairs_that_differ_lack_a_shape_and_the_fuller_comes_first_as_often_as_second() -> None:
-    rng = random.Random(1)
-    scenes = [scene for index in range(250) if (scene := make_scene("shapes", 5, index)).shapes]
-    pairs = [a_pair(rng, scene, 0.0, 0.5) for scene in scenes]
-    more = [len(first.shapes) - len(second.shapes) for first, second in pairs]
-    assert 0.4 <= (more.count(1) + more.count(-1)) / len(pairs) <= 0.6
-    assert 0.35 <= more.count(1) / (more.count(1) + more.count(-1)) <= 0.65
-
-
-def test_a_pair_is_asked_for_its_difference_in_several_wordings() -> None:
-    rng = random.Random(2)
-    talks = [comparing(rng, (SCENE, replace(SCENE, shapes=SCENE.shapes[:1])), QUESTIONS[2]) for _ in range(20)]
-    asked = [[turn.question for turn in (*talk.turns, *talk.forks) if turn.kind == "difference"] for talk in talks]
-    assert sum(len(set(questions)) >= 2 for questions in asked) >= 10
-
-
 def test_a_mistyped_name_keeps_its_mark() -> None:
     marked = f"Where is the square{shape(0)}?"
     assert all(mistyped(random.Random(seed), marked).endswith(f"{shape(0)}?") for seed in range(50))
@@ -280,13 +208,6 @@ def test_it_is_asked_about_in_the_words_of_what_has_a_name() -> None:
     assert all("the {name}" not in phrase for kind in OF_IT.values() for phrase in PHRASES[kind].trained)
 
 
-@pytest.mark.parametrize("kind", COMPARISONS)
-def test_every_comparison_can_be_asked(kind: str) -> None:
-    rng = random.Random(3)
-    pairs = [a_pair(rng, make_scene("plain", 5, index), 0.2, 0.35) for index in range(30)]
-    assert sum(compare(rng, kind, pair, held_out=True) is not None for pair in pairs) > 5
-
-
 def test_spelling_is_answered_in_kind() -> None:
     pairs = [asked for seed in range(300) if (asked := ask(random.Random(seed), "colour_of_shape", SCENE))]
     greys = [(question, answer) for question, answer in pairs if "grey" in answer or "gray" in answer]
@@ -311,6 +232,18 @@ def test_what_is_shown_is_never_said_to_be_missing(kind: str, shown: tuple[str, 
     missing = {answer for answer in answers(kind, tries=2000) if answer.startswith("There is no")}
     assert missing
     assert not [answer for answer in missing if any(name in answer.split() for name in shown)]
+
+
+def test_what_is_at_a_place_or_largest_is_marked_where_the_question_says_so() -> None:
+    large, small = box("heart", "blue", 30, 30, side=40), box("star", "pink", 5, 85, side=10)
+    scene = replace(SCENE, shapes=(*SCENE.shapes, large, small))
+    assert {f"at the right{shape(0)}", f"on the top left{shape(1)}", f"in the top{NOTHING}"} <= filled(
+        "at_place", "place", scene
+    )
+    assert filled("extreme", "size", scene) == {
+        *(f"{word}{shape(2)}" for word in ("largest", "biggest")),
+        *(f"{word}{shape(3)}" for word in ("smallest", "littlest")),
+    }
 
 
 def test_the_form_of_a_question_does_not_give_its_answer_away() -> None:

@@ -124,7 +124,8 @@ def test_a_letter_knows_its_word_and_how_many_follow() -> None:
     assert set(rest[(rest != IGNORE) & (member == 1)]) == {0, 1, 2}
 
 
-def test_labels_and_values_belong_to_their_bar() -> None:
+def two_bars() -> Scene:
+    """A is half as high as B."""
     bars = (square(14, 56, 28, kind="bar"), square(70, 28, 28, kind="bar"))
     chart = Chart(("A", "B"), (30, 60), False, True)
     font = fonts()[0]
@@ -132,7 +133,11 @@ def test_labels_and_values_belong_to_their_bar() -> None:
         Writing(text, "black", (0, 0, 0), font, 20, centre)
         for text, centre in (("A", (28.0, 102.0)), ("30", (28.0, 46.0)), ("B", (84.0, 102.0)), ("60", (84.0, 18.0)))
     )
-    drawn = scene(*bars, writings=writings, chart=chart)
+    return scene(*bars, writings=writings, chart=chart)
+
+
+def test_labels_and_values_belong_to_their_bar() -> None:
+    drawn = two_bars()
     member, role = answers(drawn, "member"), answers(drawn, "role")
     assert set(member[:, :4][member[:, :4] != IGNORE]) == {0}
     assert set(member[:, 5:][member[:, 5:] != IGNORE]) == {1}
@@ -196,6 +201,7 @@ def test_what_is_read_knows_its_letters() -> None:
         (marks.NOTHING, {"kind": PATCH_KINDS.index("background")}),
         (marks.of_kind(0), {"same_kind": 0}),
         (marks.of_colour(7), {"same_colour": 7}),
+        (marks.word(3), {"member": 3}),
         (marks.in_pictures(3, 10), {"in_first": 3, "in_second": 10}),
         (marks.compared("under", 1), {"under": 1}),
         (marks.compared("more", 2), {"more": 2}),
@@ -276,6 +282,22 @@ def test_a_letter_is_looked_for_where_it_is_written() -> None:
     assert all(columns)
     assert [min(its) for its in columns] == sorted(min(its) for its in columns)
     assert columns[0].isdisjoint(columns[3])
+
+
+def test_a_bar_is_looked_for_at_its_label_and_its_value_too() -> None:
+    left, right = (places_of(marks.shape(bar), [seen(two_bars())]) for bar in range(2))
+    assert {place % 4 for _, place in left} == {0, 1}
+    assert {place % 4 for _, place in right} == {2, 3}
+    rows = [{place // 4 for _, place in places} for places in (left, right)]
+    assert rows == [{1, 2, 3}, {0, 1, 3}]  # of a value, its bar and its label
+
+
+def test_one_of_several_words_is_looked_for_at_all_its_letters() -> None:
+    word = seen(written("AB CDE", 24))
+    first, second = ({place for _, place in places_of(marks.word(number), [word])} for number in range(2))
+    letters = [{place for _, place in places_of(chr(marks.LETTERS + number), [word])} for number in range(5)]
+    assert (first, second) == (letters[0] | letters[1], letters[2] | letters[3] | letters[4])
+    assert places_of(marks.word(2), [word]) == []
 
 
 def test_a_patch_of_a_photograph_tells_its_own_colour() -> None:
