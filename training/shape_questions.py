@@ -300,7 +300,7 @@ SHAPE_QUESTIONS: Table = {
     "colour_of_shape": (4, _colour_of_shape),
     "shape_of_colour": (4, _shape_of_colour),
     "shapes": (5, _shapes),
-    "colours": (5, _colours),
+    "colours": (7, _colours),
     "background": (0.7, _background),
     "describe": (5, _describe),
     "count": (5, _count),

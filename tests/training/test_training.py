@@ -1,5 +1,6 @@
 """Training in the small: resumable batches, packing, export, and a loss that falls."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -23,6 +24,7 @@ from training.model import IGNORE, VIEWS_AT_ONCE, DenseHead, Phi3V
 from training.patches import known
 from training.phrases import SYNONYMS
 from training.precision import autocast
+from training.shape_questions import PLACES, SIZE_WORDS
 from training.shapes import KINDS
 from training.start import start_from
 from training.targets import CHOICES, MEASURES, PATCH_KINDS
@@ -267,7 +269,9 @@ def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer, monkeypatch: 
         for token, is_placed in zip(asked.tokens, asked.is_placed, strict=True)
         if is_placed
     ]
-    nouns = {word.split()[-1] for kind in KINDS for word in SYNONYMS.get(kind, (kind,))} | {*COLOURS, "gray", "shape"}
+    names = [name for kind in KINDS for name in SYNONYMS.get(kind, (kind,))]
+    nouns = {name.split()[-1] for name in (*names, *PLACES, *itertools.chain(*SIZE_WORDS.values()))}
+    nouns |= {*COLOURS, "gray", "shape"}
     assert len(placed) > 5
     ends = {noun + plural for noun in nouns for plural in ("", "s", "es")}
     assert all(any(noun.endswith(token) for noun in ends) for token in placed)  # rare nouns are spelled here
