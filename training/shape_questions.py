@@ -265,10 +265,6 @@ def _one_or_nothing(scene: Scene, there: list[Shape]) -> str:
     return a_thing(scene, there[0]) if there else f"{marks.NOTHING}nothing"
 
 
-def _marked(scene: Scene, there: list[Shape]) -> str:
-    return mark(scene, there[0]) if there else marks.NOTHING
-
-
 def _extreme(rng: random.Random, scene: Scene) -> Found | None:
     size = rng.choice(list(SIZE_WORDS))
     ranked = sorted(scene.shapes, key=lambda shape: shape.area, reverse=size == "largest")
@@ -288,8 +284,9 @@ def _at_place(rng: random.Random, scene: Scene) -> Found | None:
     there = [shape for shape, its in places.items() if its == place]
     if len(there) > 1:
         return None
-    asked = str(place).replace("at", rng.choice(("at", "on", "in")), 1) + _marked(scene, there)
-    return Found({"place": asked}, capital(f"{_one_or_nothing(scene, there)} is {place}."))
+    asked = str(place).replace("at", rng.choice(("at", "on", "in")), 1)
+    meant = mark(scene, there[0]) if there else marks.NOTHING
+    return Found({"place": asked + meant}, capital(f"{_one_or_nothing(scene, there)} is {place}."))
 
 
 def _unknown(rng: random.Random, scene: Scene) -> Found:

@@ -18,16 +18,18 @@ def _text(scene: Scene) -> str:
     return marks.reading(scene.text, 0)
 
 
+def _before(scene: Scene, writing: Writing) -> list[str]:
+    return [one.text for one in scene.writings[: scene.writings.index(writing)]]
+
+
 def _read_out(scene: Scene, writing: Writing) -> str:
     """One of several writings."""
-    before = scene.writings[: scene.writings.index(writing)]
-    return marks.reading(writing.text, marks.letters_in(one.text for one in before))
+    return marks.reading(writing.text, marks.letters_in(_before(scene, writing)))
 
 
 def _mark(scene: Scene, writing: Writing) -> str:
     """What stands for one of several writings in a question: its first word."""
-    before = scene.writings[: scene.writings.index(writing)]
-    return marks.word(sum(len(one.text.split()) for one in before))
+    return marks.word(sum(len(text.split()) for text in _before(scene, writing)))
 
 
 def _asks_for_one(rng: random.Random, scene: Scene) -> bool:
