@@ -38,6 +38,9 @@ NAME_WEIGHTS = dict.fromkeys(("letter", "same_kind", "same_colour", "first_kind"
 NAME_WEIGHTS |= dict.fromkeys(("beside", "under", "higher", "more", "guess"), 1.0)
 NAME_WEIGHTS |= {"changed": 3.0, "differ": 2.0}  # what is learned last
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
+# What a token that is about to say something is asked a layer before the one in which it looks for that: how else
+# should it know which letter of which word to look for.
+EARLY_WEIGHTS = {"changed": 3.0, "place": 1.0, "member": 1.0}
 # Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
 # features that have grown to fifty what a decoder layer adds to them is lost.
 SCALE_WEIGHT = 0.05
@@ -116,10 +119,7 @@ class Trainer:
             middle, late = (len(states) - 1) // 2, len(states) - 2
             of_asked = self.asked_head(states[middle][text.asked.tokens])
             of_said = self.said_head(states[late][text.said.tokens])
-            is_change = text.said.choices["changed"] != IGNORE
-            noticed = self.said_head(states[min(middle + 1, len(states) - 1)][text.said.tokens[is_change]])[0][
-                "changed"
-            ]
+            early = self.said_head(states[min(middle + 1, len(states) - 1)][text.said.tokens])[0]
             looked = {}
             for name, layer, number in (("back", 1, 0), ("asked", middle, 2), ("said", late, 1)):
                 looked[name] = self.model.attended(
@@ -130,9 +130,10 @@ class Trainer:
         for name, (shares, hits) in looked.items():
             found[f"look_{name}"], found[f"look_{name}_accuracy"] = -shares.mean(), hits.float().mean()
             loss = loss - LOOK_WEIGHT * shares.sum() / max(1, len(shares))
-        changed = text.said.choices["changed"][is_change]
-        loss = loss + NAME_WEIGHTS["changed"] * token_loss(noticed, changed)
-        found["noticed_changed_accuracy"] = _accuracy(noticed, changed)
+        for name, weight in EARLY_WEIGHTS.items():
+            meant = text.said.choices[name]
+            loss = loss + weight * token_loss(early[name], meant)
+            found[f"early_{name}_accuracy"] = _accuracy(early[name], meant)
         for when, answers, targets in (("asked", of_asked, text.asked), ("said", of_said, text.said)):
             names_loss, names_found = name_loss(answers, targets)
             loss = loss + names_loss
