@@ -38,9 +38,9 @@ NAME_WEIGHTS = dict.fromkeys(("letter", "same_kind", "same_colour", "first_kind"
 NAME_WEIGHTS |= dict.fromkeys(("beside", "under", "higher", "more", "guess"), 1.0)
 NAME_WEIGHTS |= {"changed": 3.0, "differ": 2.0}  # what is learned last
 OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
-# What a token that is about to say something is asked a layer before the one in which it looks for that: how else
-# should it know which letter of which word to look for.
-EARLY_WEIGHTS = {"changed": 3.0, "place": 1.0, "member": 1.0}
+# What is asked soon after half way up, too: where pictures differ, and which letter of which word is about to be said,
+# which must be known before it can be looked for.
+EARLY_WEIGHTS = {"changed": NAME_WEIGHTS["changed"], "place": 1.0, "member": 1.0}
 # Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
 # features that have grown to fifty what a decoder layer adds to them is lost.
 SCALE_WEIGHT = 0.05
