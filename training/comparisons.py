@@ -87,25 +87,21 @@ def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
         colours = f"{old.colour} in the first picture and {changed.colour} in the second"
         return Found({}, f"{DIFFERENT}The {mark(scenes[0], old)}{old.kind} is {colours}.")
     if len(gone) + len(new) == 1:
-        return Found({}, _only_one_has(scenes, gone, new))
+        place, shape = (0, gone[0]) if gone else (1, new[0])
+        thing = a_thing(scenes[place], shape, place)
+        return Found({}, f"{DIFFERENT}Only the {ORDINALS[place]} picture has {thing}.")
     return None
 
 
 def _missing(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
-    """What one of two pictures lacks that the other one has, where they differ in no more than that."""
-    found = _changed(scenes)
-    if found is None or len(found[0]) + len(found[1]) > 1:
+    """What one of two pictures lacks that the other one has. Which one lacks it is told in any case, so that who asks
+    the wrong way round learns of it.
+    """
+    changed, found = _changed(scenes), _difference(rng, scenes)
+    if changed is None or found is None or all(changed):
         return None
     place = rng.randrange(2)
-    asked = {"ordinal": ORDINALS[place], "fuller": ORDINALS[1 - place]}
-    if found[1 - place]:
-        return Found(asked, _only_one_has(scenes, *found))
-    return Found(asked, f"{DIFFERENT if any(found) else SAME}Nothing is missing in the {ORDINALS[place]} picture.")
-
-
-def _only_one_has(scenes: tuple[Scene, ...], gone: list[Shape], new: list[Shape]) -> str:
-    place, shape = (0, gone[0]) if gone else (1, new[0])
-    return f"{DIFFERENT}Only the {ORDINALS[place]} picture has {a_thing(scenes[place], shape, place)}."
+    return replace(found, fill={"ordinal": ORDINALS[place], "fuller": ORDINALS[1 - place]})
 
 
 def _changed(scenes: tuple[Scene, ...]) -> tuple[list[Shape], list[Shape]] | None:

@@ -296,8 +296,8 @@ def _unknown(rng: random.Random, scene: Scene) -> Found:
 SHAPE_QUESTIONS: Table = {
     "colour_of_shape": (4, _colour_of_shape),
     "shape_of_colour": (4, _shape_of_colour),
-    "shapes": (5, _shapes),
-    "colours": (7, _colours),
+    "shapes": (6, _shapes),
+    "colours": (10, _colours),
     "background": (0.7, _background),
     "describe": (5, _describe),
     "count": (5, _count),

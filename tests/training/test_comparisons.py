@@ -33,12 +33,15 @@ def test_questions_about_two_pictures() -> None:
     assert "The second picture shows a blue circle." in compared("picture_with", SCENE, blue)
 
 
-def test_what_one_of_two_pictures_lacks_is_told_and_that_the_other_lacks_nothing() -> None:
+@pytest.mark.parametrize("kind", ["difference", "missing"])
+def test_what_only_one_of_two_pictures_has_is_told_whichever_is_asked_about(kind: str) -> None:
     without = replace(SCENE, shapes=SCENE.shapes[1:])
-    nothing_in = [f"Nothing is missing in the {which} picture." for which in ("first", "second")]
-    assert compared("missing", SCENE, without) == {"Only the first picture has a grey square.", nothing_in[0]}
-    assert compared("missing", without, SCENE) == {"Only the second picture has a grey square.", nothing_in[1]}
-    assert compared("missing", SCENE, SCENE) == set(nothing_in)
+    assert compared(kind, SCENE, without) == {"Only the first picture has a grey square."}
+    assert compared(kind, without, SCENE) == {"Only the second picture has a grey square."}
+    assert compared(kind, SCENE, SCENE) == {"Nothing is different. The pictures are the same."}
+
+
+def test_nothing_is_missing_where_one_thing_has_two_colours() -> None:
     other_colour = replace(SCENE, shapes=(SCENE.shapes[0], replace(SCENE.shapes[1], colour="blue")))
     assert compared("missing", SCENE, other_colour) == set()
 
