@@ -12,10 +12,10 @@ from training.model import ModelConfig
 class Run:
     folder: str
     seed: int
-    threads: int
-    workers: int
     checkpoint_every_s: float
     log_every: int
+    threads: int | None = None  # that train; None: all cores that no worker has
+    workers: int | None = None  # processes that draw; None: one core in four, beside a GPU one for each core
     device: str = "auto"  # auto: a GPU where there is one
     start_from: str | None = None  # a model folder whose weights the run begins with
     start_heads: str | None = None  # what was exported beside them

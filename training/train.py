@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from training.config import Stage, TrainingConfig, read_config
+from training.config import Run, Stage, TrainingConfig, read_config
 from training.curve import plot
 from training.data import Batch, Batches, Grid, Text
 from training.heads import dense_heads, load_heads
@@ -62,6 +62,8 @@ class Trainer:
         torch.manual_seed(config.run.seed)
         self.config = config
         self.device = torch.device(_device(config.run.device))
+        threads, self.workers = share_out(config.run, cores(), self.device.type == "cpu")
+        torch.set_num_threads(threads)
         self.model = Phi3V(config.model)
         heads = dense_heads(config.model)
         self.patch_head, self.joined_head, self.asked_head, self.said_head = heads
@@ -185,13 +187,12 @@ class Trainer:
     def _loader(self, stage: Stage) -> DataLoader[Batch]:
         batches = Batches(self.config.model, stage, self.tokenizer, self.config.run.seed)
         rest = range(self.progress.step, stage.steps)
-        workers = self.config.run.workers
         return DataLoader(
             batches,
             batch_size=None,
             sampler=rest,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
             worker_init_fn=_leave_signals_to_the_trainer,
         )
 
@@ -283,11 +284,22 @@ def _device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def cores() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_out(run: Run, cores: int, is_cpu: bool) -> tuple[int, int]:
+    """Threads that train and processes that draw: what the run says, or what so many cores allow."""
+    drawing = cores // 4 if is_cpu else cores
+    workers = drawing if run.workers is None else run.workers
+    return run.threads or max(1, cores - workers), workers
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     config = read_config(parser.parse_args().config)
-    torch.set_num_threads(config.run.threads)
     trainer = Trainer(config)
     for told in (signal.SIGTERM, signal.SIGINT):
         signal.signal(told, trainer.stop)

@@ -34,7 +34,7 @@ from training.tokenizer import (
     IMAGE,
     Tokens,
 )
-from training.train import Trainer
+from training.train import Trainer, share_out
 
 STAGE = Stage("crops", 4, ["shapes"], 3, 1, 3e-3, 3e-3, num_crops=[4], answers=True)
 COMMITTED = Path(__file__).parents[2] / "training"
@@ -45,6 +45,16 @@ def config(tmp_path: Path, tokenizer: Tokenizer) -> TrainingConfig:
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     run = Run(str(tmp_path), seed=1, threads=1, workers=0, checkpoint_every_s=1e9, log_every=2)
     return TrainingConfig(run, MODEL, Optimiser([0.9, 0.98], 0.95, 0.0, 1.0), (STAGE,))
+
+
+@pytest.mark.parametrize(("cores", "on_cpu", "on_gpu"), [(1, (1, 0), (1, 1)), (2, (2, 0), (1, 2)), (8, (6, 2), (1, 8))])
+def test_a_run_that_does_not_say_takes_all_cores(
+    config: TrainingConfig, cores: int, on_cpu: tuple[int, int], on_gpu: tuple[int, int]
+) -> None:
+    silent = replace(config.run, threads=None, workers=None)
+    assert share_out(silent, cores, is_cpu=True) == on_cpu
+    assert share_out(silent, cores, is_cpu=False) == on_gpu
+    assert share_out(config.run, cores, is_cpu=True) == (1, 0)
 
 
 def test_a_batch_depends_on_its_number_alone(tokenizer: Tokenizer) -> None:
@@ -370,9 +380,9 @@ def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tok
     assert mini.run.start_from == f"{tower.run.folder}/exported"
     assert mini.run.start_heads == f"{tower.run.folder}/heads.safetensors"
     exported, heads = str(tmp_path / "exported"), str(tmp_path / "heads.safetensors")
-    tower = shortened(tower, Run(str(tmp_path / "tower"), 1, 1, 0, 1e9, 1), tokenizer)
-    its_run = Run(str(tmp_path / "mini"), 1, 1, 0, 1e9, 1, "cpu", exported, heads, mini.run.averaged)
-    mini = shortened(mini, its_run, tokenizer)
+    tower = shortened(tower, tmp_path / "tower", tokenizer)
+    mini = shortened(mini, tmp_path / "mini", tokenizer)
+    mini = replace(mini, run=replace(mini.run, start_from=exported, start_heads=heads))
     Trainer(tower).run()
     export(tower, Path(exported), Path(heads))
     trainer = Trainer(mini)
@@ -383,8 +393,9 @@ def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tok
     assert mini.stages[-1].last_lr == 0
 
 
-def shortened(config: TrainingConfig, run: Run, tokenizer: Tokenizer) -> TrainingConfig:
-    """One step of two pictures for each stage, as another run."""
-    Path(run.folder).mkdir()
-    tokenizer.save(f"{run.folder}/tokenizer.json")
+def shortened(config: TrainingConfig, folder: Path, tokenizer: Tokenizer) -> TrainingConfig:
+    """One step of two pictures for each stage, in this folder."""
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    run = replace(config.run, folder=str(folder), device="cpu", threads=1, workers=0)
     return replace(config, run=run, stages=tuple(replace(stage, steps=1, pictures=2) for stage in config.stages))
