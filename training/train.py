@@ -62,7 +62,7 @@ class Trainer:
         torch.manual_seed(config.run.seed)
         self.config = config
         self.device = torch.device(_device(config.run.device))
-        threads, self.workers = share_out(config.run, available_cores(), self.device.type == "cpu")
+        threads, self.workers = share_out(config.run, torch.get_num_threads(), self.device.type == "cpu")
         torch.set_num_threads(threads)
         self.model = Phi3V(config.model)
         heads = dense_heads(config.model)
@@ -282,11 +282,6 @@ def _leave_signals_to_the_trainer(worker: int) -> None:
 
 def _device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def available_cores() -> int:
-    """That this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_out(run: Run, cores: int, is_cpu: bool) -> tuple[int, int]:
