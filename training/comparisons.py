@@ -97,8 +97,8 @@ def _missing(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
     """What one of two pictures lacks that the other one has. Which one lacks it is told in any case, so that who asks
     the wrong way round learns of it.
     """
-    changed, found = _changed(scenes), _difference(rng, scenes)
-    if changed is None or found is None or all(changed):
+    changed = _changed(scenes)
+    if changed is None or all(changed) or (found := _difference(rng, scenes)) is None:
         return None
     place = rng.randrange(2)
     return replace(found, fill={"ordinal": ORDINALS[place], "fuller": ORDINALS[1 - place]})
