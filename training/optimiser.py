@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training.precision import precision
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+STACKED = {"qkv_proj": 3, "gate_up_proj": 2}  # what the published layout has in one
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -31,24 +32,30 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params: Iterable[dict[str, Any]], momentum: float, weight_decay: float) -> None:
+    """`stacked`: of weights that are several matrices one above the other, how many. Each is made orthogonal by itself:
+    together the one with the largest gradient, values among queries, keys and values, would leave the others little.
+    """
+
+    def __init__(
+        self, params: Iterable[dict[str, Any]], momentum: float, weight_decay: float, stacked: dict[Tensor, int]
+    ) -> None:
         super().__init__(params, {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay})
+        self.stacked = stacked
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure is ever given
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            matrices: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)  # and their gradients
             for weight in group["params"]:
                 if weight.grad is not None:
-                    shapes[weight.shape].append(weight)
-            for weights in shapes.values():
-                self._step_together(weights, group)
-
-    def _step_together(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        size = 0.2 * max(weights[0].shape) ** 0.5
-        ahead = torch.stack([self._look_ahead(weight, group["momentum"]) for weight in weights])
-        for weight, update in zip(weights, orthogonalised(ahead), strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
+                    count, ahead = self.stacked[weight], self._look_ahead(weight, group["momentum"])
+                    for matrix, its in zip(weight.chunk(count), ahead.chunk(count), strict=True):
+                        matrices[matrix.shape].append((matrix, its))
+            for shape, found in matrices.items():
+                size = 0.2 * max(shape) ** 0.5
+                updates = orthogonalised(torch.stack([ahead for _, ahead in found]))
+                for (matrix, _), update in zip(found, updates, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
 
     def _look_ahead(self, weight: Tensor, momentum: float) -> Tensor:
         """Nesterov's: the averaged gradient, one more gradient ahead."""
@@ -62,12 +69,13 @@ def optimisers(
     model: nn.Module, betas: tuple[float, float], momentum: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
     """Muon and AdamW, each with a group for the tower and one for the rest."""
-    matrices, rest = _groups(), _groups()
+    matrices, rest, stacked = _groups(), _groups(), dict[Tensor, int]()
     for name, weight in model.named_parameters():
         groups = matrices if ".layers." in name and weight.ndim == 2 else rest
         groups[".vision_model." in name]["params"].append(weight)
+        stacked[weight] = next((count for layer, count in STACKED.items() if layer in name), 1)
     adam = torch.optim.AdamW(rest, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
-    return [Muon(matrices, momentum, weight_decay), adam]
+    return [Muon(matrices, momentum, weight_decay, stacked), adam]
 
 
 def _groups() -> list[dict[str, Any]]:
