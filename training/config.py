@@ -40,7 +40,9 @@ class Stage:
     warmup: int  # steps from 0 to first_lr; from there straight to last_lr
     first_lr: float
     last_lr: float
-    num_crops: list[int]  # the most that a picture is cut into; each batch takes one of them
+    # The most that a picture is cut into; each batch takes one of them. 0: one crop, shown once instead of twice as by
+    # the server.
+    num_crops: list[int]
     answers: bool  # whether the decoder learns too
     tower: float = 1.0  # of the learning rate that the tower takes; 0: it stays as it is
     compared: float = COMPARED_SHARE  # share of the pictures of shapes alone that are shown in twos and threes

@@ -75,7 +75,7 @@ def views_of(image: Image.Image, crop_size: int, num_crops: int) -> tuple[Tensor
 
 
 def num_image_tokens(grid: Grid, side: int) -> int:
-    """Positions that a picture takes, with `side` positions a side of a crop."""
+    """Positions that a picture takes, with `side` positions a side of a crop; of an empty grid, its global view's."""
     height, width = grid
     return (height * width + 1) * side * side + 1 + (height + 1) * side
 
@@ -136,11 +136,11 @@ class Batches(Dataset[Batch]):
 def make_batch(
     config: ModelConfig, num_crops: int, tokenizer: Tokenizer, scenes: list[Scene], conversations: list[Conversation]
 ) -> Batch:
-    """`scenes` are cut into at most so many crops; the conversations, if there are any, show these, in order."""
-    images = [draw(scene) for scene in scenes]
-    seen = [views_of(image, config.crop_size, num_crops) for image in images]
-    targets = [scene_targets(scene, image, config, num_crops) for scene, image in zip(scenes, images, strict=True)]
-    grids = [grid for _, grid in seen]
+    """`scenes` are cut as Stage says; the conversations, if there are any, show these, in order."""
+    images, cut = [draw(scene) for scene in scenes], max(1, num_crops)
+    seen = [views_of(image, config.crop_size, cut) for image in images]
+    targets = [scene_targets(scene, image, config, cut) for scene, image in zip(scenes, images, strict=True)]
+    grids = [grid if num_crops else (0, 0) for _, grid in seen]
     return Batch(
         pixels=torch.cat([views.bfloat16() for views, _ in seen]),
         targets=together([one.patches for one in targets]),

@@ -185,7 +185,8 @@ class ImageEmbedding(nn.Module):
     def forward(self, projected: Tensor, grids: list[tuple[int, int]]) -> Tensor:
         """[N, S, S, D], the views of all pictures in order, each global view first -> [image tokens, D].
 
-        A picture of one crop has no second view: its global view is that crop.
+        A picture of one crop has no second view: its global view is that crop. One of an empty grid is shown in its
+        global view alone.
         """
         row_end, between = self.img_projection(torch.stack([self.sub_GN[0, 0, 0], self.glb_GN[0, 0]]))
         rows, first = [], 0
@@ -193,7 +194,8 @@ class ImageEmbedding(nn.Module):
             count = height * width
             views = projected[first : first + 1 + (count if count > 1 else 0)]
             first += len(views)
-            rows += [_rows(views[-count:], height, width, row_end), between[None], _rows(views[:1], 1, 1, row_end)]
+            cut = [_rows(views[-count:], height, width, row_end)] if count else []
+            rows += [*cut, between[None], _rows(views[:1], 1, 1, row_end)]
         return torch.cat(rows)
 
 
@@ -400,9 +402,11 @@ def token_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -
 
 
 def _initialise(module: nn.Module) -> None:
-    """Larger than is usual for wide models: a narrow one would take thousands of steps to grow its weights."""
+    """Larger than is usual for wide models: a narrow one would take thousands of steps to grow its weights, and what
+    the first layer adds would drown what a rare word is.
+    """
     if isinstance(module, nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=0.5)
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.7 * module.in_features**-0.5)
         if module.bias is not None:

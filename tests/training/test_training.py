@@ -67,7 +67,7 @@ def test_a_batch_depends_on_its_number_alone(tokenizer: Tokenizer) -> None:
     assert first.pixels.shape != other.pixels.shape or not torch.equal(first.pixels, other.pixels)
 
 
-@pytest.mark.parametrize(("grid", "count"), [((1, 1), 41), ((2, 2), 93), ((1, 4), 89), ((2, 1), 61)])
+@pytest.mark.parametrize(("grid", "count"), [((0, 0), 21), ((1, 1), 41), ((2, 2), 93), ((1, 4), 89), ((2, 1), 61)])
 def test_image_token_counts(grid: tuple[int, int], count: int) -> None:
     assert num_image_tokens(grid, side=4) == count
 
@@ -295,14 +295,29 @@ def test_positions_of_a_picture_are_counted_from_its_end() -> None:
     assert first[15] == ids.index(END) - 2
 
 
-def test_features_fill_the_image_positions(config: TrainingConfig, tokenizer: Tokenizer) -> None:
-    batch = Batches(MODEL, STAGE, tokenizer, 1)[0]
+@pytest.mark.parametrize("num_crops", [0, 1, 4])
+def test_features_fill_the_image_positions(num_crops: int, config: TrainingConfig, tokenizer: Tokenizer) -> None:
+    batch = Batches(MODEL, replace(STAGE, num_crops=[num_crops]), tokenizer, 1)[0]
     assert batch.text
     side = MODEL.patches_per_side // 2
     assert (batch.text.token_ids == IMAGE).sum() == sum(num_image_tokens(grid, side) for grid in batch.grids)
     projected = torch.zeros(len(batch.pixels), side, side, MODEL.width)
     features = Trainer(config).model.model.vision_embed_tokens(projected, batch.grids)
     assert len(features) == batch.text.image_mask.sum()
+
+
+def test_a_picture_that_is_shown_once_is_shown_as_its_global_view(config: TrainingConfig, tokenizer: Tokenizer) -> None:
+    """What the server shows of a picture of one crop, without the first of its two views."""
+    model, side = Trainer(config).model.model.vision_embed_tokens, MODEL.patches_per_side // 2
+    projected = torch.randn(1, side, side, MODEL.width)
+    once, twice = (model(projected, [grid]) for grid in ((0, 0), (1, 1)))
+    assert torch.equal(once, twice[-len(once) :])
+    one_view, stage = replace(MODEL, num_crops=1), replace(STAGE, compared=0.0)
+    batches = [Batches(one_view, replace(stage, num_crops=[most]), tokenizer, 1)[0] for most in (0, 1)]
+    assert [set(batch.grids) for batch in batches] == [{(0, 0)}, {(1, 1)}]
+    for name in ("asked", "said"):
+        backs = [its[:, 0] - its[:, 1] for its in (batch.text.looks[name] for batch in batches if batch.text)]
+        assert torch.equal(*backs)  # as far as in the second view
 
 
 def test_training_lowers_the_loss(config: TrainingConfig, tokenizer: Tokenizer) -> None:
