@@ -21,17 +21,16 @@ def _any_bar(rng: random.Random, chart: Chart) -> int:
 
 
 def _asked(chart: Chart, bar: int) -> str:
-    """The bar's label in a question."""
-    return chart.labels[bar] + marks.shape(bar)
+    """The bar by its label in a question."""
+    return _label(chart, bar) + marks.shape(bar)
 
 
 def _label(chart: Chart, bar: int) -> str:
-    """The bar's label in an answer."""
     return marks.reading(chart.labels[bar], _letters_before(chart, bar))
 
 
 def _value(chart: Chart, bar: int) -> str:
-    """The bar's printed value in an answer."""
+    """What is printed at the bar."""
     return marks.reading(str(chart.values[bar]), _letters_before(chart, bar) + len(chart.labels[bar]))
 
 
@@ -89,7 +88,7 @@ def _with_value(rng: random.Random, scene: Scene) -> Found | None:
     if not chart.shows_values:
         return None
     bar = _any_bar(rng, chart)
-    asked = f"{chart.values[bar]}{marks.shape(bar)}"
+    asked = _value(chart, bar) + marks.shape(bar)
     return Found({"value": asked}, f"{_label(chart, bar)} has the value {_value(chart, bar)}.")
 
 

@@ -18,7 +18,7 @@ from training.scene import Scene
 from training.shape_questions import OPPOSITE, PLACES, RELATION_WORDS, SHAPE_QUESTIONS, SIZE_WORDS
 from training.shapes import KINDS
 from training.sort_questions import A_PHOTO, ASKED, SORT_QUESTIONS
-from training.text_questions import TEXT_QUESTIONS
+from training.text_questions import TEXT_QUESTIONS, quoted
 from training.writing import words
 
 Asked = tuple[str, str]  # a question and its answer
@@ -76,6 +76,7 @@ def any_fill(rng: random.Random) -> dict[str, str]:
         "relation": rng.choice(list(OPPOSITE)), "size": rng.choice(list(SIZE_WORDS)), "place": rng.choice(PLACES),
         "label": rng.choice("ABCDE"), "value": str(rng.randint(1, 99)), "ordinal": ordinal, "fuller": fuller,
         "ink": colour, "about": f"the {kind}", "a_sort": article(called(rng, rng.choice(ASKED))),
+        "word": quoted(rng, rng.choice(FOREIGN_WORDS)),
     }  # fmt: skip
 
 
@@ -196,15 +197,16 @@ def _in_other_words(rng: random.Random, template: str) -> str:
 
 def mistyped(rng: random.Random, question: str) -> str:
     """The question, one of the words that every question is made of with a letter left out or twice, two letters
-    exchanged or the next word grown to it. What is read from pictures is left as it is.
+    exchanged or the next word grown to it. What pictures say is left as it is.
 
     What is not in the vocabulary is read letter by letter, so this is also how the model learns to spell the words
     that it knows, and to make something of their relatives.
     """
     words = [found for found in TYPED_WORD.finditer(question) if found[0].lower() in KNOWN_WORDS]
-    if not words:
+    typed = [found for found in words if not question.startswith(marks.READ, found.end())]
+    if not typed:
         return question
-    found = rng.choice(words)
+    found = rng.choice(typed)
     word, at = found[0], rng.randrange(len(found[0]) - 1)
     before, after = question[: found.start()], question[found.end() :]
     following = re.match(" ([a-z]+)", after)

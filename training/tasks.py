@@ -73,6 +73,7 @@ TASKS: tuple[Task, ...] = (
     Task("numbers of up to 5 digits", 0.95, ("number",), ("text", "labelled"), lambda scene, _: scene.text.isdigit()),
     Task("lines of text", 0.0, ("read",), ("text",), lambda scene, _: " " in scene.text),
     Task("one of several words", 0.0, ("read_coloured", "read_at"), ("words",)),
+    Task("a word that is named", 0.0, ("word_colour", "word_place", "says"), ("words",)),
     Task("two-image comparison", 0.90, tuple(kind for kind in COMPARISONS if kind != "missing"), ("plain", "shapes")),
     Task(
         "what only one picture has", 0.0, ("difference", "missing"), ("plain", "shapes"),

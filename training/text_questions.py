@@ -1,6 +1,7 @@
 """Questions about what is written in a picture; where nothing is, the answers say so."""
 
 import random
+import string
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +11,10 @@ from training.colours import COLOURS
 from training.facts import Found, Table, listing, other
 from training.scene import Scene, Writing
 from training.shape_questions import place_of
+from training.writing import word
 
 NO_TEXT = "There is no text in the picture."
+NOT_WRITTEN = "The picture does not say that."
 
 
 def _text(scene: Scene) -> str:
@@ -29,7 +32,11 @@ def _read_out(scene: Scene, writing: Writing) -> str:
 
 def _mark(scene: Scene, writing: Writing) -> str:
     """What stands for one of several writings in a question: its first word."""
-    return marks.word(sum(len(text.split()) for text in _before(scene, writing)))
+    return marks.word(_first_word(scene, writing))
+
+
+def _first_word(scene: Scene, writing: Writing) -> int:
+    return sum(len(text.split()) for text in _before(scene, writing))
 
 
 def _asks_for_one(rng: random.Random, scene: Scene) -> bool:
@@ -67,6 +74,53 @@ def _read_at(rng: random.Random, scene: Scene) -> Found | None:
     return Found({"place": place + _mark(scene, writing)}, f'It says "{_read_out(scene, writing)}".')
 
 
+def quoted(rng: random.Random, text: str) -> str:
+    """As people name a word: in quotes or without."""
+    return f'"{text}"' if rng.random() < 0.5 else text
+
+
+def _named(rng: random.Random, scene: Scene, number: int) -> str:
+    """A word of the scene, by what it says."""
+    words = scene.text.split()
+    return quoted(rng, marks.reading(words[number], marks.letters_in(words[:number])) + marks.word(number))
+
+
+def _not_written(rng: random.Random, scene: Scene) -> str:
+    """A word that the picture does not say, half of the time one of its own with another letter in it."""
+    written = scene.text.lower().split()
+    while True:
+        text = word(rng) if rng.random() < 0.5 or not written else _misread(rng, rng.choice(scene.text.split()))
+        if text.lower() not in written:
+            return quoted(rng, text + marks.NOTHING)
+
+
+def _misread(rng: random.Random, text: str) -> str:
+    place, letters = rng.randrange(len(text)), string.digits if text.isdigit() else string.ascii_lowercase
+    letter = rng.choice(letters)
+    return text[:place] + (letter.upper() if text[place].isupper() else letter) + text[place + 1 :]
+
+
+def _about_named(known: Callable[[Scene, Writing], str | None], rng: random.Random, scene: Scene) -> Found | None:
+    """What is known of one word among several."""
+    if not _asks_for_one(rng, scene):
+        return None
+    if rng.random() < 0.06:
+        return Found({"word": _not_written(rng, scene)}, NOT_WRITTEN)
+    found = _alone(rng, scene, lambda writing: None if " " in writing.text else writing.text.lower())
+    if not found or not (answer := known(scene, found[1])):
+        return None
+    return Found({"word": _named(rng, scene, _first_word(scene, found[1]))}, f"It is {answer}.")
+
+
+def _says(rng: random.Random, scene: Scene) -> Found | None:
+    if not scene.writings:
+        found = Found({"word": quoted(rng, word(rng) + marks.NOTHING)}, "No, there is no text.")
+        return found if rng.random() < 0.1 else None
+    if rng.random() < 0.5:
+        return Found({"word": _not_written(rng, scene)}, "No, it does not say that.")
+    return Found({"word": _named(rng, scene, rng.randrange(len(scene.text.split())))}, "Yes, it says that.")
+
+
 def _number(rng: random.Random, scene: Scene) -> Found | None:
     numbers = [writing for writing in scene.writings if writing.text.isdigit()]
     if len(numbers) == 1:
@@ -96,6 +150,9 @@ TEXT_QUESTIONS: Table = {
     "read": (10, _read),
     "read_coloured": (12, _read_coloured),
     "read_at": (12, _read_at),
+    "word_colour": (7, partial(_about_named, lambda scene, writing: writing.colour)),
+    "word_place": (7, partial(_about_named, place_of)),
+    "says": (4, _says),
     "number": (5, _number),
     "text_colour": (2, _text_colour),
     "has_text": (3, _has_text),

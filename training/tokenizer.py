@@ -105,7 +105,7 @@ class Tokens:
 
 
 def _pieces(text: str) -> list[str]:
-    """Marks, and texts to be encoded each by itself.
+    """An answer's marks, and texts to be encoded each by itself.
 
     What stands in quotes was read from a picture: it is given letter by letter even where it is a common word.
     """
@@ -114,22 +114,26 @@ def _pieces(text: str) -> list[str]:
     return [*parts(text[:start]), *text[start:end], *parts(text[end:])]
 
 
-def marked_tokens(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[tuple[int, str]]]:
+def marked_tokens(
+    tokenizer: Tokenizer, text: str, is_question: bool = False
+) -> tuple[list[int], list[tuple[int, str]]]:
     """The text's tokens, and its marks, each with the number of tokens before it.
 
-    Of what is read letter by letter each letter has a mark.
+    Of what is read letter by letter each letter has a mark: in an answer before it, in a question behind it.
     """
     ids, found, letter = list[int](), list[tuple[int, str]](), ""
-    for piece in _pieces(text):
+    for piece in parts(text) if is_question else _pieces(text):
         if MARK.match(piece):
             letter = piece if is_letter(piece) else ""
             found += [] if letter or piece == READ else [(len(ids), piece)]
             continue
         encoded = tokenizer.encode(piece, add_special_tokens=False)
         for token_id, token in zip(encoded.ids, encoded.tokens, strict=True):
-            if letter:
-                found.append((len(ids), letter))
-                letter = letter if token == SPACE else next_letter(letter) if len(token) == 1 else ""
+            length = len(token.removeprefix(SPACE))
+            if letter and (length == 1 or not is_question):
+                found.append((len(ids) + is_question, letter))
+            if letter and length:
+                letter = next_letter(letter) if length == 1 else ""
             ids.append(token_id)
     return ids, found
 
@@ -151,7 +155,7 @@ def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens
         made.add(shown(turn) if turn.pictures_first else [], 0)
 
     def say(turn: Turn, branch: int = 0) -> None:
-        question, asked = marked_tokens(tokenizer, turn.question)
+        question, asked = marked_tokens(tokenizer, turn.question, is_question=True)
         for token, mark in made.placed(asked):
             (made.said if is_compared(mark) else made.asked).append((token, mark))
         made.add(question, branch, spread=turn.spread)

@@ -123,6 +123,22 @@ def test_one_of_several_words_is_marked_with_its_own_letters() -> None:
     assert filled("read_coloured", "ink", scene) >= {f"red{word(0)}", f"blue{word(2)}"}
 
 
+def test_questions_about_a_word_that_is_named() -> None:
+    """In quotes or without. What is not written differs from what is, if only in a letter."""
+    signs = (Writing("not one", "red", WHITE, "", 9, (50, 10)), Writing("Two", "blue", WHITE, "", 9, (50, 90)))
+    scene = replace(SCENE, shapes=(), writings=signs)
+    two = f"{reading('Two', 6)}{word(2)}"  # six letters and two words before it
+    for kind, known in (("word_colour", "It is blue."), ("word_place", "It is at the bottom.")):
+        assert answers(kind, scene, 200) == {known, "The picture does not say that."}
+        assert {name for name in filled(kind, "word", scene) if NOTHING not in name} == {two, f'"{two}"'}
+    assert answers("says", scene) == {"Yes, it says that.", "No, it does not say that."}
+    found = filled("says", "word", scene)
+    assert {two, f"{reading('not', 0)}{word(0)}", f'"{reading("one", 3)}{word(1)}"'} <= found
+    absent = {unmarked(name).strip('"').lower() for name in found if NOTHING in name}
+    assert not absent & {"not", "one", "two"}
+    assert any(len(name) == 3 and sum(a == b for a, b in zip(name, "two", strict=True)) == 2 for name in absent)
+
+
 def test_questions_about_charts() -> None:
     bars = tuple(Shape("bar", "blue", (0, 0, 255), ((0, 0), (1, 0), (1, 1), (0, 1))) for _ in range(3))
     scene = replace(SCENE, shapes=bars, chart=Chart(("A", "B", "C"), (10, 40, 25), False, True))
@@ -169,9 +185,11 @@ def test_a_chart_whose_writing_is_too_small_is_told_as_far_as_it_can_be_seen() -
         assert answers(kind, scene) == {TOO_SMALL}
 
 
-def test_a_mistyped_name_keeps_its_mark() -> None:
+def test_a_mistyped_name_keeps_its_mark_and_what_the_picture_says_its_letters() -> None:
     marked = f"Where is the square{shape(0)}?"
     assert all(mistyped(random.Random(seed), marked).endswith(f"{shape(0)}?") for seed in range(50))
+    read = f"Does it say {reading('square', 0)}?"
+    assert all(mistyped(random.Random(seed), read).endswith(f" {reading('square', 0)}?") for seed in range(50))
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,18 @@ def test_each_letter_that_is_read_has_a_mark() -> None:
     assert len(marked_tokens(tokenizer, f"It is {marks.reading(whole, 0)}.")[1]) == 1
 
 
+def test_each_letter_that_a_question_names_has_a_mark_behind_it(tokenizer: Tokenizer) -> None:
+    """Tokens are those that the question has without marks; a word that is one of them has no mark for its letters."""
+    question = f'Where is the word "{marks.reading("Zyg", 2)}{marks.word(1)}"?'
+    ids, found = marked_tokens(tokenizer, question, is_question=True)
+    assert ids == tokenizer.encode(marks.unmarked(question)).ids
+    ended = [(tokenizer.decode(ids[:before])[19:], mark) for before, mark in found]
+    assert ended == [("Z", chr(marks.LETTERS + 2)), ("Zy", chr(marks.LETTERS + 3)), ("Zyg", chr(marks.LETTERS + 4)),
+                     ("Zyg", marks.word(1))]  # fmt: skip
+    whole = next(word for word in ("picture", "shape", "text") if f"{SPACE}{word}" in tokenizer.get_vocab())
+    assert marked_tokens(tokenizer, f"Is {marks.reading(whole, 0)} written?", is_question=True)[1] == []
+
+
 def test_comparisons_are_asked_late(tokenizer: Tokenizer) -> None:
     """The second of two names is asked for its thing half way up, and how it compares with the other's above."""
     question = f"Is the star{marks.shape(0)} above the square{marks.shape(1)}{marks.compared('under', 1)}?"
