@@ -119,13 +119,16 @@ def marked_tokens(
 ) -> tuple[list[int], list[tuple[int, str]]]:
     """The text's tokens, and its marks, each with the number of tokens before it.
 
-    Of what is read letter by letter each letter has a mark: in an answer before it, in a question behind it.
+    Of what is read letter by letter each letter has a mark: in an answer before it, in a question behind it, where the
+    last letter gives way to the mark of what is named.
     """
     ids, found, letter = list[int](), list[tuple[int, str]](), ""
     for piece in parts(text) if is_question else _pieces(text):
         if MARK.match(piece):
             letter = piece if is_letter(piece) else ""
-            found += [] if letter or piece == READ else [(len(ids), piece)]
+            if not letter and piece != READ:
+                found = [(before, mark) for before, mark in found if before < len(ids) or not is_letter(mark)]
+                found.append((len(ids), piece))
             continue
         encoded = tokenizer.encode(piece, add_special_tokens=False)
         for token_id, token in zip(encoded.ids, encoded.tokens, strict=True):
