@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from training.conversations import COMPARED_SHARE
 from training.model import ModelConfig
@@ -35,7 +36,7 @@ class Optimiser:
 class Stage:
     name: str
     steps: int
-    scenes: list[str]  # the kinds of scene, each as often
+    scenes: dict[str, int]  # the kinds of scene, and how often each beside the others
     pictures: int  # a step
     warmup: int  # steps from 0 to first_lr; from there straight to last_lr
     first_lr: float
@@ -50,6 +51,10 @@ class Stage:
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)
         return warm * (self.first_lr + (self.last_lr - self.first_lr) * step / self.steps)
+
+    def a_kind(self, rng: Random) -> str:
+        """The kind of the next scene."""
+        return rng.choices(list(self.scenes), list(self.scenes.values()))[0]
 
 
 @dataclass(frozen=True)

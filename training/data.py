@@ -124,11 +124,11 @@ class Batches(Dataset[Batch]):
         rng = random.Random(f"{self.seed}/{self.stage.name}/{index}")
         num_crops, wanted = rng.choice(self.stage.num_crops), self.stage.pictures
         if not self.stage.answers:
-            scenes = [make_scene(rng.choice(self.stage.scenes), rng.getrandbits(32), 0) for _ in range(wanted)]
+            scenes = [make_scene(self.stage.a_kind(rng), rng.getrandbits(32), 0) for _ in range(wanted)]
             return make_batch(self.config, num_crops, self.tokenizer, scenes, [])
         conversations = [without_picture(rng) for _ in range(round(TEXT_SHARE * wanted))]
         while sum(len(made.pictures) for made in conversations) < wanted:
-            conversations.append(converse(rng, rng.choice(self.stage.scenes), self.stage.compared))
+            conversations.append(converse(rng, self.stage.a_kind(rng), self.stage.compared))
         scenes = [picture for made in conversations for picture in made.pictures]
         return make_batch(self.config, num_crops, self.tokenizer, scenes, conversations)
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import random
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.model import IGNORE, VIEWS_AT_ONCE, DenseHead, Phi3V
 from training.patches import known
 from training.phrases import SYNONYMS
 from training.precision import autocast
+from training.scenes import SCENES
 from training.shape_questions import PLACES, SIZE_WORDS
 from training.shapes import KINDS
 from training.start import start_from
@@ -36,7 +38,7 @@ from training.tokenizer import (
 )
 from training.train import Trainer, share_out
 
-STAGE = Stage("crops", 4, ["shapes"], 3, 1, 3e-3, 3e-3, num_crops=[4], answers=True)
+STAGE = Stage("crops", 4, {"shapes": 1}, 3, 1, 3e-3, 3e-3, num_crops=[4], answers=True)
 COMMITTED = Path(__file__).parents[2] / "training"
 
 
@@ -65,6 +67,13 @@ def test_a_batch_depends_on_its_number_alone(tokenizer: Tokenizer) -> None:
     assert torch.equal(first.pixels, second.pixels)
     assert torch.equal(first.text.token_ids, second.text.token_ids)
     assert first.pixels.shape != other.pixels.shape or not torch.equal(first.pixels, other.pixels)
+
+
+def test_kinds_of_scene_come_as_often_as_the_stage_says() -> None:
+    rng = random.Random(3)
+    drawn = [replace(STAGE, scenes={"chart": 3, "photo": 1}).a_kind(rng) for _ in range(2000)]
+    assert set(drawn) == {"chart", "photo"}
+    assert drawn.count("chart") / len(drawn) == pytest.approx(0.75, abs=0.05)
 
 
 @pytest.mark.parametrize(("grid", "count"), [((0, 0), 21), ((1, 1), 41), ((2, 2), 93), ((1, 4), 89), ((2, 1), 61)])
@@ -230,7 +239,7 @@ def test_positions_of_a_second_picture_are_told_to_look_at_the_same_ones_of_the_
 
 
 def test_names_and_letters_are_told_to_look_at_pictures_that_they_can_see(tokenizer: Tokenizer) -> None:
-    batch = Batches(replace(MODEL, num_crops=1), replace(STAGE, scenes=["labelled"], num_crops=[1]), tokenizer, 1)[0]
+    batch = Batches(replace(MODEL, num_crops=1), replace(STAGE, scenes={"labelled": 1}, num_crops=[1]), tokenizer, 1)[0]
     text = batch.text
     assert text
     starts = torch.tensor(text.lengths).cumsum(0)
@@ -271,7 +280,7 @@ def test_the_head_over_joined_patches_answers_for_each_patch_in_its_place() -> N
 def test_names_are_asked_at_their_own_tokens(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every marked name of a batch of questions stands where its mark was."""
     monkeypatch.setattr("training.questions.MISTYPED_SHARE", 0.0)
-    batch = Batches(MODEL, replace(STAGE, scenes=["plain"], num_crops=[1], pictures=8), tokenizer, 1)[1]
+    batch = Batches(MODEL, replace(STAGE, scenes={"plain": 1}, num_crops=[1], pictures=8), tokenizer, 1)[1]
     assert batch.text
     token_ids, asked = batch.text.token_ids, batch.text.asked
     placed = [
@@ -394,6 +403,7 @@ def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tok
     assert replace(tower.model, crop_size=mini.model.crop_size) == mini.model
     assert mini.run.start_from == f"{tower.run.folder}/exported"
     assert mini.run.start_heads == f"{tower.run.folder}/heads.safetensors"
+    assert all(SCENES.keys() >= stage.scenes.keys() for stage in (*tower.stages, *mini.stages))
     exported, heads = str(tmp_path / "exported"), str(tmp_path / "heads.safetensors")
     tower = shortened(tower, tmp_path / "tower", tokenizer)
     mini = shortened(mini, tmp_path / "mini", tokenizer)
