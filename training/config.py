@@ -66,6 +66,10 @@ class TrainingConfig:
 
 
 def read_config(path: Path) -> TrainingConfig:
+    """What the file says. A stage gives its scenes, or the name under which [mixtures] gives them to several."""
     raw = tomllib.loads(path.read_text())
+    for stage in raw["stage"]:
+        if isinstance(stage["scenes"], str):
+            stage["scenes"] = raw["mixtures"][stage["scenes"]]
     stages = tuple(Stage(**stage) for stage in raw["stage"])
     return TrainingConfig(Run(**raw["run"]), ModelConfig(**raw["model"]), Optimiser(**raw["optimiser"]), stages)
