@@ -1,6 +1,7 @@
 """The log of a run -> its curves as a PNG."""
 
 import json
+from math import nan
 from pathlib import Path
 
 import matplotlib as mpl
@@ -37,6 +38,7 @@ def plot(log: Path, target: Path) -> None:
     """Losses above, accuracies below them, over the pictures seen; a line where a stage begins. Nothing of no lines."""
     if not (lines := [json.loads(line) for line in log.read_text().splitlines()]):
         return
+    pictures = [line["pictures"] for line in lines]
     logged = {name for line in lines for name in line}
     shown = {title: [name for name in names if name in logged] for title, names in CURVES.items()}
     shown = {title: names for title, names in shown.items() if names}  # a tower alone knows no names
@@ -46,14 +48,13 @@ def plot(log: Path, target: Path) -> None:
     panels = axes[:, 0]
     for panel, (title, names) in zip(panels, shown.items(), strict=True):
         for name in names:
-            points = [(line["pictures"], line[name]) for line in lines if name in line]
-            panel.plot(*zip(*points, strict=True), label=name)
+            panel.plot(pictures, [line.get(name, nan) for line in lines], label=name)  # a gap where it is not measured
         panel.set_ylabel(title)
         panel.legend()
     starts = {line["stage"]: line["pictures"] for line in reversed(lines)}
-    for stage, pictures in starts.items():
-        panels[0].axvline(pictures, color="grey", linewidth=0.5)
-        panels[0].text(pictures, panels[0].get_ylim()[1], f" {stage}", va="top", fontsize=8)
+    for stage, start in starts.items():
+        panels[0].axvline(start, color="grey", linewidth=0.5)
+        panels[0].text(start, panels[0].get_ylim()[1], f" {stage}", va="top", fontsize=8)
     panels[-1].set_xlabel("pictures")
     figure.savefig(target, dpi=110)
     plt.close(figure)
