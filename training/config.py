@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from training.conversations import COMPARED_SHARE
 from training.model import ModelConfig
@@ -66,10 +67,20 @@ class TrainingConfig:
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """What the file says. A stage gives its scenes, or the name under which [mixtures] gives them to several."""
-    raw = tomllib.loads(path.read_text())
+    """What the file says, and what the one that it names as its `base` says where it says nothing itself; of stages it
+    has its own, or all of the other's. A stage gives its scenes, or the name under which [mixtures] gives them to
+    several.
+    """
+    raw = _tables(path)
     for stage in raw["stage"]:
         if isinstance(stage["scenes"], str):
             stage["scenes"] = raw["mixtures"][stage["scenes"]]
     stages = tuple(Stage(**stage) for stage in raw["stage"])
     return TrainingConfig(Run(**raw["run"]), ModelConfig(**raw["model"]), Optimiser(**raw["optimiser"]), stages)
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    raw = tomllib.loads(path.read_text())
+    base = _tables(path.parent / raw["base"]) if "base" in raw else {}
+    merged = {name: base.get(name, {}) | raw.get(name, {}) for name in ("run", "model", "optimiser", "mixtures")}
+    return base | raw | merged

@@ -127,14 +127,16 @@ def test_what_a_run_has_come_to_can_be_asked_before_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(__file__).parents[2]
-    mini = (root / "training/mini.toml").read_text().replace('"training/runs/mini"', f'"{tmp_path}"')
+    begun, heads = root / "src/foveal/bundled/foveal-mini", root / "training/heads.safetensors"
     run = tmp_path / "run.toml"
-    run.write_text("\n".join(line for line in mini.splitlines() if not line.startswith("start_")))
-    shutil.copy(root / "src/foveal/bundled/foveal-mini/tokenizer.json", tmp_path)
+    own = {"folder": tmp_path, "start_from": begun, "start_heads": heads}
+    settings = "".join(f'{name} = "{path}"\n' for name, path in own.items())
+    run.write_text(f'base = "{root}/training/mini.toml"\n[run]\n{settings}')
+    shutil.copy(begun / "tokenizer.json", tmp_path)
     Trainer(read_config(run)).save()
     monkeypatch.setattr(sys, "argv", ["evaluate", "--run", str(run), "--tasks", "small talk", "--count", "2"])
     main()
-    assert "| small talk | 2 | 0.0% |" in capsys.readouterr().out
+    assert "| small talk | 2 | 100.0% |" in capsys.readouterr().out
 
 
 def test_the_sheet_may_be_the_first_file_of_its_folder(

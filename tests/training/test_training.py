@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.training.conftest import MODEL
 from training.colours import COLOURS
-from training.config import Optimiser, Run, Stage, TrainingConfig, read_config
+from training.config import Optimiser, Run, Stage, TrainingConfig
 from training.data import Batches, Text, num_image_tokens, pack
 from training.export import export
 from training.heads import dense_heads, load_heads, save_heads
@@ -26,7 +26,6 @@ from training.patches import known
 from training.phrases import SYNONYMS
 from training.precision import autocast
 from training.questions import PRONOUNS
-from training.scenes import SCENES
 from training.shape_questions import PLACES, SIZE_WORDS
 from training.shapes import KINDS
 from training.start import start_from
@@ -40,7 +39,6 @@ from training.tokenizer import (
 from training.train import Trainer, share_out
 
 STAGE = Stage("crops", 4, {"shapes": 1}, 3, 1, 3e-3, 3e-3, num_crops=[4], answers=True)
-COMMITTED = Path(__file__).parents[2] / "training"
 
 
 @pytest.fixture
@@ -397,32 +395,3 @@ def test_an_export_is_the_mean_of_its_stages_ends_by_their_shares(config: Traini
         export(replace(config, run=replace(config.run, averaged={"third": 0.5, "fourth": 0.5})), tmp_path / "model")
     with pytest.raises(ValueError, match="make them 1 together"):
         export(replace(config, run=replace(config.run, averaged={"second": 1.0, "third": 0.5})), tmp_path / "model")
-
-
-def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """What `make train` does, with one step of each stage."""
-    tower, mini = (read_config(COMMITTED / name) for name in ("tower.toml", "mini.toml"))
-    assert replace(tower.model, crop_size=mini.model.crop_size) == mini.model
-    assert mini.run.start_from == f"{tower.run.folder}/exported"
-    assert mini.run.start_heads == f"{tower.run.folder}/heads.safetensors"
-    assert all(SCENES.keys() >= stage.scenes.keys() for stage in (*tower.stages, *mini.stages))
-    exported, heads = str(tmp_path / "exported"), str(tmp_path / "heads.safetensors")
-    tower = shortened(tower, tmp_path / "tower", tokenizer)
-    mini = shortened(mini, tmp_path / "mini", tokenizer)
-    mini = replace(mini, run=replace(mini.run, start_from=exported, start_heads=heads))
-    Trainer(tower).run()
-    export(tower, Path(exported), Path(heads))
-    trainer = Trainer(mini)
-    trainer.run()
-    assert trainer.progress.stage == len(mini.stages)
-    export(mini, tmp_path / "model")
-    assert mini.stages[-1].answers
-    assert mini.stages[-1].last_lr == 0
-
-
-def shortened(config: TrainingConfig, folder: Path, tokenizer: Tokenizer) -> TrainingConfig:
-    """One step of two pictures for each stage, in this folder."""
-    folder.mkdir()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    run = replace(config.run, folder=str(folder), device="cpu", threads=1, workers=0)
-    return replace(config, run=run, stages=tuple(replace(stage, steps=1, pictures=2) for stage in config.stages))
