@@ -182,13 +182,14 @@ def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) 
 
 
 def _in_other_words(rng: random.Random, template: str) -> str:
-    """The template, now and then with a foreign word more, or in place of a soft one, or without that: people find
-    words that no list of phrasings has.
+    """The template, now and then with up to three foreign words more, or one in place of a soft one, or without that:
+    people find words that no list of phrasings has.
     """
     parts = template.split(" ")
     soft = [place for place, part in enumerate(parts) if part.lower() in SOFT_WORDS]
-    if rng.random() < 0.15:
-        parts.insert(rng.randint(0, len(parts)), rng.choice(FOREIGN_WORDS))
+    if rng.random() < 0.2:
+        place = rng.choice((0, rng.randint(0, len(parts))))
+        parts[place:place] = rng.choices(FOREIGN_WORDS, k=rng.choice((1, 1, 2, 3)))
     elif soft and rng.random() < 0.2:
         place = rng.choice(soft)
         parts[place : place + 1] = [rng.choice(FOREIGN_WORDS)] if rng.random() < 0.6 else []

@@ -1,11 +1,13 @@
 """The words of questions, whatever the picture: how they vary, and that held-out phrasings stay out of the training."""
 
 import random
+import re
 
 from training.comparisons import COMPARISONS
 from training.conversations import CHAT_ANSWERS, NOT_UNDERSTOOD, chat_turn
+from training.facts import Found
 from training.phrases import PHRASES, WORDS
-from training.questions import FOREIGN_WORDS, any_fill, mistyped
+from training.questions import FOREIGN_WORDS, any_fill, mistyped, phrase
 
 
 def test_mistyped_words_are_near_those_meant_and_what_a_picture_says_stays_whole() -> None:
@@ -26,6 +28,14 @@ def test_mistyped_words_are_near_those_meant_and_what_a_picture_says_stays_whole
 def test_foreign_words_mean_nothing_in_a_question() -> None:
     assert len(FOREIGN_WORDS) > 500
     assert not {"left", "red", "circle", "two", "no", "largest", "picture", "bar"} & set(FOREIGN_WORDS)
+
+
+def test_some_questions_to_train_on_have_up_to_three_words_that_mean_nothing() -> None:
+    fill = {"name": "circle", "other": "square", "relation": "above"}
+    asked = [phrase(random.Random(seed), "relation", Found(fill, "Yes."))[0] for seed in range(500)]
+    foreign = [len(set(re.findall("[a-z]+", question.lower())) & set(FOREIGN_WORDS)) for question in asked]
+    assert 60 < sum(count > 0 for count in foreign) < 200
+    assert max(foreign) == 3
 
 
 def test_held_out_phrasings_are_not_trained() -> None:
