@@ -47,6 +47,8 @@ train: .venv/tested-with
 	$(BIN)/python -m training.train training/tower.toml
 	$(BIN)/python -m training.export training/tower.toml training/runs/tower/exported --heads training/runs/tower/heads.safetensors
 	$(BIN)/python -m training.train training/mini.toml
+	$(BIN)/python -m training.export training/mini.toml training/runs/mini/exported --heads training/runs/mini/heads.safetensors
+	$(BIN)/python -m training.train training/finer.toml
 
 clean:
 	rm -rf .venv .clients
