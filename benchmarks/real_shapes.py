@@ -103,7 +103,7 @@ def write_weights(folder: Path, shapes: Shapes, dtype: str) -> int:
         if 2 * sum(map(prod, shards[-1].values())) + 2 * prod(shape) > MAX_SHARD_BYTES:
             shards.append({})
         shards[-1][name] = shape
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         write_shard(folder / file, shard, dtype)
@@ -133,7 +133,7 @@ def write_shard(path: Path, shapes: Shapes, dtype: str) -> None:
 def write_tensor(file: io.BufferedWriter, num_bytes: int, dtype: str, is_norm: bool) -> None:
     """Ones for a norm's weight, otherwise the random block, as often as it goes."""
     block = torch.ones(BLOCK_BYTES // 2) if is_norm else 0.02 * torch.from_numpy(_NOISE)
-    data = memoryview(block.to(getattr(torch, dtype)).view(torch.int16).numpy()).cast("B")
+    data = block.to(getattr(torch, dtype)).view(torch.int16).numpy().data.cast("B")
     while num_bytes > 0:
         num_bytes -= file.write(data[: min(num_bytes, BLOCK_BYTES)])
 
