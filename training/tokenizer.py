@@ -52,10 +52,15 @@ def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) 
     return tokenizer
 
 
-def load_or_train(path: Path, vocab_size: int, seed: int) -> Tokenizer:
+def load_or_train(path: Path, vocab_size: int, seed: int, begun: Path | None = None) -> Tokenizer:
+    """The file's; where there is none yet, that of the model folder that a run begins with if it is as large, so that
+    every token goes on meaning what it meant, else a new one.
+    """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        train_tokenizer(vocab_size, seed).save(str(path))
+        old = Tokenizer.from_file(str(begun / "tokenizer.json")) if begun else None
+        own = old if old and old.get_vocab_size() == vocab_size else train_tokenizer(vocab_size, seed)
+        own.save(str(path))
     return Tokenizer.from_file(str(path))
 
 

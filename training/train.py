@@ -75,10 +75,11 @@ class Trainer:
         self.progress = Progress()
         self.is_stopping = False
         self.folder = Path(config.run.folder)
-        self.tokenizer = load_or_train(self.folder / "tokenizer.json", config.model.vocab_size, config.run.seed)
+        begun = Path(config.run.start_from) if config.run.start_from else None
+        self.tokenizer = load_or_train(self.folder / "tokenizer.json", config.model.vocab_size, config.run.seed, begun)
         if not (self.folder / "checkpoint.pt").exists():
-            if config.run.start_from:
-                start_from(self.model, self.tokenizer, Path(config.run.start_from))
+            if begun:
+                start_from(self.model, self.tokenizer, begun)
             if config.run.start_heads:
                 load_heads(heads, Path(config.run.start_heads))
         self.modules.to(self.device)

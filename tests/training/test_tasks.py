@@ -1,7 +1,6 @@
 """The evaluation: what it asks, when an answer is right, and what it prints."""
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -132,7 +131,6 @@ def test_what_a_run_has_come_to_can_be_asked_before_its_end(
     own = {"folder": tmp_path, "start_from": begun, "start_heads": heads}
     settings = "".join(f'{name} = "{path}"\n' for name, path in own.items())
     run.write_text(f'base = "{root}/training/mini.toml"\n[run]\n{settings}')
-    shutil.copy(begun / "tokenizer.json", tmp_path)
     Trainer(read_config(run)).save()
     monkeypatch.setattr(sys, "argv", ["evaluate", "--run", str(run), "--tasks", "small talk", "--count", "2"])
     main()

@@ -1,6 +1,7 @@
 """Conversations as tokens: the prompt text, what of it is learned, and where marks end."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
@@ -10,7 +11,14 @@ from training import marks
 from training.conversations import Conversation, Turn
 from training.model import IGNORE
 from training.scenes import make_scene
-from training.tokenizer import SPACE, SPECIAL_TOKENS, marked_tokens, prompt_tokens, train_tokenizer
+from training.tokenizer import (
+    SPACE,
+    SPECIAL_TOKENS,
+    load_or_train,
+    marked_tokens,
+    prompt_tokens,
+    train_tokenizer,
+)
 
 
 def test_the_prompt_is_cut_at_the_picture_and_only_answers_are_learned(tokenizer: Tokenizer) -> None:
@@ -71,6 +79,15 @@ def test_a_question_may_take_more_positions_than_it_has_tokens(tokenizer: Tokeni
 def test_special_tokens_have_the_ids_that_the_code_gives_them(tokenizer: Tokenizer) -> None:
     assert [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
     assert tokenizer.decode(tokenizer.encode("naïve 图片 ~").ids) == "naïve 图片 ~"
+
+
+def test_a_run_goes_on_with_the_tokenizer_of_what_it_begins_with(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Or its tokens would mean something else; only a vocabulary of another size is made anew."""
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    kept = load_or_train(tmp_path / "kept/tokenizer.json", MODEL.vocab_size, 2, begun=tmp_path)
+    assert kept.to_str() == tokenizer.to_str()
+    grown = load_or_train(tmp_path / "grown/tokenizer.json", MODEL.vocab_size + 1, 2, begun=tmp_path)
+    assert grown.get_vocab_size() == MODEL.vocab_size + 1
 
 
 def test_mistyped_words_are_not_learned_as_words() -> None:
