@@ -23,7 +23,7 @@ from training.data import Batch, Batches, Grid, Text
 from training.heads import dense_heads, load_heads
 from training.model import IGNORE, Phi3V, token_loss
 from training.optimiser import optimisers
-from training.precision import autocast
+from training.precision import autocast, precision
 from training.start import start_from
 from training.targets import FIRST_THING, NameTargets, PatchTargets
 from training.tokenizer import load_or_train
@@ -297,6 +297,9 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     config = read_config(parser.parse_args().config)
     trainer = Trainer(config)
+    dtype = str(precision(trainer.device)).removeprefix("torch.")
+    threads, drawing = torch.get_num_threads(), trainer.workers or "no"
+    print(f"Training on {trainer.device} in {dtype}: {threads} threads, {drawing} processes that draw", flush=True)
     for told in (signal.SIGTERM, signal.SIGINT):
         signal.signal(told, trainer.stop)
     trainer.run()

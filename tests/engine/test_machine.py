@@ -32,5 +32,11 @@ def test_how_a_cpu_multiplies_bfloat16(
         machine.cpu_bfloat16.cache_clear()
 
 
-def test_a_trial_takes_time() -> None:
-    assert machine.product_s(torch.float32) > 0
+def test_a_trial_takes_time_and_leaves_the_threads_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert machine.product_s(torch.float32) > 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
