@@ -49,6 +49,8 @@ train: .venv/tested-with
 	$(BIN)/python -m training.train training/mini.toml
 	$(BIN)/python -m training.export training/mini.toml training/runs/mini/exported --heads training/runs/mini/heads.safetensors
 	$(BIN)/python -m training.train training/finer.toml
+	$(BIN)/python -m training.export training/finer.toml training/runs/finer/exported --heads training/runs/finer/heads.safetensors
+	$(BIN)/python -m training.train training/charts.toml
 
 clean:
 	rm -rf .venv .clients

@@ -24,6 +24,9 @@ MIN_DIFFERENCE = 0.06  # of the highest value, between any two bars
 # Sizes of writing in parts of the picture's longer side: most charts can be read, some cannot; held-out ones all can.
 EMS, ILLEGIBLE_EMS, HELD_OUT_EMS = (0.045, 0.085), (0.018, 0.03), (0.062, 0.085)
 ILLEGIBLE_SHARE = 0.15
+# Of charts whose bars are named by words, which cannot be guessed from one another: more than are asked about, since
+# their letters are what is learned last.
+WORDS_SHARE, HELD_OUT_WORDS_SHARE = 0.6, 0.25
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def _values(rng: random.Random, count: int) -> tuple[int, ...]:
 
 def _labels(rng: random.Random, count: int, held_out: bool) -> tuple[str, ...]:
     names = rng.choice([group for group in LABELS if len(group) >= count])
-    if rng.random() < 0.25:
+    if rng.random() < (HELD_OUT_WORDS_SHARE if held_out else WORDS_SHARE):
         return tuple(word(rng, held_out)[:5] for _ in range(count))
     start = rng.randrange(len(names) - count + 1) if len(names) < 26 or rng.random() < 0.5 else 0
     return names[start : start + count]

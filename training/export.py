@@ -1,6 +1,6 @@
 """A run -> the model folder that the server loads.
 
-`python -m training.export training/finer.toml src/foveal/bundled/foveal-mini --heads training/heads.safetensors`
+`python -m training.export training/charts.toml src/foveal/bundled/foveal-mini --heads training/heads.safetensors`
 
 The layout is Phi-3-vision's: its file names, its config.json keys, its tensor names. The heads that only the training
 needs go into a file of their own.

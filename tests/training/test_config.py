@@ -41,7 +41,7 @@ def test_stages_of_its_own_take_the_place_of_all_of_the_others(tmp_path: Path) -
 
 def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """What `make train` does, with one step of each stage."""
-    configs = [read_config(COMMITTED / f"{name}.toml") for name in ("tower", "mini", "finer")]
+    configs = [read_config(COMMITTED / f"{name}.toml") for name in ("tower", "mini", "finer", "charts")]
     for before, config in pairwise(configs):
         assert replace(before.model, crop_size=config.model.crop_size) == config.model
         assert config.run.start_from == f"{before.run.folder}/exported"
