@@ -24,8 +24,8 @@ MIN_DIFFERENCE = 0.06  # of the highest value, between any two bars
 # Sizes of writing in parts of the picture's longer side: most charts can be read, some cannot; held-out ones all can.
 EMS, ILLEGIBLE_EMS, HELD_OUT_EMS = (0.045, 0.085), (0.018, 0.03), (0.062, 0.085)
 ILLEGIBLE_SHARE = 0.15
-# Of charts whose bars are named by words, which cannot be guessed from one another: more than are asked about, since
-# their letters are what is learned last.
+# How many charts have words at their bars, which cannot be guessed from one another: to train on more than in the
+# evaluation, since small letters are what is learned last.
 WORDS_SHARE, HELD_OUT_WORDS_SHARE = 0.6, 0.25
 
 
