@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foveal.accounting.accounting import Accounting
-from foveal.engine.client import EngineClient
+from foveal.engine_client.client import EngineClient
 from foveal.errors import Overloaded
-from foveal.images.stats import ImageStats
-from foveal.pipeline import Measurement, ModelCard, Vitals
+from foveal.media.stats import ImageStats
+from foveal.serving.pipeline import Measurement, ModelCard, Vitals
 from foveal.types import ChatRequest, CompletionRequest, Delta, Prompt, SamplingParams, Usage
 
 if TYPE_CHECKING:

@@ -85,9 +85,11 @@ def test_help_names_the_commands_and_version_tells_the_version() -> None:
 
 
 def test_a_server_never_imports_torch_and_an_engine_never_the_web() -> None:
-    server = "foveal.cli, foveal.service, foveal.engine.supervisor, foveal.http.app, foveal.http.server"
+    server = (
+        "foveal.cli, foveal.serving.lifecycle, foveal.engine_client.supervisor, foveal.http.app, foveal.http.server"
+    )
     accounts = "foveal.cli_accounts, foveal.accounting.accounting, foveal.accounting.database"
-    engine = "foveal.engine.process, foveal.engine.local, foveal.models.registry"
+    engine = "foveal.engine.process, foveal.engine_client.local, foveal.models.registry"
     for modules, forbidden in (
         (server, ("torch", "sqlite3")),
         (accounts, ("torch", "fastapi")),

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import uvicorn
 
     from foveal.accounting.accounting import Accounting
-    from foveal.engine.client import EngineInfo, OnProgress
-    from foveal.service import Service
+    from foveal.serving.lifecycle import Service
+    from foveal.types import EngineInfo, OnProgress
 
 T = TypeVar("T")
 
@@ -144,7 +144,7 @@ def ask(
 @app.command()
 def models() -> None:
     """List what can be served: the model inside, the families, and what is in the hub cache."""
-    from foveal.catalog import known_models
+    from foveal.serving.catalog import known_models
 
     table = Table("model", "family", "state", box=None, header_style="bold")
     for model in known_models():
@@ -167,7 +167,7 @@ def main() -> None:
 
 async def _serve(config: Config) -> None:
     """Listen at once, load the model, answer until told to stop; then finish what runs and leave nothing behind."""
-    from foveal.engine.supervisor import EngineProcess
+    from foveal.engine_client.supervisor import EngineProcess
     from foveal.http.app import create_app
     from foveal.http.server import create_server, listen
 
@@ -256,7 +256,7 @@ def _url(listener: socket.socket) -> str:
 
 
 async def _ask(config: Config, turns: tuple[Message, ...], max_tokens: int, temperature: float | None) -> None:
-    from foveal.engine.local import LocalEngine
+    from foveal.engine_client.local import LocalEngine
 
     service = _open(config, None)
     try:
@@ -270,7 +270,7 @@ async def _ask(config: Config, turns: tuple[Message, ...], max_tokens: int, temp
 def _open(config: Config, accounting: Accounting | None) -> Service:
     """The service of the configured model, which is downloaded first if need be (with progress bars of its own)."""
     from foveal.models.hub import local_folder
-    from foveal.service import Service
+    from foveal.serving.lifecycle import Service
 
     return Service(config, local_folder(config.model.path, config.model.revision), accounting)
 

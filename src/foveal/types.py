@@ -8,7 +8,7 @@ serve the server (no torch), the image workers and the engine. Sizes are in pixe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
@@ -299,3 +299,36 @@ class Outcome:
     status: Status
     first_token_s: float | None  # from acceptance to the first piece; None: it ended before
     total_s: float
+
+
+# --- the engine, as those who use it see it ---------------------------------------------------------------------------
+
+
+OnProgress = Callable[[float], None]
+"""Called while a model is loaded, with the share of its tensors that is there, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """A loaded engine: what it serves and what it has room for."""
+
+    model_type: str
+    device: str
+    dtype: str
+    vocab_size: int
+    max_model_len: int  # tokens, prompt and answer together
+    block_size: int  # tokens in a KV block
+    num_blocks: int
+    kv_cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """An engine at the end of its last step; what is counted begins anew with each engine."""
+
+    num_running: int = 0  # sequences
+    num_waiting: int = 0
+    num_used_blocks: int = 0  # KV blocks that sequences hold
+    num_idle_blocks: int = 0  # that hold what may be asked for again
+    num_preemptions: int = 0  # counted
+    num_encoded_crops: int = 0  # counted

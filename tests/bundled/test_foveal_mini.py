@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig
-from foveal.engine.local import LocalEngine
+from foveal.engine_client.local import LocalEngine
 from foveal.models.hub import BUNDLED_FOLDER
-from foveal.service import Service
+from foveal.serving.lifecycle import Service
 from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message
 
 COLOURS = {

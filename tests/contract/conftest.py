@@ -9,12 +9,12 @@ from anyio.from_thread import start_blocking_portal
 
 from tests.contract.pictures import PAGES
 from tests.contract.serve import Served, serving
-from tests.images import host
+from tests.media import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.images.host import Host
+    from tests.media.host import Host
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from PIL import Image, ImageChops, ImageDraw
 from foveal.models.hub import BUNDLED_FOLDER
 from foveal.models.registry import load_processor
 from foveal.types import Size
-from tests.images.builders import encode
-from tests.images.host import Page, redirect
+from tests.media.builders import encode
+from tests.media.host import Page, redirect
 
 
 def drawing(mode: str = "RGB") -> Image.Image:

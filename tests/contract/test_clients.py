@@ -23,13 +23,13 @@ from tests.contract.clients.asked import Asked
 from tests.contract.environments import environment
 from tests.contract.pictures import PNG, drawing, num_tokens
 from tests.contract.serve import KEY, MODEL
-from tests.images.builders import data_url
+from tests.media.builders import data_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.contract.serve import Served
-    from tests.images.host import Host
+    from tests.media.host import Host
 
     Seen = dict[str, Any]
 

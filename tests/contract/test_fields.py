@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig, PriceConfig
-from foveal.engine.local import LocalEngine
+from foveal.engine_client.local import LocalEngine
 from foveal.http.app import create_app
-from foveal.service import Service
+from foveal.serving.lifecycle import Service
 from tests.builders import picture, tiny_phi3_v
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from tests.contract.pictures import (
     transparent,
 )
 from tests.contract.serve import MODEL
-from tests.images.builders import data_url, encode
+from tests.media.builders import data_url, encode
 
 if TYPE_CHECKING:
     import httpx
 
     from tests.contract.serve import Served
-    from tests.images.host import Host
+    from tests.media.host import Host
 
 HOST = "HOST"  # stands for the address of the host of pictures, which is known once it runs
 URL_SAFE = str.maketrans("+/", "-_")

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from foveal.config import EngineConfig
-from foveal.engine.client import EngineInfo, EngineStats
 from foveal.engine.protocol import (
     Abort,
     Close,
@@ -25,6 +24,8 @@ from foveal.engine.protocol import (
     frame,
 )
 from foveal.types import (
+    EngineInfo,
+    EngineStats,
     Image,
     ImageLayout,
     ImageSpan,

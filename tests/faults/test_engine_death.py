@@ -18,7 +18,7 @@ import pytest
 from foveal.arena import PixelArena
 from foveal.config import EngineConfig
 from foveal.engine.protocol import LOAD_MODEL
-from foveal.engine.supervisor import CLOSED, QUARANTINED, EngineProcess
+from foveal.engine_client.supervisor import CLOSED, QUARANTINED, EngineProcess
 from foveal.errors import CheckpointError, ConfigError, GenerationFailed
 from foveal.types import Prompt, SamplingParams, Token
 from tests.engine.toy import (
@@ -291,6 +291,6 @@ def is_gone(pid: int, within_s: float = 5.0) -> bool:
 
 
 def test_the_server_side_imports_no_torch() -> None:
-    code = "import sys, foveal.engine.supervisor; sys.exit('torch' in sys.modules)"
+    code = "import sys, foveal.engine_client.supervisor; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

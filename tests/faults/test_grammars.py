@@ -9,15 +9,15 @@ import signal
 from typing import TYPE_CHECKING
 
 from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig
-from foveal.engine.supervisor import EngineProcess
-from foveal.service import Service
+from foveal.engine_client.supervisor import EngineProcess
+from foveal.serving.lifecycle import Service
 from foveal.types import ChatRequest, GenerationOptions, Grammar, Message, SamplingParams
 from tests.builders import tiny_phi3_v
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from foveal.pipeline import Pipeline
+    from foveal.serving.pipeline import Pipeline
 
 WORDS = {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{4}$"}, "minItems": 12, "maxItems": 12}
 

@@ -16,19 +16,19 @@ import pytest
 
 from foveal.config import MIB
 from foveal.errors import ImageError
-from foveal.images.pool import WorkerPool
-from tests.images.builders import image_loader, png, refs
-from tests.images.tiny import SLOT_BYTES, TRAP
+from foveal.media.pool import WorkerPool
+from tests.media.builders import image_loader, png, refs
+from tests.media.tiny import SLOT_BYTES, TRAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tests.images.builders import Bench
+    from tests.media.builders import Bench
 
 SERVER = """
 import asyncio, sys
-from tests.images.builders import image_loader, png, refs
-from tests.images.tiny import TRAP
+from tests.media.builders import image_loader, png, refs
+from tests.media.tiny import TRAP
 
 async def main():
     async with image_loader(num_workers=2, trap="hang", decode_timeout_s=2.0) as bench:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from foveal.errors import ImageError
-from tests.images.builders import image_loader, png, refs
-from tests.images.host import Page, redirect, serving
+from tests.media.builders import image_loader, png, refs
+from tests.media.host import Page, redirect, serving
 
 LOOPBACK = [
     "127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001",

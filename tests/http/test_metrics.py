@@ -11,9 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from foveal.accounting.accounting import Accounting
 from foveal.accounting.keys import digest_of
 from foveal.config import HttpConfig
-from foveal.engine.client import EngineInfo, EngineStats
 from foveal.http.app import create_app
-from foveal.types import Caller
+from foveal.types import Caller, EngineInfo, EngineStats
 from tests.accounting.builders import key, outcome, with_keys
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, call, error, send

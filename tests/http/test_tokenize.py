@@ -9,7 +9,7 @@ import pytest
 
 from foveal.config import PriceConfig
 from foveal.errors import ImageError
-from foveal.pipeline import Measurement
+from foveal.serving.pipeline import Measurement
 from foveal.types import (
     ChatRequest,
     CompletionRequest,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foveal.conversation.config import load_conversation
-from foveal.images.decode import decode
+from foveal.media.decode import decode
 from foveal.models.family import CropRange
 from foveal.models.registry import load_model, load_processor
 from tests.builders import PreparedPrompt, picture, prepared_prompt
@@ -143,7 +143,7 @@ def test_token_ids_and_pixels_are_the_references(subject: Subject, size: tuple[i
     ("mode", "file_format"), [("1", "PNG"), ("L", "PNG"), ("P", "PNG"), ("RGB", "BMP"), ("CMYK", "TIFF")]
 )
 def test_a_file_of_any_mode_gives_the_references_pixels(subject: Subject, mode: str, file_format: str) -> None:
-    """Modes with transparency or 16 bits are ours to show: on white, and in full range (tests/images)."""
+    """Modes with transparency or 16 bits are ours to show: on white, and in full range (tests/media)."""
     drawn, file = picture(50, 40).convert(mode), io.BytesIO()
     drawn.save(file, file_format)
     inputs = subject.asked_of_reference(["a", "b"], [drawn])

@@ -1,5 +1,5 @@
-"""Tokens in, tokens out: sequences, scheduling, the KV and encoder caches, sampling, and the engine's own process.
+"""The engine's process. Tokens in, tokens out: sequences, scheduling, the KV and encoder caches, sampling.
 
-A request's path: client -> streams -> (supervisor -> process | local) -> loop -> engine: scheduler -> runner (batch,
-sampler) -> scheduler -> tokens back the same way. Only loading, runner, batch and sampler import torch.
+A request's path: process -> loop -> engine: scheduler -> runner (batch, sampler) -> scheduler -> tokens back the same
+way. What the server sees of all this is `foveal.engine_client`. Only loading, runner, batch and sampler import torch.
 """

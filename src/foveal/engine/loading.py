@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from foveal.engine.client import EngineInfo, OnProgress
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
 from foveal.engine.grammar import Grammars
@@ -18,6 +17,7 @@ from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
 from foveal.models.checkpoint import Checkpoint
+from foveal.types import EngineInfo, OnProgress
 
 if TYPE_CHECKING:
     from foveal.arena import PixelArena

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from foveal.config import EngineConfig
-from foveal.engine.client import EngineInfo, EngineStats
-from foveal.types import Prompt, SamplingParams, Token
+from foveal.types import EngineInfo, EngineStats, Prompt, SamplingParams, Token
 
 LOAD_MODEL = "foveal.models.registry:load_model"
 

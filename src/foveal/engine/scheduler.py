@@ -15,11 +15,10 @@ from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
 
-from foveal.engine.client import EngineStats
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool, IntegrityError, block_hash, root_hash
 from foveal.engine.sequence import ImageKey, Sequence
-from foveal.types import Image
+from foveal.types import EngineStats, Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from foveal.pipeline import Measurement, ModelCard, Vitals
+    from foveal.serving.pipeline import Measurement, ModelCard, Vitals
     from foveal.types import ChatRequest, CompletionRequest, Delta, Usage
 
 

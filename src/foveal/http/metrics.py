@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from foveal.accounting.totals import Totals
-    from foveal.engine.client import EngineClient
+    from foveal.engine_client.client import EngineClient
     from foveal.http.contract import Pipeline
-    from foveal.images.stats import ImageStats
+    from foveal.media.stats import ImageStats
     from foveal.telemetry import Histogram
 
 NO_ROUTE = "none"

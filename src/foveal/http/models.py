@@ -12,7 +12,7 @@ from foveal.http.problems import problem_docs
 
 if TYPE_CHECKING:
     from foveal.http.contract import Pipeline
-    from foveal.pipeline import ModelCard
+    from foveal.serving.pipeline import ModelCard
 
 
 class ModelItem(TypedDict):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from foveal.config import HttpConfig
     from foveal.http.schemas import ChatBody, ChatMessage, CompletionBody, GenerationBody, Image
-    from foveal.pipeline import ModelCard
+    from foveal.serving.pipeline import ModelCard
 
 Body = TypeVar("Body", bound="GenerationBody")
 

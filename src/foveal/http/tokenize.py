@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from foveal.config import HttpConfig, PriceConfig
     from foveal.http.contract import Pipeline
     from foveal.http.schemas import CompletionBody
-    from foveal.pipeline import Measurement
+    from foveal.serving.pipeline import Measurement
     from foveal.types import ChatRequest, CompletionRequest, PromptImage
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from foveal.models.family import Model, Processor
-    from foveal.models.weights import OnProgress
+    from foveal.types import OnProgress
 
 FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3": "gemma3",

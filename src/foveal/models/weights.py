@@ -7,7 +7,7 @@ never copied. Knows nothing of what the tensors mean. Pickled weights are never 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-log = logging.getLogger(__name__)
+    from foveal.types import OnProgress
 
-OnProgress = Callable[[float], None]
-"""Called as a checkpoint is read, with the share of its tensors that is there: 0 to 1."""
+log = logging.getLogger(__name__)
 
 # Where libraries have put the parts of LLaVA's layout, which several families share.
 TOWER = ("vision_tower.vision_model", "vision_tower", "model.vision_tower.vision_model", "model.vision_tower")

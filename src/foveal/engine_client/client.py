@@ -1,0 +1,37 @@
+"""What the rest of the server sees of an engine, wherever it runs. Imports no torch.
+
+Two implementations: `local.LocalEngine` runs the engine in a thread of this process, `supervisor.EngineProcess` in a
+child process that it watches and restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from foveal.types import EngineInfo, EngineStats, Prompt, SamplingParams, Token
+
+
+class EngineClient(Protocol):
+    """Tokens in, tokens out."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def stats(self) -> EngineStats: ...
+
+    @property
+    def num_restarts(self) -> int:
+        """How often the engine died or hung, and was started again."""
+
+    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
+        """Have `prompt` continued; the context's value yields the tokens, the last one with a finish_reason.
+
+        Leaving the context aborts whatever is unfinished. The images' pixels must stay in place while it is open.
+        Raises PromptTooLong, InvalidRequest or Overloaded on entering; the iterator raises GenerationFailed.
+        """
+
+    async def close(self) -> None:
+        """Stop the engine. What is in flight fails with GenerationFailed."""

@@ -1,0 +1,135 @@
+"""The server's side of every request in flight: from `submit` to its one terminal event.
+
+Lives on the event loop. Knows how to say what an engine must be told, not where the engine is: `send` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING
+
+from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
+from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong
+from foveal.types import EngineStats, Prompt, SamplingParams, Token
+
+if TYPE_CHECKING:
+    from foveal.types import EngineInfo
+
+MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: far below, they would overflow
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One request in flight, with the tokens it has given: enough to have it resumed by another engine."""
+
+    request_id: int
+    prompt: Prompt
+    sampling: SamplingParams
+    output_token_ids: list[int] = field(default_factory=list)
+    num_cached_tokens: int | None = None
+    mirostat_mu: float | None = None
+    events: asyncio.Queue[Token | GenerationFailed] = field(default_factory=asyncio.Queue)
+
+    def submission(self) -> Submit:
+        """What an engine that knows nothing of the request is told."""
+        output = tuple(self.output_token_ids)
+        return Submit(self.request_id, self.prompt, self.sampling, output, self.num_cached_tokens, self.mirostat_mu)
+
+    def push(self, token: Token) -> None:
+        self.output_token_ids.append(token.token_id)
+        self.num_cached_tokens = token.num_cached_tokens
+        self.mirostat_mu = token.mirostat_mu
+        self.events.put_nowait(token)
+
+    async def tokens(self) -> AsyncIterator[Token]:
+        """The tokens as they come. Raises GenerationFailed."""
+        while True:
+            event = await self.events.get()
+            if isinstance(event, GenerationFailed):
+                raise event
+            yield event
+            if event.finish_reason is not None:
+                return
+
+
+class Streams:
+    """The requests in flight, by id; ids ascend in order of arrival."""
+
+    def __init__(self, info: EngineInfo, max_num_in_flight: int, send: Callable[[ToEngine], None]) -> None:
+        self.info = info
+        self.max_num_in_flight = max_num_in_flight
+        self.in_flight: dict[int, Stream] = {}
+        self.stats = EngineStats()
+        self._send = send
+        self._ids = count(1)
+
+    @asynccontextmanager
+    async def open(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
+        """See EngineClient.submit. Nothing is awaited on leaving, so that a cancelled caller unwinds at once."""
+        check_request(prompt, sampling, self.info)
+        if len(self.in_flight) >= self.max_num_in_flight:
+            raise Overloaded("The server has all the requests that it can take; try again in a moment.")
+        stream = Stream(next(self._ids), prompt, sampling)
+        self.in_flight[stream.request_id] = stream
+        self._send(stream.submission())
+        try:
+            yield stream.tokens()
+        finally:
+            if self.in_flight.pop(stream.request_id, None):
+                self._send(Abort(stream.request_id))
+
+    def deliver(self, done: StepDone) -> None:
+        """Hand a step's events to their streams; those of streams that were left meanwhile have no taker."""
+        self.stats = done.stats
+        for request_id, token in done.tokens:
+            stream = self.in_flight.get(request_id)
+            if stream:
+                stream.push(token)
+                if token.finish_reason is not None:
+                    del self.in_flight[request_id]
+        for request_id, why in done.failed:
+            self.fail(request_id, why)
+
+    def fail(self, request_id: int, why: str) -> None:
+        """End a request, if it is still in flight, with GenerationFailed."""
+        stream = self.in_flight.pop(request_id, None)
+        if stream:
+            stream.events.put_nowait(GenerationFailed(why))
+
+    def fail_all(self, why: str) -> None:
+        for request_id in list(self.in_flight):
+            self.fail(request_id, why)
+
+
+def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) -> None:
+    """Raise PromptTooLong or InvalidRequest for what no engine of this kind can continue."""
+    num_tokens = len(prompt.token_ids)
+    if num_tokens == 0:
+        raise InvalidRequest("The prompt is empty.", param="prompt")
+    if num_tokens >= info.max_model_len:
+        raise PromptTooLong(num_tokens, info.max_model_len)
+    if not all(0 <= token_id < info.vocab_size for token_id in _outside_images(prompt)):
+        raise InvalidRequest(f"Token ids must be from 0 to {info.vocab_size - 1}.", param="prompt")
+    if sampling.max_tokens < 1:
+        raise InvalidRequest("max_tokens must be at least 1.", param="max_tokens")
+    if sampling.repetition_penalty < MIN_REPETITION_PENALTY:
+        raise InvalidRequest(
+            f"repetition_penalty must be at least {MIN_REPETITION_PENALTY}.", param="repetition_penalty"
+        )
+    if not all(0 <= token_id < info.vocab_size for token_id, _ in sampling.logit_bias):
+        raise InvalidRequest(f"logit_bias takes token ids from 0 to {info.vocab_size - 1}.", param="logit_bias")
+
+
+def _outside_images(prompt: Prompt) -> Iterator[int]:
+    """The token ids that do not stand for images: those that do are the family's own (Llama 3.2 Vision's is beyond the
+    vocabulary, in which tokens are drawn)."""
+    start = 0
+    for image in prompt.images:
+        for span in image.spans:
+            yield from prompt.token_ids[start : span.offset]
+            start = span.end
+    yield from prompt.token_ids[start:]

@@ -1,0 +1,203 @@
+"""The engine in a child process that is watched, and started again when it dies or hangs. Imports no torch.
+
+What was in flight is sent to the new engine as prompt and tokens so far, so that streams pause and then go on, token
+for token. A request that was running in two deaths fails by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from foveal.engine.protocol import (
+    LOAD_MODEL,
+    FromEngine,
+    LoadFailed,
+    Progress,
+    Ready,
+    Start,
+    StepDone,
+    StepStarted,
+    Submit,
+    ToEngine,
+)
+from foveal.engine_client.child import Child
+from foveal.engine_client.quarantine import Quarantine
+from foveal.engine_client.streams import Streams
+from foveal.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from contextlib import AbstractAsyncContextManager
+
+    from foveal.arena import PixelArena
+    from foveal.config import EngineConfig
+    from foveal.types import EngineInfo, EngineStats, OnProgress, Prompt, SamplingParams, Token
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 10.0  # before a restart; doubles with each start that fails
+MAX_FAILED_STARTS = 5  # in a row; then what is in flight is given up, and starting is tried on
+QUARANTINED = "The engine died twice while it was working on this request, so it is not tried again."
+NOT_RESTARTED = "The engine stopped and could not be started again; try again later."
+CLOSED = "The server is shutting down."
+
+
+class EngineProcess:
+    """An EngineClient; `start` makes one, and it must be closed."""
+
+    def __init__(self, start: Start, on_progress: OnProgress) -> None:
+        self._start = start
+        self._on_progress = on_progress
+        self._quarantine = Quarantine()
+        self._child: Child | None = None  # while it is ready for requests
+        self._streams: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()  # from the first Ready on
+        self._heard_s = 0.0  # event loop time of the last sign of life
+        self.num_restarts = 0
+        self._end = asyncio.create_task(self._keep_running())
+        self._end.add_done_callback(self._fail_all)
+
+    @classmethod
+    async def start(
+        cls,
+        folder: str,
+        config: EngineConfig,
+        arena: PixelArena,
+        on_progress: OnProgress = lambda share: None,
+        load_model: str = LOAD_MODEL,
+    ) -> EngineProcess:
+        """Start a process that loads the checkpoint in `folder`. Raises CheckpointError or ConfigError."""
+        engine = cls(Start(folder, config, arena.fd, arena.num_bytes, load_model), on_progress)
+        try:
+            await engine._streams
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._streams.result().info
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._streams.result().stats
+
+    @property
+    def pid(self) -> int | None:
+        """The child's, while it is ready for requests."""
+        return self._child.pid if self._child else None
+
+    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
+        """See EngineClient. While the engine is being restarted, requests are accepted and wait."""
+        return self._streams.result().open(prompt, sampling)
+
+    async def close(self) -> None:
+        """See EngineClient."""
+        self._end.cancel()
+        await asyncio.wait([self._end])
+
+    # --- one life after another ---------------------------------------------------------------------------------------
+
+    async def _keep_running(self) -> None:
+        num_failed_starts = 0
+        while True:
+            failure = await self._live_once()
+            if failure and not self._streams.done():  # it has never been ready: for the operator to mend
+                self._streams.set_exception(failure)
+                return
+            num_failed_starts = num_failed_starts + 1 if failure else 0
+            for request_id in self._quarantine.died():
+                self._streams.result().fail(request_id, QUARANTINED)
+            if num_failed_starts >= MAX_FAILED_STARTS:
+                self._streams.result().fail_all(NOT_RESTARTED)
+            await asyncio.sleep(min(FIRST_DELAY_S * 2**num_failed_starts, LONGEST_DELAY_S))
+
+    async def _live_once(self) -> CheckpointError | ConfigError | None:
+        """One child from start to end; returns why it never became ready, or None if it did."""
+        try:
+            child = await Child.spawn(self._start)
+        except OSError as error:
+            return CheckpointError(f"the engine's process cannot be started: {error.strerror}")
+        watch = asyncio.create_task(self._watch(child))
+        try:
+            async for message in child.messages():
+                self._heard_s = asyncio.get_running_loop().time()
+                self._hear(child, message)
+        except (CheckpointError, ConfigError) as error:
+            return error
+        finally:
+            watch.cancel()
+            was_ready, self._child = self._child is not None, None
+            status = await child.end()
+        log.error("the engine died (exit status %d)", status)
+        if was_ready:
+            return None
+        return CheckpointError(f"the engine died while loading the model (exit status {status}): is memory short?")
+
+    async def _watch(self, child: Child) -> None:
+        """Kill the child when it has work and gives no sign of life."""
+        timeout_s = self._start.config.step_timeout_s
+        while True:
+            await asyncio.sleep(timeout_s / 4)
+            silent_s = asyncio.get_running_loop().time() - self._heard_s
+            if self._child and self._streams.result().in_flight and silent_s > timeout_s:
+                log.error("the engine has been silent for %.0f s and is killed", silent_s)
+                child.kill()
+                return
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def _hear(self, child: Child, message: FromEngine) -> None:
+        match message:
+            case StepStarted():
+                self._quarantine.started(message.request_ids)
+            case StepDone():
+                self._take(message)
+            case Progress() if not self._streams.done():  # a restart is nobody's progress bar
+                self._on_progress(message.share)
+            case Ready():
+                self._become_ready(child, message.info)
+            case LoadFailed():
+                raise ConfigError(message.message) if message.is_setting else CheckpointError(message.message)
+
+    def _take(self, done: StepDone) -> None:
+        streams = self._streams.result()
+        streams.deliver(done)
+        ids = {*(i for i, _ in done.tokens), *(i for i, _ in done.failed), *done.aborted}
+        self._submit(self._quarantine.came_of_it(ids, streams.in_flight))
+
+    def _become_ready(self, child: Child, info: EngineInfo) -> None:
+        self._child = child
+        if not self._streams.done():
+            config = self._start.config
+            self._streams.set_result(Streams(info, config.max_num_seqs + config.max_num_waiting, self._send))
+            # a later engine must be no smaller than what clients were told of this one
+            config = replace(config, kv_cache_bytes=info.kv_cache_bytes, max_model_len=info.max_model_len)
+            self._start = msgspec.structs.replace(self._start, config=config)
+        else:
+            self.num_restarts += 1
+        self._submit(self._quarantine.restarted(self._streams.result().in_flight))
+
+    def _submit(self, request_ids: Iterable[int]) -> None:
+        for request_id in request_ids:
+            self._send(self._streams.result().in_flight[request_id].submission())
+
+    def _send(self, message: ToEngine) -> None:
+        """Tell the child, if it is there; if not, the next one is told of all that is in flight."""
+        if self._end.done():
+            self._streams.result().fail_all(CLOSED)
+        elif self._child:
+            if isinstance(message, Submit) and len(self._streams.result().in_flight) == 1:
+                self._heard_s = asyncio.get_running_loop().time()  # it was silent for having nothing to do
+            self._child.send(message)
+
+    def _fail_all(self, end: asyncio.Task[None]) -> None:
+        if not end.cancelled() and (error := end.exception()):
+            log.error("the engine is no longer watched", exc_info=error)
+        if self._streams.done() and not self._streams.exception():
+            self._streams.result().fail_all(CLOSED)

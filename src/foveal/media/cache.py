@@ -1,0 +1,142 @@
+"""Prepared pixels by content: which image lies where in the arena, who still needs it, and who has to go.
+
+Knows nothing of URLs, formats or requests: it gets images with their hash and layout, and a function that writes the
+pixels of one. Bounded by the arena; among the images that nobody has pinned, the one unused for longest goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from foveal.errors import Overloaded
+from foveal.media.slots import Slots, slot_bytes
+from foveal.media.tasks import BackgroundTasks
+from foveal.types import Image, ImageLayout, PixelRef
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """A picture as it was sent, and how its pixels will lie."""
+
+    hash: bytes
+    encoded: bytes = field(repr=False)
+    layout: ImageLayout
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """An image with a place in the arena. `written` ends when its pixels are there, or raises why they will not be."""
+
+    image: Image
+    written: asyncio.Task[None]
+    num_pins: int = 0  # one of each request that holds the image, and one of the task that writes it
+
+
+class PixelCache:
+    """The owner of an arena of `num_bytes`. `write` puts an image's pixels in place; it may raise anything."""
+
+    def __init__(
+        self, num_bytes: int, write: Callable[[EncodedImage, Image], Awaitable[None]], max_wait_s: float
+    ) -> None:
+        self._write = write
+        self._max_wait_s = max_wait_s
+        self._slots = Slots(num_bytes)
+        self._entries: dict[bytes, Entry] = {}  # by hash, what was used last is last
+        self._turn = asyncio.Lock()
+        self._unpinned = asyncio.Event()
+        self._tasks = BackgroundTasks()
+
+    @property
+    def num_taken_bytes(self) -> int:
+        return self._slots.num_taken_bytes
+
+    @property
+    def num_pinned(self) -> int:
+        return sum(entry.num_pins > 0 for entry in self._entries.values())
+
+    def layout(self, image_hash: bytes) -> ImageLayout | None:
+        """Of an image that has a place; None for any other."""
+        entry = self._entries.get(image_hash)
+        return entry.image.layout if entry is not None else None
+
+    async def pin(self, images: Sequence[EncodedImage]) -> list[Entry]:
+        """A place for each, which stays theirs until `unpin`; what is not there yet is being written.
+
+        Requests take their places one after the other, each all of them at once: two that hold half of what they need
+        would wait for each other. Raises Overloaded when there is no room for `max_wait_s`.
+        """
+        entries: list[Entry] = []
+        try:
+            if all(image.hash in self._entries for image in images):  # these need no room and do not queue for it
+                entries += [self._pin_known(image.hash) for image in images]
+                return entries
+            async with asyncio.timeout(self._max_wait_s), self._turn:
+                for image in images:
+                    entries.append(await self._pin_one(image))
+            return entries
+        except TimeoutError:
+            self.unpin(entries)
+            raise Overloaded("the memory for pictures is in use; try again in a moment") from None
+        except BaseException:
+            self.unpin(entries)
+            raise
+
+    def unpin(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            entry.num_pins -= 1
+            if entry.num_pins == 0:
+                if self._entries.get(entry.image.hash) is not entry:  # could not be written: nobody will find it again
+                    self._slots.free(entry.image.pixels.offset)
+                self._unpinned.set()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    async def _pin_one(self, image: EncodedImage) -> Entry:
+        while image.hash not in self._entries:
+            offset = self._allocate(math.prod(image.layout.pixel_shape))
+            if offset is not None:
+                self._add(image, offset)
+                break
+            self._unpinned.clear()
+            await self._unpinned.wait()
+        return self._pin_known(image.hash)
+
+    def _pin_known(self, image_hash: bytes) -> Entry:
+        entry = self._entries[image_hash] = self._entries.pop(image_hash)  # to the end
+        entry.num_pins += 1
+        return entry
+
+    def _allocate(self, num_bytes: int) -> int | None:
+        offset = self._slots.allocate(num_bytes)
+        idle = [entry for entry in self._entries.values() if entry.num_pins == 0]
+        while offset is None and idle:
+            entry = idle.pop(0)
+            del self._entries[entry.image.hash]
+            self._slots.free(entry.image.pixels.offset)
+            offset = self._slots.allocate(num_bytes)
+        return offset
+
+    def _add(self, image: EncodedImage, offset: int) -> None:
+        place = Image(image.hash, PixelRef(offset, image.layout.pixel_shape), image.layout)
+        entry = Entry(place, self._tasks.start(self._fill(image)), num_pins=1)
+        self._entries[image.hash] = entry
+
+    async def _fill(self, image: EncodedImage) -> None:
+        entry = self._entries[image.hash]
+        try:
+            await self._write(image, entry.image)
+        except BaseException:
+            del self._entries[image.hash]  # the next request tries again
+            raise
+        finally:
+            self.unpin([entry])
+
+
+def arena_bytes(images: Sequence[EncodedImage]) -> int:
+    """The room that these need together; an image that comes twice needs it once."""
+    layouts = {image.hash: image.layout for image in images}
+    return sum(slot_bytes(math.prod(layout.pixel_shape)) for layout in layouts.values())

@@ -1,0 +1,182 @@
+"""Downloads of one URL each, as if every URL were hostile. Knows nothing of images, caches or requests.
+
+The check sits where connections are made, so nothing can be fetched past it: a name is resolved once, every address
+it has is checked, and the connection goes to a checked address, while the HTTP Host and the TLS name stay the name's.
+httpcore is used without httpx's client: no proxies, cookies, credentials or redirects of its own to switch off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpcore
+import httpx
+
+from foveal import __version__
+from foveal.config import ImageConfig
+from foveal.media.addresses import Guard, Opening
+from foveal.media.refusal import EMPTY, NOT_ALLOWED, Refused, too_large
+from foveal.media.source import parse_url
+
+USER_AGENT = f"foveal/{__version__} (+https://pypi.org/project/foveal)"
+DEFAULT_FRESH_S = 60.0  # for answers that say nothing about caching
+_HEADERS: dict[bytes | str, bytes | str] = {
+    "User-Agent": USER_AGENT,
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",
+}
+_REDIRECTS = (301, 302, 303, 307, 308)
+_FIRST_TRIES_S = 0.4  # for an address that is not the last of its name, so that a dead one leaves time for the next
+_MAX_CONNECTIONS = 256
+_MAX_RESOLVING = 8
+_UNREACHABLE = "the server did not answer as expected; check that the URL opens elsewhere, or send the image as base64"
+
+Headers = Sequence[tuple[bytes, bytes]]
+Resolve = Callable[[str], Awaitable[Sequence[str]]]  # host -> addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    body: bytes
+    fresh_s: float  # how long it may be kept; 0: not at all
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    location: str
+    fresh_s: float
+
+
+class Fetcher:
+    """Downloads under the limits of `config`. `resolve` and `ssl_context` are for tests and special networks."""
+
+    def __init__(
+        self, config: ImageConfig, resolve: Resolve | None = None, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        self._config = config
+        self._resolvers = ThreadPoolExecutor(_MAX_RESOLVING, "resolve")  # own: a slow name server starves nobody else
+        guard = Guard(config.allowed_ports, tuple(map(Opening.parse, config.allowed_hosts)))
+        self._connections = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context or httpcore.default_ssl_context(),
+            max_connections=_MAX_CONNECTIONS,
+            max_keepalive_connections=16,
+            keepalive_expiry=5.0,
+            network_backend=CheckedNetwork(guard, resolve or self._resolve),
+        )
+
+    async def fetch(self, url: httpx.URL) -> Download:
+        """Raises Refused. `fetch_timeout_s` covers everything, from resolving the name to the last byte."""
+        limit_s = self._config.fetch_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._follow(url)
+        except TimeoutError:
+            raise Refused(
+                f"the download took longer than {limit_s:g} s; use a faster host or send the image as base64"
+            ) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError):
+            raise Refused(_UNREACHABLE) from None
+
+    async def close(self) -> None:
+        await self._connections.aclose()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    async def _follow(self, url: httpx.URL) -> Download:
+        fresh_s = float("inf")
+        for _ in range(self._config.max_redirects + 1):
+            answer = await self._get(url)
+            fresh_s = min(fresh_s, answer.fresh_s)
+            if isinstance(answer, Download):
+                return Download(answer.body, fresh_s)
+            url = parse_url(answer.location, base=str(url))
+        raise Refused(f"more than {self._config.max_redirects} redirects; use the address that they lead to")
+
+    async def _get(self, url: httpx.URL) -> Download | Redirect:
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        async with self._connections.stream("GET", target, headers=_HEADERS) as response:
+            fresh_s = freshness_s(response.headers)
+            if response.status in _REDIRECTS:
+                return Redirect(_header(response.headers, b"location"), fresh_s)
+            if response.status != 200:
+                raise Refused(
+                    f"the server answered with status {response.status}; check that the URL opens without signing in"
+                )
+            return Download(await self._read(response), fresh_s)
+
+    async def _read(self, response: httpcore.Response) -> bytes:
+        """The body, counted while it comes: what a server states about its length is not what it sends."""
+        if _header(response.headers, b"content-encoding").lower() not in ("", "identity"):
+            raise Refused("the server compresses the file; use a URL that returns the plain file")
+        max_bytes = self._config.max_image_bytes
+        stated = _header(response.headers, b"content-length")
+        body = bytearray()
+        if stated.isdecimal() and float(stated) > max_bytes:
+            raise too_large(max_bytes)
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise too_large(max_bytes)
+        if not body:
+            raise Refused(EMPTY)
+        return bytes(body)
+
+    async def _resolve(self, host: str) -> list[str]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._resolvers, _getaddrinfo, host)
+        return list(dict.fromkeys(found))
+
+
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """httpcore's way to the network, which connects to nothing that `guard` does not permit."""
+
+    def __init__(self, guard: Guard, resolve: Resolve) -> None:
+        self._guard = guard
+        self._resolve = resolve
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Raises Refused where one address of the name is not permitted, were all the others."""
+        addresses = await self._resolve(host)
+        if not addresses or not all(self._guard.permits(host, port, address) for address in addresses):
+            raise Refused(NOT_ALLOWED)
+        for address in addresses[:-1]:
+            with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException):
+                return await self._network.connect_tcp(address, port, _FIRST_TRIES_S)
+        return await self._network.connect_tcp(addresses[-1], port, timeout)
+
+
+def freshness_s(headers: Headers) -> float:
+    """How long a cache that many clients share may keep the answer, in seconds (RFC 9111)."""
+    directives = {}
+    for part in _header(headers, b"cache-control").lower().split(","):
+        name, _, value = part.strip().partition("=")
+        directives[name] = value.strip('"')
+    if directives.keys() & {"no-store", "no-cache", "private"}:
+        return 0.0
+    max_age = directives.get("s-maxage", directives.get("max-age", ""))
+    age = _header(headers, b"age")
+    if not max_age.isdecimal():
+        return DEFAULT_FRESH_S
+    return max(0.0, float(max_age) - (float(age) if age.isdecimal() else 0.0))
+
+
+def _header(headers: Headers, name: bytes) -> str:
+    """All values of a header, joined as HTTP says; empty where it is missing."""
+    return ", ".join(value.decode("utf-8", "replace").strip() for key, value in headers if key.lower() == name)
+
+
+def _getaddrinfo(host: str) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)]

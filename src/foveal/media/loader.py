@@ -1,0 +1,190 @@
+"""Image references -> images whose pixels are in place: fetched, decoded and prepared, each once for all who ask.
+
+    ImageRef -> read_source -> Downloads -> hash -> PixelCache -> Decoder -> Image
+
+The request's budgets are kept here: how many images, how many pixels, how much memory and how much time they may take
+together. Knows nothing of prompts and models beyond the `Processor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from foveal.arena import PixelArena
+from foveal.config import ImageConfig
+from foveal.errors import ImageError, InvalidRequest, Overloaded
+from foveal.media.cache import EncodedImage, PixelCache, arena_bytes
+from foveal.media.downloads import Downloads
+from foveal.media.fetch import Fetcher
+from foveal.media.pool import Decoder, InProcess, WorkerPool
+from foveal.media.protocol import Job, Measure, Prepare, Refusal
+from foveal.media.refusal import Refused
+from foveal.media.source import read_source
+from foveal.media.stats import ImageStats
+from foveal.models.family import InvalidImageSize, Processor
+from foveal.telemetry import Histogram
+from foveal.types import Detail, Image, ImageRef, Size
+
+LOAD_PROCESSOR = "foveal.models.registry:load_processor"
+_MAX_WAIT_FOR_ROOM_S = 5.0
+DECODE_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+
+T = TypeVar("T")
+
+
+class ImageLoader:
+    """Loads the images of requests. Workers start at once; they build `processor` again, from `checkpoint`.
+
+    `processor_factory`, "module:function", is called with the checkpoint; tests name another.
+    """
+
+    def __init__(
+        self,
+        config: ImageConfig,
+        processor: Processor,
+        arena: PixelArena,
+        checkpoint: Path | str,
+        *,
+        processor_factory: str = LOAD_PROCESSOR,
+    ) -> None:
+        self._config = config
+        self._processor = processor
+        self._arena = arena
+        self._decode_s = Histogram(DECODE_BOUNDS_S)
+        self._num_decode_failures = 0
+        self._num_hits = 0
+        self._num_images = 0
+        self._thread = ThreadPoolExecutor(1, "images")  # one: more would only fight the event loop for the interpreter
+        self._fetcher = Fetcher(config)
+        self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
+        self.decoder: Decoder = (
+            WorkerPool(config, arena, processor_factory, str(checkpoint))
+            if config.num_workers
+            else InProcess(processor, arena, config.max_image_pixels)
+        )
+        self.cache = PixelCache(arena.num_bytes, self._prepare, _MAX_WAIT_FOR_ROOM_S)
+
+    @asynccontextmanager
+    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+        """The images in the order of `refs`; their pixels stay in the arena for as long as the context is open.
+
+        Raises ImageError for the first image that cannot be used, InvalidRequest where they are too much together,
+        Overloaded where there is no room or no time for them now.
+        """
+        self._check_count(refs)
+        async with AsyncExitStack() as pins:
+            try:
+                async with asyncio.timeout(self._config.load_timeout_s):
+                    images = await _each(refs, [self._identify(ref) for ref in refs])
+                    self._check_total(images)
+                    entries = await self.cache.pin(images)
+                    pins.callback(self.cache.unpin, entries)
+                    await _each(refs, [_shielded(entry.written) for entry in entries])
+            except TimeoutError:
+                raise Overloaded(
+                    f"the images were not ready within {self._config.load_timeout_s:g} s; send fewer, or try again"
+                ) from None
+            yield tuple(entry.image for entry in entries)
+
+    @property
+    def stats(self) -> ImageStats:
+        return ImageStats(
+            num_images=self._num_images,
+            num_hits=self._num_hits,
+            num_url_hits=self._downloads.num_hits,
+            num_fetch_failures=self._downloads.num_failures,
+            num_decode_failures=self._num_decode_failures,
+            fetch_s=self._downloads.fetch_s,
+            decode_s=self._decode_s,
+        )
+
+    async def close(self) -> None:
+        """Ends downloads and workers. Nothing may be loading."""
+        await self._downloads.close()
+        await self._fetcher.close()
+        await self.cache.close()
+        await self.decoder.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _identify(self, ref: ImageRef) -> EncodedImage:
+        encoded = await self._encoded(ref.source)
+        image_hash = await self._in_thread(hash_image, encoded, ref.detail, self._processor.fingerprint)
+        layout = self.cache.layout(image_hash)
+        self._num_images += 1
+        self._num_hits += layout is not None
+        if layout is None:
+            size = await self._run(Measure(encoded))
+            try:
+                layout = self._processor.layout(size, ref.detail)
+            except InvalidImageSize as error:
+                raise Refused(str(error)) from None
+        return EncodedImage(image_hash, encoded, layout)
+
+    async def _encoded(self, source: str) -> bytes:
+        found = await self._in_thread(read_source, source, self._config.max_image_bytes)
+        return found if isinstance(found, bytes) else await self._downloads.get(found)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    async def _prepare(self, image: EncodedImage, place: Image) -> None:
+        started_s = time.monotonic()
+        await self._run(Prepare(image.encoded, place.layout, place.pixels))
+        self._decode_s.observe(time.monotonic() - started_s)
+
+    async def _run(self, job: Job) -> Size:
+        reply = await self.decoder.run(job)
+        if isinstance(reply, Refusal):
+            self._num_decode_failures += 1
+            raise Refused(reply.sentence)
+        return reply.size
+
+    def _check_count(self, refs: Sequence[ImageRef]) -> None:
+        if len(refs) > self._config.max_num_images:
+            raise InvalidRequest(
+                f"{len(refs)} images; a request may have at most {self._config.max_num_images}", param="images"
+            )
+
+    def _check_total(self, images: Sequence[EncodedImage]) -> None:
+        num_pixels = sum(image.layout.size.width * image.layout.size.height for image in images)
+        if num_pixels > self._config.max_request_pixels:
+            raise InvalidRequest(
+                f"the images have {num_pixels:,} pixels together, the limit is {self._config.max_request_pixels:,}; "
+                "send fewer, or scale them down",
+                param="images",
+            )
+        if arena_bytes(images) > self._arena.num_bytes:
+            raise InvalidRequest(
+                "the images together need more memory than this server has for pictures; send fewer", param="images"
+            )
+
+
+def hash_image(encoded: bytes, detail: Detail, fingerprint: str) -> bytes:
+    """SHA-256 over all that decides the pixels: the settings first, so that no bytes can be taken for them."""
+    digest = hashlib.sha256(f"{fingerprint}\0{detail}\0".encode())
+    digest.update(encoded)
+    return digest.digest()
+
+
+async def _each(refs: Sequence[ImageRef], work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, in order. Waits for all and raises for the first image of those that failed: always the same one."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    done: list[T] = []
+    for ref, result in zip(refs, results, strict=True):
+        if isinstance(result, Refused):
+            raise ImageError(ref.position, str(result))
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
+
+
+async def _shielded(task: asyncio.Task[T]) -> T:
+    return await asyncio.shield(task)

@@ -1,0 +1,111 @@
+"""A served model, put together and taken apart: the stages of the pipeline for one checkpoint, and who runs them.
+
+What is cheap comes first (settings, tokenizer, image workers), so that a server can listen while its engine loads.
+Imports no torch; the engine's class decides where that happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from foveal.accounting.accounting import Accounting
+from foveal.arena import PixelArena
+from foveal.config import Config, EngineConfig
+from foveal.conversation.published import conversation_of
+from foveal.conversation.render import Renderer
+from foveal.conversation.tokenizer import load_tokenizer
+from foveal.engine_client.client import EngineClient
+from foveal.engine_client.grammar_check import GrammarCheck
+from foveal.media.loader import ImageLoader
+from foveal.media.stats import ImageStats
+from foveal.models.checkpoint import Checkpoint
+from foveal.models.registry import load_processor
+from foveal.serving.pipeline import ModelCard, Pipeline
+from foveal.types import Image, ImageRef, OnProgress, SamplingParams
+
+StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
+"""`LocalEngine.start` or `EngineProcess.start`."""
+
+
+class Service:
+    """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
+
+    def __init__(self, config: Config, folder: Path, accounting: Accounting | None = None) -> None:
+        """Everything but the engine. `accounting`: default: the configured limits and prices; nothing is kept.
+
+        Raises CheckpointError or ConfigError.
+        """
+        checkpoint = Checkpoint.read(folder)
+        processor = load_processor(folder)
+        tokenizer = load_tokenizer(folder)
+        conversation = conversation_of(checkpoint.model_type, config.model.conversation, folder)
+        renderer = Renderer(conversation, tokenizer, processor)
+        self._config = config
+        self._folder = folder
+        self._arena = PixelArena.create(config.images.arena_bytes)
+        self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
+        card = ModelCard(
+            id=model_id(config),
+            created=int(time.time()),
+            context_length=config.engine.max_model_len or checkpoint.context_length,
+            vocab_size=checkpoint.vocab_size,
+            supports_image_input=processor is not None,
+            default_sampling=default_sampling(checkpoint, renderer.stop_token_ids),
+            aliases=config.model.aliases,
+            prices=config.prices,
+        )
+        self._grammars = GrammarCheck(folder)
+        self.accounting = accounting or Accounting(config.limits, config.prices)
+        self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting)
+
+    async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
+        """Load the model; the pipeline answers from then on. Raises CheckpointError or ConfigError."""
+        self.accounting.start()
+        engine = await start_engine(str(self._folder), self._config.engine, self._arena, on_progress)
+        self.pipeline.attach(engine)
+        return engine
+
+    async def close(self) -> None:
+        """Stop the engine and the image workers. What is in flight fails, and is accounted for."""
+        if self.pipeline.engine is not None:
+            await self.pipeline.engine.close()
+        await self._grammars.close()
+        await self._images.close()
+        await self.accounting.close()
+
+
+class NoImages:
+    """The image loader of a text model: the renderer has refused every request with images."""
+
+    stats = ImageStats()
+
+    @asynccontextmanager
+    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+        assert not refs
+        yield ()
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def model_id(config: Config) -> str:
+    """The id that clients use: as configured, or the hub id, or the folder's name."""
+    path = config.model.path
+    return config.model.name or (Path(path).resolve().name if Path(path).is_dir() else path)
+
+
+def default_sampling(checkpoint: Checkpoint, stop_token_ids: tuple[int, ...]) -> SamplingParams:
+    """What generation_config.json asks for. Where it says nothing, tokens are drawn at temperature 1, untruncated."""
+    asked = {key: value for key, value in checkpoint.generation_config.items() if value is not None}
+    is_greedy = asked.get("do_sample") is False
+    return SamplingParams(
+        temperature=0.0 if is_greedy else asked.get("temperature", 1.0),
+        top_k=asked.get("top_k", 0),
+        top_p=asked.get("top_p", 1.0),
+        min_p=asked.get("min_p", 0.0),
+        repetition_penalty=asked.get("repetition_penalty", 1.0),
+        stop_token_ids=tuple(dict.fromkeys((*checkpoint.eos_token_ids, *stop_token_ids))),
+    )

@@ -1,0 +1,91 @@
+"""engine_client/grammar_check.py: grammars are tried out where they can do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from foveal.engine.grammar import translate
+from foveal.engine_client.grammar_check import GrammarCheck
+from foveal.errors import InvalidRequest
+from foveal.types import Grammar
+from tests.builders import byte_tokenizer
+
+pytestmark = pytest.mark.anyio
+
+GOOD = Grammar("json_schema", '{"type":"object"}')
+ENDLESS = Grammar(  # the automaton of "one word with all of these in it" doubles with each of them
+    "json_schema", json.dumps({"allOf": [{"type": "string", "pattern": f"a.*{i}"} for i in range(60)]})
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@asynccontextmanager
+async def checking(folder: Path, time_limit_s: float = 1.0) -> AsyncIterator[GrammarCheck]:
+    byte_tokenizer(("<|end|>",)).save(str(folder / "tokenizer.json"))
+    check = GrammarCheck(folder, time_limit_s)
+    try:
+        yield check
+    finally:
+        await check.close()
+
+
+async def test_a_good_grammar_is_translated(tmp_path: Path) -> None:
+    async with checking(tmp_path) as check:
+        assert await check.translate(GOOD) == await check.translate(GOOD) == translate(GOOD)
+
+
+async def test_a_bad_one_is_the_clients_to_mend(tmp_path: Path) -> None:
+    async with checking(tmp_path) as check:
+        with pytest.raises(InvalidRequest, match="nonsense") as caught:
+            await check.translate(Grammar("json_schema", '{"type":"nonsense"}'))
+        assert caught.value.param == "response_format"
+
+
+async def test_an_endless_one_is_given_up_in_time_and_the_next_is_served(tmp_path: Path) -> None:
+    async with checking(tmp_path, time_limit_s=0.2) as check:
+        await check.translate(GOOD)
+        started_s = time.monotonic()
+        with pytest.raises(InvalidRequest, match="too complex"):
+            await check.translate(ENDLESS)
+        assert time.monotonic() - started_s < 2
+        assert await check.translate(Grammar("json_schema", "{}"))
+
+
+async def test_a_client_that_leaves_does_not_get_the_next_ones_answer(tmp_path: Path) -> None:
+    async with checking(tmp_path) as check:
+        await check.translate(GOOD)
+        leaving = asyncio.create_task(check.translate(ENDLESS))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        other = Grammar("json_schema", '{"const":1}')
+        assert await check.translate(other) == translate(other)
+
+
+async def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    async with checking(tmp_path) as check:
+        await check.translate(GOOD)
+        assert check._worker is not None
+        check._worker.kill()
+        await check._worker.wait()
+        other = Grammar("json_schema", '{"const":1}')
+        assert await check.translate(other) == translate(other)
+
+
+def test_the_servers_side_imports_neither_torch_nor_the_grammar_library() -> None:
+    code = (
+        "import sys, foveal.engine_client.grammar_check; sys.exit(bool({'torch', 'llguidance'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,158 @@
+"""engine_client/streams.py: from `submit` to one terminal event, on the server's side."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
+from foveal.engine_client.streams import Streams
+from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, RequestError
+from foveal.types import (
+    EngineInfo,
+    Image,
+    ImageLayout,
+    ImageSpan,
+    PixelRef,
+    Prompt,
+    PromptImage,
+    SamplingParams,
+    Size,
+    Token,
+)
+
+pytestmark = pytest.mark.anyio
+
+INFO = EngineInfo(
+    "toy", "cpu", "float32", vocab_size=64, max_model_len=10, block_size=4, num_blocks=9, kv_cache_bytes=9
+)
+PROMPT, SAMPLING = Prompt((1, 2, 3)), SamplingParams()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Told:
+    """Streams to an engine that only listens."""
+
+    def __init__(self, max_num_in_flight: int = 2) -> None:
+        self.messages: list[ToEngine] = []
+        self.streams = Streams(INFO, max_num_in_flight, self.messages.append)
+
+
+async def test_tokens_come_as_they_are_delivered_up_to_the_last() -> None:
+    told = Told()
+    async with told.streams.open(PROMPT, SAMPLING) as tokens:
+        told.streams.deliver(StepDone(tokens=((1, Token(5)),)))
+        told.streams.deliver(StepDone(tokens=((1, Token(6, "stop")),)))
+
+        received = [token.token_id async for token in tokens]
+
+    assert received == [5, 6]
+    assert told.messages == [Submit(1, PROMPT, SAMPLING)]
+    assert told.streams.in_flight == {}
+
+
+async def test_a_request_is_submitted_again_with_all_that_its_next_token_depends_on() -> None:
+    told = Told()
+    async with told.streams.open(PROMPT, SAMPLING):
+        told.streams.deliver(StepDone(tokens=((1, Token(5, num_cached_tokens=2, mirostat_mu=3.5)),)))
+
+        assert told.streams.in_flight[1].submission() == Submit(1, PROMPT, SAMPLING, (5,), 2, 3.5)
+
+
+async def test_the_token_of_an_image_may_lie_beyond_those_that_are_drawn() -> None:
+    layout = ImageLayout(Size(1, 1), (1, 1, 3), (1, 1), 1, 1)
+    image = PromptImage(Image(bytes(32), PixelRef(0, (1, 1, 3)), layout), (ImageSpan(1, 1),))
+    with_image = Prompt((1, 64, 2), (image,))
+
+    async with Told().streams.open(with_image, SAMPLING):
+        pass
+
+    with pytest.raises(InvalidRequest, match="from 0 to 63"):
+        async with Told().streams.open(replace(with_image, token_ids=(1, 64, 64)), SAMPLING):
+            pass
+
+
+async def test_leaving_early_aborts() -> None:
+    told = Told()
+    async with told.streams.open(PROMPT, SAMPLING):
+        pass
+
+    assert told.messages[1:] == [Abort(1)]
+    told.streams.deliver(StepDone(tokens=((1, Token(5)),)))  # it was on its way
+
+
+async def test_a_cancelled_caller_aborts_at_once() -> None:
+    told = Told()
+
+    async def wait_for_ever() -> None:
+        async with told.streams.open(PROMPT, SAMPLING) as tokens:
+            await anext(tokens)
+
+    task = asyncio.create_task(wait_for_ever())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert told.messages[1:] == [Abort(1)]
+
+
+async def test_a_failure_ends_the_stream_with_its_reason() -> None:
+    told = Told()
+    async with told.streams.open(PROMPT, SAMPLING) as tokens:
+        told.streams.deliver(StepDone(tokens=((1, Token(5)),), failed=((1, "a reason"),)))
+
+        assert (await anext(tokens)).token_id == 5
+        with pytest.raises(GenerationFailed, match="a reason"):
+            await anext(tokens)
+
+    assert told.messages[1:] == []
+
+
+async def test_what_is_resumed_says_how_far_it_was() -> None:
+    told = Told()
+    async with told.streams.open(PROMPT, SAMPLING):
+        told.streams.deliver(StepDone(tokens=((1, Token(5, num_cached_tokens=2)),)))
+
+        assert told.streams.in_flight[1].submission() == Submit(1, PROMPT, SAMPLING, (5,), 2)
+
+
+async def test_more_than_fits_is_refused_until_one_has_ended() -> None:
+    told = Told(max_num_in_flight=1)
+    async with told.streams.open(PROMPT, SAMPLING):
+        with pytest.raises(Overloaded):
+            async with told.streams.open(PROMPT, SAMPLING):
+                pass
+
+    async with told.streams.open(PROMPT, SAMPLING):
+        assert list(told.streams.in_flight) == [2]
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "sampling", "error"),
+    [
+        pytest.param((), {}, InvalidRequest, id="empty"),
+        pytest.param((1,) * 10, {}, PromptTooLong, id="too long"),
+        pytest.param((1, 64), {}, InvalidRequest, id="token beyond the vocabulary"),
+        pytest.param((1, -1), {}, InvalidRequest, id="negative token"),
+        pytest.param((1,), {"max_tokens": 0}, InvalidRequest, id="nothing to generate"),
+        pytest.param((1,), {"repetition_penalty": 0.0}, InvalidRequest, id="division by zero"),
+        pytest.param((1,), {"repetition_penalty": 5e-324}, InvalidRequest, id="division that overflows"),
+        pytest.param((1,), {"logit_bias": ((64, 1.0),)}, InvalidRequest, id="bias beyond the vocabulary"),
+    ],
+)
+async def test_what_cannot_be_continued_is_refused(
+    token_ids: tuple[int, ...], sampling: dict[str, object], error: type[RequestError]
+) -> None:
+    told = Told()
+
+    with pytest.raises(error):
+        async with told.streams.open(Prompt(token_ids), replace(SAMPLING, **sampling)):  # type: ignore[arg-type]  # a table of fields
+            pass
+
+    assert told.messages == []

@@ -1,0 +1,343 @@
+"""References to pixels: every source and what comes of it, the budgets of a request, and nothing done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from foveal.errors import ImageError, InvalidRequest, Overloaded
+from foveal.media.loader import hash_image
+from foveal.media.protocol import Job, Prepare, Reply
+from foveal.types import Image, ImageRef, Size
+from tests.media.builders import Bench, data_url, encode, image_loader, plain, png, refs
+from tests.media.host import Page, redirect, serving
+from tests.media.tiny import SLOT_BYTES, TRAP
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from foveal.media.pool import Decoder
+    from tests.media.host import Host
+
+pytestmark = pytest.mark.anyio
+
+RED, WHITE, GREY = (255, 0, 0), (255, 255, 255), (128, 128, 128)
+SLOW = Page(png(), delay_s=2)
+
+
+def rotated() -> bytes:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    return encode(plain("red", (8, 6)), "JPEG", exif=exif)
+
+
+def with_limit(num_bytes: int) -> bytes:
+    """A good PNG of exactly so many bytes."""
+    picture = png()
+    return picture + bytes(num_bytes - len(picture))
+
+
+PAGES = {
+    "/red.png": Page(png(), headers=("Content-Type: text/plain",)),
+    "/moved": redirect("/red.png"),
+    "/private": redirect("http://169.254.169.254/latest/"),
+    "/loop": redirect("/loop"),
+    "/slow.png": SLOW,
+    "/large.png": Page(with_limit(5_000_001)),
+    "/limit.png": Page(with_limit(5_000_000)),
+    "/a.pdf": Page(b"%PDF-1.7\n"),
+    "/page.html": Page(b"<html>sign in</html>"),
+    "/cut.png": Page(png(size=(300, 200))[:-30]),
+    "/empty": Page(b""),
+}
+
+
+@asynccontextmanager
+async def pictures(**settings: Any) -> AsyncIterator[tuple[Bench, Host]]:
+    async with serving(PAGES) as host, image_loader(**settings) as bench:
+        yield bench, host
+
+
+async def load(bench: Bench, wanted: list[ImageRef]) -> tuple[Image, ...]:
+    """Load and let go at once."""
+    async with bench.loader.load(wanted) as images:
+        return images
+
+
+@dataclass
+class CountingDecoder:
+    decoder: Decoder
+    jobs: list[Job] = field(default_factory=list)
+
+    async def run(self, job: Job) -> Reply:
+        self.jobs.append(job)
+        return await self.decoder.run(job)
+
+    async def close(self) -> None:
+        await self.decoder.close()
+
+
+# --- source x outcome -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "pixel"),
+    [
+        pytest.param("/red.png", Size(8, 6), RED, id="URL"),
+        pytest.param("/red.png#transform=inline", Size(8, 6), RED, id="URL with a fragment"),
+        pytest.param("/moved", Size(8, 6), RED, id="redirect"),
+        pytest.param("/limit.png", Size(8, 6), RED, id="URL of 5,000,000 bytes"),
+        pytest.param(data_url(png()), Size(8, 6), RED, id="data URL"),
+        pytest.param(data_url(png(), "image/jpeg"), Size(8, 6), RED, id="wrong MIME type"),
+        pytest.param(base64.b64encode(png()).decode(), Size(8, 6), RED, id="bare base64"),
+        pytest.param(data_url(with_limit(5_000_000)), Size(8, 6), RED, id="base64 of 5,000,000 bytes"),
+        pytest.param(
+            data_url(encode(plain("red"), "GIF", save_all=True, append_images=[plain("blue")])),
+            Size(8, 6),
+            RED,
+            id="animated GIF",
+        ),
+        pytest.param(data_url(encode(plain(0x8040, mode="I;16"), "TIFF")), Size(8, 6), GREY, id="16-bit TIFF"),
+        pytest.param(data_url(encode(plain((0, 255, 255, 0), mode="CMYK"), "JPEG")), Size(8, 6), RED, id="CMYK JPEG"),
+        pytest.param(data_url(rotated()), Size(6, 8), RED, id="EXIF-rotated JPEG"),
+        pytest.param(data_url(encode(plain((0, 0, 0, 0), mode="RGBA"))), Size(8, 6), WHITE, id="alpha"),
+        pytest.param(data_url(png(size=(1, 1))), Size(1, 1), RED, id="1 x 1"),
+        pytest.param(data_url(png(size=(1, 100))), Size(1, 100), RED, id="1 x 100"),
+    ],
+)
+async def test_sources_that_become_pixels(source: str, size: Size, pixel: tuple[int, int, int]) -> None:
+    async with pictures() as (bench, host):
+        source = host.url(source) if source.startswith("/") and len(source) < 100 else source
+        async with bench.loader.load(refs(source)) as images:
+            pixels = bench.arena.view(images[0].pixels)
+
+            assert images[0].layout.size == size
+            assert pixels.shape == (28, 28, 3)
+            np.testing.assert_allclose(pixels[0, 0], pixel, atol=4)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        pytest.param("/missing", "the server answered with status 404; check that the URL opens", id="404"),
+        pytest.param("/slow.png", "the download took longer than 0.5 s; use a faster host or send", id="slow"),
+        pytest.param("/private", "this address is not allowed", id="redirect to a private address"),
+        pytest.param("/loop", "more than 3 redirects; use the address that they lead to", id="redirects without end"),
+        pytest.param("/large.png", "larger than 5,000,000 bytes, the limit for each image", id="URL too large"),
+        pytest.param("/a.pdf", "not a picture in a supported format (PNG, JPEG,", id="PDF"),
+        pytest.param("/page.html", "not a picture in a supported format (PNG, JPEG,", id="a sign-in page"),
+        pytest.param("/cut.png", "the picture is damaged or incomplete; save it again", id="truncated"),
+        pytest.param("/empty", "the image is empty; send", id="0 bytes"),
+        pytest.param(data_url(b""), "the image is empty; send", id="data URL of 0 bytes"),
+        pytest.param(data_url(with_limit(5_000_001)), "larger than 5,000,000 bytes, the limit", id="base64 too large"),
+        pytest.param("http://10.0.0.1/a.png", "this address is not allowed", id="private address"),
+        pytest.param("https://93.184.216.34:22/", "this address is not allowed", id="odd port"),
+        pytest.param("https://a:b@93.184.216.34/", "this address is not allowed", id="credentials"),
+        pytest.param("file:///etc/hostname", "this address is not allowed", id="file"),
+        pytest.param("/etc/hostname", "neither a URL nor valid base64; send https://", id="path"),
+        pytest.param("data:image/png;base64,%%%", "neither a URL nor valid base64; send https://", id="not base64"),
+        pytest.param(data_url(png(size=(101, 1))), "the picture is too narrow; its longer side", id="too narrow"),
+        pytest.param(data_url(png(size=(7072, 7072))), "more than 50,000,000 pixels, the limit", id="too many pixels"),
+    ],
+)
+async def test_sources_that_are_refused_by_position(source: str, sentence: str) -> None:
+    async with pictures(fetch_timeout_s=0.5) as (bench, host):
+        source = host.url(source) if source in PAGES or source == "/missing" else source
+        with pytest.raises(ImageError) as refused:
+            await load(bench, refs(png(), source))
+
+        assert str(refused.value).startswith(f"image 2: {sentence}")
+        assert (refused.value.status, refused.value.position, refused.value.param) == (400, 2, "images")
+        assert bench.loader.cache.num_pinned == 0
+
+
+# --- together ---------------------------------------------------------------------------------------------------------
+
+
+async def test_images_keep_their_order_and_sources_may_be_mixed() -> None:
+    async with serving({"/slow.png": Page(png("blue"), delay_s=0.2)}) as host, image_loader() as bench:
+        images = await load(bench, refs(host.url("/slow.png"), png("red"), png("lime")))
+        colours = [tuple(bench.arena.view(image.pixels)[0, 0]) for image in images]
+
+    assert colours == [(0, 0, 255), (255, 0, 0), (0, 255, 0)]
+
+
+async def test_no_images() -> None:
+    async with image_loader() as bench, bench.loader.load([]) as images:
+        assert images == ()
+
+
+async def test_downloads_run_at_once() -> None:
+    pages = {f"/{i}.png": Page(png((i, 0, 0)), delay_s=0.2) for i in range(10)}
+    async with serving(pages) as host, image_loader(fetch_timeout_s=1.5) as bench:
+        started = asyncio.get_running_loop().time()
+        async with bench.loader.load(refs(*map(host.url, pages))) as images:
+            took_s = asyncio.get_running_loop().time() - started
+
+    assert len(images) == 10
+    assert took_s < 1.5  # one after the other would take 2 s
+
+
+async def test_of_several_bad_images_the_first_is_named() -> None:
+    async with serving({}) as host, image_loader() as bench:
+        for _ in range(5):
+            with pytest.raises(ImageError, match=r"^image 2: "):
+                await load(bench, refs(png(), host.url("/missing"), b"no picture", png()))
+
+
+@pytest.mark.parametrize(("num_images", "fits"), [(30, True), (31, False)])
+async def test_the_limit_on_images(num_images: int, fits: bool) -> None:
+    async with image_loader() as bench:
+        wanted = refs(*[png()] * num_images)
+        if fits:
+            assert len(await load(bench, wanted)) == 30
+        else:
+            with pytest.raises(InvalidRequest, match=r"^31 images; a request may have at most 30$"):
+                await load(bench, wanted)
+
+
+@pytest.mark.parametrize(("size", "fits"), [((10, 10), True), ((10, 11), False)])
+async def test_the_limit_on_pixels_of_a_request(size: tuple[int, int], fits: bool) -> None:
+    async with image_loader(max_request_pixels=200) as bench:
+        wanted = refs(png("red", size), png("blue", (10, 10)))
+        if fits:
+            assert len(await load(bench, wanted)) == 2
+        else:
+            with pytest.raises(InvalidRequest, match="the images have 210 pixels together, the limit is 200"):
+                await load(bench, wanted)
+
+
+async def test_more_images_than_the_arena_holds() -> None:
+    async with image_loader(arena_bytes=2 * SLOT_BYTES) as bench:
+        with pytest.raises(InvalidRequest, match="the images together need more memory") as refused:
+            await load(bench, refs(png("red"), png("lime"), png("blue")))
+
+        assert refused.value.status == 400
+        assert bench.loader.cache.num_pinned == 0
+
+
+async def test_a_full_arena_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foveal.media.loader._MAX_WAIT_FOR_ROOM_S", 0.1)
+    async with image_loader(arena_bytes=SLOT_BYTES) as bench:
+        async with bench.loader.load(refs(png("red"))):
+            with pytest.raises(Overloaded, match="the memory for pictures is in use; try again"):
+                await load(bench, refs(png("blue")))
+        assert len(await load(bench, refs(png("blue")))) == 1
+
+
+async def test_the_limit_on_the_time_of_a_request() -> None:
+    async with serving({"/slow.png": SLOW}) as host, image_loader(load_timeout_s=0.2) as bench:
+        with pytest.raises(Overloaded, match=r"the images were not ready within 0\.2 s"):
+            await load(bench, refs(host.url("/slow.png")))
+
+
+# --- nothing twice ----------------------------------------------------------------------------------------------------
+
+
+async def test_pixels_stay_while_the_context_is_open_and_may_go_after() -> None:
+    async with image_loader(arena_bytes=2 * SLOT_BYTES) as bench:
+        async with bench.loader.load(refs(png("red"))) as (image,):
+            for i in range(5):
+                await load(bench, refs(png((0, 0, i))))
+            assert np.all(bench.arena.view(image.pixels) == RED)
+
+        assert bench.loader.cache.num_pinned == 0
+
+
+async def test_the_same_bytes_are_decoded_once_however_they_come() -> None:
+    async with serving(PAGES) as host, image_loader() as bench:
+        counted = bench.loader.decoder = CountingDecoder(bench.loader.decoder)
+        images = await load(bench, refs(png(), host.url("/red.png"), png()))
+        again = await load(bench, refs(png()))
+
+    assert len({image.hash for image in (*images, *again)}) == 1
+    assert len({image.pixels for image in (*images, *again)}) == 1
+    assert sum(isinstance(job, Prepare) for job in counted.jobs) == 1
+    assert isinstance(counted.jobs[-1], Prepare)  # and once it is there, it is not even measured
+
+
+async def test_what_happens_is_counted() -> None:
+    async with serving(PAGES) as host, image_loader() as bench:
+        await load(bench, refs(png(), host.url("/red.png")))
+        await load(bench, refs(host.url("/red.png")))
+        with pytest.raises(ImageError):
+            await load(bench, refs(data_url(b"no picture")))
+        stats = bench.loader.stats
+
+    assert (stats.num_images, stats.num_decode_failures, sum(stats.decode_s.counts)) == (4, 1, 1)
+    assert stats.num_hits >= 1  # the second of two that come at once may or may not be one
+    assert (sum(stats.fetch_s.counts), stats.num_fetch_failures) == (1, 0)
+
+
+async def test_the_key_covers_all_that_decides_the_pixels() -> None:
+    keys = {
+        hash_image(encoded, detail, fingerprint)
+        for encoded in (b"a", b"b")
+        for detail in ("low", "high", "auto")
+        for fingerprint in ("one", "two")
+    }
+
+    assert len(keys) == 12
+    assert {len(key) for key in keys} == {32}
+
+
+async def test_detail_reaches_the_key() -> None:
+    async with image_loader() as bench:
+        wanted = [ImageRef(data_url(png()), 1, "low"), ImageRef(data_url(png()), 2, "high")]
+        async with bench.loader.load(wanted) as (low, high):
+            assert low.hash != high.hash
+
+
+async def test_a_url_is_downloaded_once_for_all_who_ask_at_once_and_kept() -> None:
+    async with serving({"/a.png": Page(png(), delay_s=0.1)}) as host, image_loader() as bench:
+
+        async def request() -> bytes:
+            return (await load(bench, refs(host.url("/a.png"))))[0].hash
+
+        hashes = await asyncio.gather(*(request() for _ in range(5)))
+        await request()
+
+    assert len(set(hashes)) == 1
+    assert len(host.requests) == 1
+
+
+async def test_a_url_that_may_not_be_stored_is_fetched_each_time() -> None:
+    page = Page(png(), headers=("Cache-Control: no-store",))
+    async with serving({"/a.png": page}) as host, image_loader() as bench:
+        for _ in range(2):
+            await load(bench, refs(host.url("/a.png")))
+
+    assert len(host.requests) == 2
+
+
+async def test_a_client_who_leaves_gives_everything_back_and_spoils_nothing_for_others() -> None:
+    async with serving({"/a.png": Page(png(), delay_s=0.2)}) as host, image_loader() as bench:
+
+        async def request() -> bytes:
+            return (await load(bench, refs(host.url("/a.png"))))[0].hash
+
+        first, second = asyncio.create_task(request()), asyncio.create_task(request())
+        await asyncio.sleep(0.1)
+        first.cancel()
+        results = await asyncio.gather(first, second, return_exceptions=True)
+
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert isinstance(results[1], bytes)
+        assert bench.loader.cache.num_pinned == 0
+
+
+async def test_an_image_that_hangs_its_decoder_fails_alone() -> None:
+    async with image_loader(num_workers=1, trap="hang", decode_timeout_s=0.4) as bench:
+        with pytest.raises(ImageError, match=r"^image 2: decoding took longer than 0\.4 s"):
+            await load(bench, refs(png(), png("red", TRAP)))
+        async with bench.loader.load(refs(png("blue"))) as (image,):
+            assert np.all(bench.arena.view(image.pixels) == (0, 0, 255))
+
+        assert bench.loader.cache.num_taken_bytes == 2 * SLOT_BYTES  # the two good ones; the other's slot is free

@@ -1,0 +1,157 @@
+"""Where jobs run, and what a decoder that hangs or dies costs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from foveal.arena import PixelArena
+from foveal.config import ImageConfig
+from foveal.media.pool import Decoder, InProcess, WorkerPool
+from foveal.media.protocol import Done, Measure, Prepare, Refusal
+from foveal.types import PixelRef, Size
+from tests.media.builders import png
+from tests.media.tiny import LOAD_TINY, SIDE, TRAP, TinyProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+SIZE = Size(8, 6)
+PIXELS = PixelRef(0, (SIDE, SIDE, 3))
+DIED = Refusal("the picture could not be decoded; save it again as PNG or JPEG and send that")
+
+
+def prepare(size: Size = SIZE, colour: str = "red") -> Prepare:
+    return Prepare(png(colour, size), TinyProcessor().layout(size, "auto"), PIXELS)
+
+
+@asynccontextmanager
+async def pool(trap: str = "", **settings: Any) -> AsyncIterator[WorkerPool]:
+    """One worker, which does what `trap` says with a picture of the size TRAP."""
+    config = ImageConfig(**{"num_workers": 1} | settings)
+    workers = WorkerPool(config, PixelArena.create(4096), LOAD_TINY, trap)
+    try:
+        yield workers
+    finally:
+        await workers.close()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+async def test_both_ways_of_decoding_answer_alike(num_workers: int) -> None:
+    arena = PixelArena.create(4096)
+    config = ImageConfig(num_workers=num_workers)
+    decoder: Decoder = (
+        WorkerPool(config, arena, LOAD_TINY, "") if num_workers else InProcess(TinyProcessor(), arena, 50_000_000)
+    )
+
+    assert await decoder.run(Measure(png())) == Done(SIZE)
+    assert await decoder.run(prepare(colour="lime")) == Done(SIZE)
+    assert isinstance(await decoder.run(Measure(b"nothing")), Refusal)
+    assert np.all(arena.view(PIXELS) == (0, 255, 0))
+    await decoder.close()
+
+
+async def test_more_jobs_than_workers() -> None:
+    async with pool(num_workers=2) as workers:
+        replies = await asyncio.gather(*(workers.run(Measure(png(size=(i, 1)))) for i in range(1, 20)))
+
+    assert replies == [Done(Size(i, 1)) for i in range(1, 20)]
+
+
+async def test_a_large_picture_passes() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, 5_000_000, dtype=np.uint8).tobytes()
+    async with pool() as workers:
+        assert await workers.run(Measure(png()[:-12] + noise)) == Done(SIZE)
+
+
+async def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
+    async with pool("hang", decode_timeout_s=0.3) as workers:
+        hung = workers.pids
+        started = time.monotonic()
+        first, second = await asyncio.gather(workers.run(prepare(TRAP)), workers.run(prepare()))
+
+        assert first == Refusal("decoding took longer than 0.3 s; scale it down or save it as PNG or JPEG")
+        assert second == Done(SIZE)
+        assert time.monotonic() - started < 20
+        assert not is_running(hung[0])
+        assert len(workers.pids) == 1
+
+
+@pytest.mark.parametrize("trap", ["crash", "fail"])
+async def test_a_decoder_that_dies_costs_its_picture_alone(trap: str) -> None:
+    async with pool(trap) as workers:
+        first, second = await asyncio.gather(workers.run(prepare(TRAP)), workers.run(prepare()))
+
+    assert first == DIED
+    assert second == Done(SIZE)
+
+
+async def test_a_decoder_that_grows_meets_its_limit() -> None:
+    async with pool("grow") as workers:
+        before = workers.pids
+        reply = await workers.run(prepare(TRAP))
+
+        assert reply == Refusal("the picture needs too much memory to decode; scale it down or save it as PNG or JPEG")
+        assert await workers.run(prepare()) == Done(SIZE)
+        assert workers.pids == before
+
+
+async def test_a_stopped_worker_is_like_one_that_hangs() -> None:
+    async with pool(decode_timeout_s=0.3) as workers:
+        await workers.run(prepare())
+        os.kill(workers.pids[0], signal.SIGSTOP)
+
+        assert await workers.run(prepare()) == Refusal(
+            "decoding took longer than 0.3 s; scale it down or save it as PNG or JPEG"
+        )
+        assert await workers.run(prepare()) == Done(SIZE)
+
+
+async def test_a_worker_that_died_between_jobs_costs_nothing() -> None:
+    async with pool() as workers:
+        await workers.run(prepare())
+        os.kill(workers.pids[0], signal.SIGKILL)
+        await asyncio.sleep(0.1)
+
+        assert await workers.run(prepare()) == Done(SIZE)
+
+
+async def test_a_caller_who_leaves_does_not_take_the_worker_along() -> None:
+    async with pool() as workers:
+        await workers.run(prepare())
+        before = workers.pids
+        caller = asyncio.create_task(workers.run(prepare()))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+
+        assert await workers.run(prepare()) == Done(SIZE)
+        assert workers.pids == before
+
+
+async def test_close_ends_the_processes_whatever_they_do() -> None:
+    async with pool("hang", num_workers=2) as workers:
+        pids = workers.pids
+        caller = asyncio.create_task(workers.run(prepare(TRAP)))
+        await asyncio.sleep(0.5)
+
+    assert not any(is_running(pid) for pid in pids)
+    with pytest.raises(asyncio.CancelledError):
+        await caller
