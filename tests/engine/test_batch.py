@@ -16,9 +16,9 @@ from foveal.types import Prompt, SamplingParams
 from tests.engine.toy import picture, prompt_of
 
 
-def sequence_of(request_id: int, prompt: Prompt, block_table: list[int]) -> Sequence:
+def sequence_of(sequence_id: int, prompt: Prompt, block_table: list[int]) -> Sequence:
     positions = Positions(np.arange(len(prompt.token_ids))[np.newaxis] * 10, delta=3)
-    sequence = Sequence(request_id, prompt, SamplingParams(), positions, 99, [*prompt.token_ids, 7, 8])
+    sequence = Sequence(sequence_id, prompt, SamplingParams(), positions, 99, [*prompt.token_ids, 7, 8])
     sequence.block_table = block_table
     return sequence
 

@@ -37,8 +37,8 @@ def test_the_least_recently_needed_goes_first() -> None:
 
 def test_what_is_pinned_stays_beyond_the_bound_until_the_last_one_lets_go() -> None:
     cache = EncoderCache(10)
-    for request_id in (1, 2):
-        cache.pin(key("a"), request_id)
+    for sequence_id in (1, 2):
+        cache.pin(key("a"), sequence_id)
     cache.put(key("a"), features(20))
     assert cache.is_full
 

@@ -58,9 +58,9 @@ def test_batched_tokens_are_those_of_the_definition(settings: dict[str, int], mo
 
     toy.finish()
 
-    for request_id, prompt in zip(ids, prompts, strict=True):
-        assert toy.token_ids(request_id) == expected_tokens(prompt, 8, toy.arena, toy.model)
-        assert toy.ends[request_id] == ["length"]
+    for sequence_id, prompt in zip(ids, prompts, strict=True):
+        assert toy.token_ids(sequence_id) == expected_tokens(prompt, 8, toy.arena, toy.model)
+        assert toy.ends[sequence_id] == ["length"]
 
 
 def test_the_tiny_pool_does_preempt() -> None:
@@ -70,8 +70,8 @@ def test_the_tiny_pool_does_preempt() -> None:
     toy.finish()
 
     assert toy.model.num_computed_tokens > 3 * 29
-    for seed, request_id in enumerate(ids):
-        assert toy.token_ids(request_id) == expected_tokens(prompt_of(text(10, seed)), 20, toy.arena)
+    for seed, sequence_id in enumerate(ids):
+        assert toy.token_ids(sequence_id) == expected_tokens(prompt_of(text(10, seed)), 20, toy.arena)
 
 
 def test_a_repeated_prompt_computes_its_last_tokens_alone_and_encodes_nothing() -> None:
@@ -161,11 +161,11 @@ def test_a_resumed_request_goes_on_as_if_nothing_had_been(temperature: float) ->
 def test_why_an_answer_ends(sampling: SamplingParams, length: int, reason: str) -> None:
     toy = ToyEngine()
 
-    request_id = toy.add(prompt_of(1, 2, 3, 4), sampling)
+    sequence_id = toy.add(prompt_of(1, 2, 3, 4), sampling)
     toy.finish()
 
-    assert toy.ends[request_id] == [reason]
-    assert len(toy.tokens[request_id]) == length
+    assert toy.ends[sequence_id] == [reason]
+    assert len(toy.tokens[sequence_id]) == length
 
 
 def test_min_tokens_keeps_stop_tokens_from_being_drawn() -> None:
@@ -226,24 +226,24 @@ def test_a_grammar_that_dies_fails_its_own_request_alone(tmp_path: Path, grammar
 def test_a_request_that_outgrows_the_cache_alone_fails() -> None:
     toy = ToyEngine(num_blocks=5)
 
-    request_id = toy.add(prompt_of(text(10)), replace(GREEDY, max_tokens=100))
+    sequence_id = toy.add(prompt_of(text(10)), replace(GREEDY, max_tokens=100))
     toy.finish()
 
-    assert toy.ends[request_id] == [TOO_LARGE]
-    assert len(toy.tokens[request_id]) == 11  # 20 positions are held, and the last token needs none
+    assert toy.ends[sequence_id] == [TOO_LARGE]
+    assert len(toy.tokens[sequence_id]) == 11  # 20 positions are held, and the last token needs none
 
 
 def test_an_abort_frees_everything_at_any_time() -> None:
     toy = ToyEngine(max_num_batched_tokens=8, max_num_batched_crops=2)
     for num_steps in range(12):
         prompt = prompt_of(num_steps, picture(toy.arena, 1, 5, 9), text(12, num_steps))
-        request_id = toy.add(prompt, replace(GREEDY, max_tokens=50))
+        sequence_id = toy.add(prompt, replace(GREEDY, max_tokens=50))
         for _ in range(num_steps):
             toy.step()
-        toy.engine.abort(request_id)
-        toy.engine.abort(request_id)
+        toy.engine.abort(sequence_id)
+        toy.engine.abort(sequence_id)
         toy.finish()
-        assert toy.ends[request_id] == ["aborted"]
+        assert toy.ends[sequence_id] == ["aborted"]
         assert toy.engine.scheduler.pool.num_available == 256
 
 

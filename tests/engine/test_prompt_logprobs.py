@@ -58,17 +58,17 @@ def test_they_are_those_of_one_forward_however_it_is_cut(
 
     toy.finish()
 
-    for request_id, prompt in zip(ids, prompts, strict=True):
-        first, *others = toy.tokens[request_id]
+    for sequence_id, prompt in zip(ids, prompts, strict=True):
+        first, *others = toy.tokens[sequence_id]
         assert values(first.prompt_logprobs) == pytest.approx(naive(prompt, toy), abs=1e-5)
         assert not any(token.prompt_logprobs for token in others)
 
 
 def test_the_likeliest_tokens_of_each_place_come_with_them() -> None:
     toy = ToyEngine()
-    request_id = asked(toy, prompt_of(text(9)))
+    sequence_id = asked(toy, prompt_of(text(9)))
     toy.finish()
-    first, *rest = toy.tokens[request_id][0].prompt_logprobs
+    first, *rest = toy.tokens[sequence_id][0].prompt_logprobs
     assert first == PromptLogprob(None)
     for known in rest:
         assert len(known.top) == TOP
@@ -85,10 +85,10 @@ def test_the_last_ones_alone_use_the_cache_as_far_as_they_can(num_tokens: int) -
     toy.answer(prompt)
     num_before = toy.model.num_computed_tokens
 
-    request_id = asked(toy, prompt, num_tokens)
+    sequence_id = asked(toy, prompt, num_tokens)
     toy.finish()
 
-    first = toy.tokens[request_id][0]
+    first = toy.tokens[sequence_id][0]
     assert values(first.prompt_logprobs) == pytest.approx(naive(prompt, toy)[-num_tokens:], abs=1e-5)
     num_cached = max(20 - num_tokens - 1, 0) // 4 * 4
     assert first.num_cached_tokens == num_cached
@@ -97,9 +97,9 @@ def test_the_last_ones_alone_use_the_cache_as_far_as_they_can(num_tokens: int) -
 
 def test_who_asks_for_none_gets_none() -> None:
     toy = ToyEngine()
-    request_id = toy.add(prompt_of(text(9)), replace(GREEDY, num_logprobs=TOP))
+    sequence_id = toy.add(prompt_of(text(9)), replace(GREEDY, num_logprobs=TOP))
     toy.finish()
-    assert not any(token.prompt_logprobs for token in toy.tokens[request_id])
+    assert not any(token.prompt_logprobs for token in toy.tokens[sequence_id])
 
 
 def test_neighbours_in_a_batch_get_what_they_get_alone() -> None:
@@ -110,7 +110,7 @@ def test_neighbours_in_a_batch_get_what_they_get_alone() -> None:
     plain = together.add(prompt)
     together.finish()
     assert together.token_ids(plain) == expected
-    assert all(together.tokens[request_id][0].prompt_logprobs for request_id in others)
+    assert all(together.tokens[sequence_id][0].prompt_logprobs for sequence_id in others)
 
 
 def test_a_request_that_is_resumed_behind_its_first_token_is_not_asked_again() -> None:

@@ -106,7 +106,7 @@ class Steps:
 
 
 def tokens_of(plan: StepPlan) -> dict[int, int]:
-    return {request_id: chunk.stop - chunk.start for request_id, chunk in plan.chunks.items()}
+    return {sequence_id: chunk.stop - chunk.start for sequence_id, chunk in plan.chunks.items()}
 
 
 @pytest.mark.parametrize(

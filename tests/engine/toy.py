@@ -210,14 +210,14 @@ class ToyEngine:
 
     def step(self) -> None:
         done = self.engine.step()
-        for request_id, token in done.tokens:
-            self.tokens[request_id].append(token)
+        for sequence_id, token in done.tokens:
+            self.tokens[sequence_id].append(token)
             if token.finish_reason:
-                self.ends[request_id].append(token.finish_reason)
-        for request_id, why in done.failed:
-            self.ends[request_id].append(why)
-        for request_id in done.aborted:
-            self.ends[request_id].append("aborted")
+                self.ends[sequence_id].append(token.finish_reason)
+        for sequence_id, why in done.failed:
+            self.ends[sequence_id].append(why)
+        for sequence_id in done.aborted:
+            self.ends[sequence_id].append("aborted")
         self.engine.check_integrity()
 
     def finish(self, max_num_steps: int = 10_000) -> None:
@@ -230,9 +230,9 @@ class ToyEngine:
 
     def answer(self, prompt: Prompt, sampling: SamplingParams = GREEDY) -> list[int]:
         """The tokens for one prompt, asked alone."""
-        request_id = self.add(prompt, sampling)
+        sequence_id = self.add(prompt, sampling)
         self.finish()
-        return self.token_ids(request_id)
+        return self.token_ids(sequence_id)
 
-    def token_ids(self, request_id: int) -> list[int]:
-        return [token.token_id for token in self.tokens[request_id]]
+    def token_ids(self, sequence_id: int) -> list[int]:
+        return [token.token_id for token in self.tokens[sequence_id]]

@@ -159,13 +159,13 @@ class Asked:
         """What the engine answers to all of them at once."""
         ids = range(self._num_requests, self._num_requests + len(questions))
         self._num_requests += len(questions)
-        answers: dict[int, list[Token]] = {request_id: [] for request_id in ids}
-        for request_id, question in zip(ids, questions, strict=True):
+        answers: dict[int, list[Token]] = {sequence_id: [] for sequence_id in ids}
+        for sequence_id, question in zip(ids, questions, strict=True):
             sampling = SamplingParams(temperature=0.0, max_tokens=len(question.greedy))
-            self.engine.add(Submit(request_id, self._placed(question.prepared), sampling))
+            self.engine.add(Submit(sequence_id, self._placed(question.prepared), sampling))
         while not self.engine.is_idle:
-            for request_id, token in self.engine.step().tokens:
-                answers[request_id].append(token)
+            for sequence_id, token in self.engine.step().tokens:
+                answers[sequence_id].append(token)
             self.engine.check_integrity()
             self.has_preempted |= any(sequence.num_output_tokens for sequence in self.engine.scheduler.waiting)
         return list(answers.values())

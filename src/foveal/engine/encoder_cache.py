@@ -85,17 +85,17 @@ class EncoderCache:
         if entry:
             self.num_bytes -= entry.num_bytes
 
-    def pin(self, key: ImageKey, request_id: int) -> None:
+    def pin(self, key: ImageKey, sequence_id: int) -> None:
         """Keep the features, once they are there, until this request unpins them."""
-        self._pins.setdefault(key, set()).add(request_id)
+        self._pins.setdefault(key, set()).add(sequence_id)
         if key in self._entries:
             self._entries.move_to_end(key)
 
-    def unpin(self, key: ImageKey, request_id: int) -> None:
+    def unpin(self, key: ImageKey, sequence_id: int) -> None:
         owners = self._pins.get(key)
         if owners is None:
             return
-        owners.discard(request_id)
+        owners.discard(sequence_id)
         if not owners:
             del self._pins[key]
             self._shrink()
@@ -104,11 +104,11 @@ class EncoderCache:
         """The requests that need the image."""
         return frozenset(self._pins.get(key, ()))
 
-    def check_integrity(self, request_ids: Iterable[int]) -> None:
-        """Raise IntegrityError unless the bytes add up and every pin is one of a running request in `request_ids`."""
+    def check_integrity(self, sequence_ids: Iterable[int]) -> None:
+        """Raise IntegrityError unless the bytes add up and every pin is one of a running request in `sequence_ids`."""
         if sum(entry.num_bytes for entry in self._entries.values()) != self.num_bytes:
             raise IntegrityError("the encoder cache's bytes do not add up")
-        if not set().union(*self._pins.values()) <= set(request_ids):
+        if not set().union(*self._pins.values()) <= set(sequence_ids):
             raise IntegrityError("an image is pinned by a request that is not running")
 
     def _shrink(self) -> None:

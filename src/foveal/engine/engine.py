@@ -65,11 +65,11 @@ class Engine:
             constraint = self._constraint(sampling)
         except Exception as error:  # one request's failure, whatever it is, ends that request alone
             log.warning("one request failed in the engine", exc_info=error)
-            self._failed.append((request.request_id, _why(error)))
+            self._failed.append((request.sequence_id, _why(error)))
             return
         self.scheduler.add(
             Sequence(
-                request_id=request.request_id,
+                sequence_id=request.sequence_id,
                 prompt=prompt,
                 sampling=sampling,
                 positions=positions,
@@ -81,12 +81,12 @@ class Engine:
             )
         )
 
-    def abort(self, request_id: int) -> None:
+    def abort(self, sequence_id: int) -> None:
         """End a request that nobody waits for any more; one that has ended already stays as it ended."""
-        sequence = self.scheduler.sequences.get(request_id)
+        sequence = self.scheduler.sequences.get(sequence_id)
         if sequence:
             self.scheduler.finish(sequence)
-            self._aborted.append(request_id)
+            self._aborted.append(sequence_id)
 
     def step(
         self,
@@ -100,7 +100,7 @@ class Engine:
         before its results are kept, so that nothing made from pixels that an abort has set free gets into a cache.
         """
         plan = self.scheduler.schedule()
-        on_start(plan.request_ids)
+        on_start(plan.sequence_ids)
         draws = self._run(plan)
         receive()
         self.scheduler.update(plan)
@@ -118,10 +118,10 @@ class Engine:
 
     def _run(self, plan: StepPlan) -> list[tuple[Sequence, Draw]]:
         """Carry out the plan; returns the tokens drawn. What cannot be computed has failed before any of it is kept."""
-        self._failed += [(sequence.request_id, TOO_LARGE) for sequence in plan.too_large]
+        self._failed += [(sequence.sequence_id, TOO_LARGE) for sequence in plan.too_large]
         for key in self.runner.encode(plan.encodings):
-            for request_id in self.scheduler.encoder_cache.pinned_by(key):
-                self._fail(self.scheduler.sequences[request_id], IMAGE_FAILED)
+            for sequence_id in self.scheduler.encoder_cache.pinned_by(key):
+                self._fail(self.scheduler.sequences[sequence_id], IMAGE_FAILED)
         chunks = [chunk for chunk in plan.chunks.values() if chunk.sequence.status == "running"]
         draws = []
         for chunk, computed in zip(chunks, self.runner.run(chunks), strict=True):
@@ -135,7 +135,7 @@ class Engine:
 
     def _emit(self, draws: Seq[tuple[Sequence, Draw]]) -> StepDone:
         alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted meanwhile
-        tokens = tuple((sequence.request_id, self._take(sequence, draw)) for sequence, draw in alive)
+        tokens = tuple((sequence.sequence_id, self._take(sequence, draw)) for sequence, draw in alive)
         done = StepDone(tokens, tuple(self._failed), tuple(self._aborted), self.scheduler.stats)
         self._failed, self._aborted = [], []
         return done
@@ -160,4 +160,4 @@ class Engine:
 
     def _fail(self, sequence: Sequence, why: str) -> None:
         self.scheduler.finish(sequence)
-        self._failed.append((sequence.request_id, why))
+        self._failed.append((sequence.sequence_id, why))

@@ -42,9 +42,9 @@ class EngineLoop:
             case Submit():
                 self.engine.add(message)
             case Abort():
-                self.engine.abort(message.request_id)
+                self.engine.abort(message.sequence_id)
             case Close():
                 self._is_closed = True
 
-    def _tell_start(self, request_ids: tuple[int, ...]) -> None:
-        self.emit(StepStarted(request_ids))
+    def _tell_start(self, sequence_ids: tuple[int, ...]) -> None:
+        self.emit(StepStarted(sequence_ids))

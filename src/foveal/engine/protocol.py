@@ -33,7 +33,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 class Submit(msgspec.Struct, frozen=True, tag=True):
     """Continue a prompt. Ids ascend in the order of arrival, also over restarts of the engine."""
 
-    request_id: int
+    sequence_id: int
     prompt: Prompt
     sampling: SamplingParams
     output_token_ids: tuple[int, ...] = ()  # of a request that is resumed: the tokens it has already given
@@ -42,7 +42,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
-    request_id: int
+    sequence_id: int
 
 
 class Close(msgspec.Struct, frozen=True, tag=True):
@@ -72,7 +72,7 @@ class LoadFailed(msgspec.Struct, frozen=True, tag=True):
 class StepStarted(msgspec.Struct, frozen=True, tag=True):
     """A step begins with these requests: who was running, should it never end."""
 
-    request_ids: tuple[int, ...]
+    sequence_ids: tuple[int, ...]
 
 
 class StepDone(msgspec.Struct, frozen=True, tag=True):
@@ -80,7 +80,7 @@ class StepDone(msgspec.Struct, frozen=True, tag=True):
     an entry in `failed`, an entry in `aborted`."""
 
     tokens: tuple[tuple[int, Token], ...] = ()
-    failed: tuple[tuple[int, str], ...] = ()  # (request id, why, for the client)
+    failed: tuple[tuple[int, str], ...] = ()  # (sequence id, why, for the client)
     aborted: tuple[int, ...] = ()
     stats: EngineStats = EngineStats()
 

@@ -68,15 +68,15 @@ class StepPlan:
 
     num_tokens_left: int
     num_crops_left: int
-    chunks: dict[int, Chunk] = field(default_factory=dict)  # by request id
+    chunks: dict[int, Chunk] = field(default_factory=dict)  # by sequence id
     encodings: dict[ImageKey, Encoding] = field(default_factory=dict)
     too_large: list[Sequence] = field(default_factory=list)  # that the pool cannot hold even alone; they are done
     has_preempted: bool = False
 
     @property
-    def request_ids(self) -> tuple[int, ...]:
+    def sequence_ids(self) -> tuple[int, ...]:
         """The requests that the step computes anything for."""
-        owners = (encoding.owner.request_id for encoding in self.encodings.values())
+        owners = (encoding.owner.sequence_id for encoding in self.encodings.values())
         return tuple({**self.chunks, **dict.fromkeys(owners)})
 
 
@@ -87,14 +87,14 @@ class Scheduler:
         self.limits = limits
         self.pool = pool
         self.encoder_cache = encoder_cache
-        self.sequences: dict[int, Sequence] = {}  # all that are not done, by request id
+        self.sequences: dict[int, Sequence] = {}  # all that are not done, by sequence id
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of arrival
         self.num_preemptions = 0
         self.num_encoded_crops = 0
 
     def add(self, sequence: Sequence) -> None:
-        self.sequences[sequence.request_id] = sequence
+        self.sequences[sequence.sequence_id] = sequence
         self.waiting.append(sequence)
 
     @property
@@ -139,13 +139,13 @@ class Scheduler:
         else:
             self._stop_running(sequence)
         sequence.status = "done"
-        del self.sequences[sequence.request_id]
+        del self.sequences[sequence.sequence_id]
 
     def check_integrity(self) -> None:
         """Raise IntegrityError unless blocks, pins and sequences agree."""
         self.pool.check_integrity(sequence.block_table for sequence in self.running)
-        self.encoder_cache.check_integrity(sequence.request_id for sequence in self.running)
-        listed = sorted(sequence.request_id for sequence in (*self.waiting, *self.running))
+        self.encoder_cache.check_integrity(sequence.sequence_id for sequence in self.running)
+        listed = sorted(sequence.sequence_id for sequence in (*self.waiting, *self.running))
         if listed != sorted(self.sequences):
             raise IntegrityError("a sequence is neither waiting nor running, or both")
 
@@ -154,7 +154,7 @@ class Scheduler:
     def _advance(self, sequence: Sequence, plan: StepPlan) -> None:
         start, stop = sequence.num_computed_tokens, self._reach(sequence, plan)
         if stop > start and self._make_room(sequence, stop, plan):
-            plan.chunks[sequence.request_id] = Chunk(sequence, start, stop)
+            plan.chunks[sequence.sequence_id] = Chunk(sequence, start, stop)
             plan.num_tokens_left -= stop - start
 
     def _reach(self, sequence: Sequence, plan: StepPlan) -> int:
@@ -183,7 +183,7 @@ class Scheduler:
     def _is_ready(self, sequence: Sequence, index: int, plan: StepPlan) -> bool:
         """Whether the step has the image's features; gives it what the encoder budget allows, if nobody else has."""
         key, image = sequence.image_key(index), sequence.prompt.images[index].image
-        self.encoder_cache.pin(key, sequence.request_id)
+        self.encoder_cache.pin(key, sequence.sequence_id)
         if self.encoder_cache.features(key) is not None:
             return True
         if key not in plan.encodings:
@@ -220,7 +220,7 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
         """Back to the head of the queue. Its tokens stay, and are computed again as part of catching up."""
-        chunk = plan.chunks.pop(sequence.request_id, None)
+        chunk = plan.chunks.pop(sequence.sequence_id, None)
         if chunk:
             plan.num_tokens_left += chunk.stop - chunk.start
         self._stop_running(sequence)
@@ -239,7 +239,7 @@ class Scheduler:
         self.pool.release(sequence.block_table)
         sequence.block_table = []
         for index in range(len(sequence.prompt.images)):
-            self.encoder_cache.unpin(sequence.image_key(index), sequence.request_id)
+            self.encoder_cache.unpin(sequence.image_key(index), sequence.sequence_id)
 
     # --- those that wait ----------------------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class Scheduler:
         if sequence.num_cached_tokens is None:
             sequence.num_cached_tokens = min(sequence.num_computed_tokens, sequence.num_prompt_tokens)
         sequence.status = "running"
-        insort(self.running, sequence, key=lambda s: s.request_id)
+        insort(self.running, sequence, key=lambda s: s.sequence_id)
 
     def _num_blocks_wanted(self, sequence: Sequence, prefix: list[int]) -> int:
         """What must be available to start: room for the sequence's tokens, and for what the running ones still lack.
@@ -299,7 +299,7 @@ class Scheduler:
         if chunk.start < sequence.images_end and not self.limits.rereads_images:
             for index, image in enumerate(sequence.prompt.images):
                 if image.spans[-1].end <= chunk.stop:
-                    self.encoder_cache.unpin(sequence.image_key(index), sequence.request_id)
+                    self.encoder_cache.unpin(sequence.image_key(index), sequence.sequence_id)
 
     def _block_hashes(self, sequence: Sequence, num_blocks: int) -> list[bytes]:
         """The chain hashes of the first full blocks, each computed once."""

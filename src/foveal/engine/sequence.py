@@ -29,7 +29,7 @@ class SpanSource(NamedTuple):
 class Sequence:
     """Catches up from num_computed_tokens to the end of token_ids; each time it is there, a token is drawn."""
 
-    request_id: int
+    sequence_id: int
     prompt: Prompt
     sampling: SamplingParams
     positions: Positions

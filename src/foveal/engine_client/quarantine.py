@@ -22,9 +22,9 @@ class Quarantine:
         self._on_trial: int | None = None
         self._suspects: deque[int] = deque()
 
-    def started(self, request_ids: Iterable[int]) -> None:
+    def started(self, sequence_ids: Iterable[int]) -> None:
         """A step began that computes for these."""
-        self._running = frozenset(request_ids)
+        self._running = frozenset(sequence_ids)
 
     def died(self) -> list[int]:
         """The engine is dead: the requests that are not to be sent again."""
@@ -32,7 +32,7 @@ class Quarantine:
         self._num_deaths.update(blamed)
         self._running, self._on_trial = frozenset(), None
         self._suspects.clear()
-        return [request_id for request_id in blamed if self._num_deaths[request_id] >= MAX_NUM_DEATHS]
+        return [sequence_id for sequence_id in blamed if self._num_deaths[sequence_id] >= MAX_NUM_DEATHS]
 
     def restarted(self, in_flight: Collection[int]) -> list[int]:
         """A new engine is ready: what to send to it at once, of the requests in flight."""
@@ -40,9 +40,9 @@ class Quarantine:
         self._suspects.extend(i for i in in_flight if i in self._num_deaths)
         return [*(i for i in in_flight if i not in self._num_deaths), *self._next_trial(in_flight)]
 
-    def came_of_it(self, request_ids: Collection[int], in_flight: Collection[int]) -> list[int]:
+    def came_of_it(self, sequence_ids: Collection[int], in_flight: Collection[int]) -> list[int]:
         """A step gave these a token or ended them: what to send now."""
-        if self._on_trial is None or self._on_trial not in request_ids:
+        if self._on_trial is None or self._on_trial not in sequence_ids:
             return []
         return self._next_trial(in_flight)
 

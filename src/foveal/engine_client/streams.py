@@ -26,7 +26,7 @@ MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: far below, they would
 class Stream:
     """One request in flight, with the tokens it has given: enough to have it resumed by another engine."""
 
-    request_id: int
+    sequence_id: int
     prompt: Prompt
     sampling: SamplingParams
     output_token_ids: list[int] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Stream:
     def submission(self) -> Submit:
         """What an engine that knows nothing of the request is told."""
         output = tuple(self.output_token_ids)
-        return Submit(self.request_id, self.prompt, self.sampling, output, self.num_cached_tokens, self.mirostat_mu)
+        return Submit(self.sequence_id, self.prompt, self.sampling, output, self.num_cached_tokens, self.mirostat_mu)
 
     def push(self, token: Token) -> None:
         self.output_token_ids.append(token.token_id)
@@ -74,35 +74,35 @@ class Streams:
         if len(self.in_flight) >= self.max_num_in_flight:
             raise Overloaded("The server has all the requests that it can take; try again in a moment.")
         stream = Stream(next(self._ids), prompt, sampling)
-        self.in_flight[stream.request_id] = stream
+        self.in_flight[stream.sequence_id] = stream
         self._send(stream.submission())
         try:
             yield stream.tokens()
         finally:
-            if self.in_flight.pop(stream.request_id, None):
-                self._send(Abort(stream.request_id))
+            if self.in_flight.pop(stream.sequence_id, None):
+                self._send(Abort(stream.sequence_id))
 
     def deliver(self, done: StepDone) -> None:
         """Hand a step's events to their streams; those of streams that were left meanwhile have no taker."""
         self.stats = done.stats
-        for request_id, token in done.tokens:
-            stream = self.in_flight.get(request_id)
+        for sequence_id, token in done.tokens:
+            stream = self.in_flight.get(sequence_id)
             if stream:
                 stream.push(token)
                 if token.finish_reason is not None:
-                    del self.in_flight[request_id]
-        for request_id, why in done.failed:
-            self.fail(request_id, why)
+                    del self.in_flight[sequence_id]
+        for sequence_id, why in done.failed:
+            self.fail(sequence_id, why)
 
-    def fail(self, request_id: int, why: str) -> None:
+    def fail(self, sequence_id: int, why: str) -> None:
         """End a request, if it is still in flight, with GenerationFailed."""
-        stream = self.in_flight.pop(request_id, None)
+        stream = self.in_flight.pop(sequence_id, None)
         if stream:
             stream.events.put_nowait(GenerationFailed(why))
 
     def fail_all(self, why: str) -> None:
-        for request_id in list(self.in_flight):
-            self.fail(request_id, why)
+        for sequence_id in list(self.in_flight):
+            self.fail(sequence_id, why)
 
 
 def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) -> None:

@@ -111,8 +111,8 @@ class EngineProcess:
                 self._streams.set_exception(failure)
                 return
             num_failed_starts = num_failed_starts + 1 if failure else 0
-            for request_id in self._quarantine.died():
-                self._streams.result().fail(request_id, QUARANTINED)
+            for sequence_id in self._quarantine.died():
+                self._streams.result().fail(sequence_id, QUARANTINED)
             if num_failed_starts >= MAX_FAILED_STARTS:
                 self._streams.result().fail_all(NOT_RESTARTED)
             await asyncio.sleep(min(FIRST_DELAY_S * 2**num_failed_starts, LONGEST_DELAY_S))
@@ -155,7 +155,7 @@ class EngineProcess:
     def _hear(self, child: Child, message: FromEngine) -> None:
         match message:
             case StepStarted():
-                self._quarantine.started(message.request_ids)
+                self._quarantine.started(message.sequence_ids)
             case StepDone():
                 self._take(message)
             case Progress() if not self._streams.done():  # a restart is nobody's progress bar
@@ -183,9 +183,9 @@ class EngineProcess:
             self.num_restarts += 1
         self._submit(self._quarantine.restarted(self._streams.result().in_flight))
 
-    def _submit(self, request_ids: Iterable[int]) -> None:
-        for request_id in request_ids:
-            self._send(self._streams.result().in_flight[request_id].submission())
+    def _submit(self, sequence_ids: Iterable[int]) -> None:
+        for sequence_id in sequence_ids:
+            self._send(self._streams.result().in_flight[sequence_id].submission())
 
     def _send(self, message: ToEngine) -> None:
         """Tell the child, if it is there; if not, the next one is told of all that is in flight."""
