@@ -11,7 +11,8 @@ from foveal.engine.batch import build_batch, positions_of
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.scheduler import Chunk
 from foveal.engine.sequence import Sequence
-from foveal.models.family import Positions
+from foveal.layers.step import Positions
+from foveal.models.family import ImageTraits
 from foveal.types import Prompt, SamplingParams
 from tests.engine.toy import picture, prompt_of
 
@@ -27,12 +28,12 @@ def test_chunks_become_rows() -> None:
     text, decoding = sequence_of(1, prompt_of(1, 2, 3, 4, 5), [6, 2]), sequence_of(2, prompt_of(5, 6), [3])
 
     batch = build_batch(
-        [Chunk(text, 1, 6), Chunk(decoding, 3, 4)], EncoderCache(0), 4, rereads_images=False, device=torch.device("cpu")
+        [Chunk(text, 1, 6), Chunk(decoding, 3, 4)], EncoderCache(0), 4, ImageTraits(), torch.device("cpu")
     )
 
     assert batch.token_ids_T.tolist() == [2, 3, 4, 5, 7, 8]
     assert batch.positions_RT.tolist() == [[10, 20, 30, 40, 8, 6]]
-    assert batch.attention.slot_mapping_T.tolist() == [25, 26, 27, 8, 9, 15]
+    assert batch.attention.slot_mapping == [25, 26, 27, 8, 9, 15]
     assert batch.attention.query_start_loc == [0, 5, 6]
     assert batch.attention.seq_lens == [6, 4]
     assert batch.attention.block_tables == [[6, 2], [3]]
@@ -59,7 +60,9 @@ def test_a_chunk_brings_the_features_that_it_reads(
     for index, value in enumerate([1.0, 2.0]):
         cache.put(sequence.image_key(index), torch.tensor([value]))
 
-    batch = build_batch([Chunk(sequence, start, stop)], cache, 4, rereads_images, torch.device("cpu"))
+    batch = build_batch(
+        [Chunk(sequence, start, stop)], cache, 4, ImageTraits(rereads_images=rereads_images), torch.device("cpu")
+    )
 
     found = [None if image.features is None else image.features.item() for image in batch.slices[0].images]
     assert found == expected

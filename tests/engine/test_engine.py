@@ -10,9 +10,10 @@ import pytest
 from foveal.engine.engine import COMPUTATION_FAILED, GRAMMAR_FAILED, IMAGE_FAILED, TOO_LARGE
 from foveal.engine.grammar import Grammars
 from foveal.engine.protocol import Submit
+from foveal.models.family import ImageTraits
 from foveal.types import Prompt, SamplingParams
 from tests.builders import byte_tokenizer
-from tests.engine.toy import FAILING, GREEDY, NAN, ToyEngine, ToyModel, expected_tokens, picture, prompt_of, text
+from tests.engine.toy import FAILING, GREEDY, NAN, ToyEngine, expected_tokens, picture, prompt_of, text
 
 
 def mixed_prompts(toy: ToyEngine) -> list[Prompt]:
@@ -43,7 +44,7 @@ def mixed_prompts(toy: ToyEngine) -> list[Prompt]:
     ],
 )
 @pytest.mark.parametrize(
-    "model",
+    "traits",
     [
         pytest.param({}, id="plain"),
         pytest.param({"splits_images": False}, id="unsplit images"),
@@ -51,15 +52,15 @@ def mixed_prompts(toy: ToyEngine) -> list[Prompt]:
         pytest.param({"rereads_images": True}, id="images read again"),
     ],
 )
-def test_batched_tokens_are_those_of_the_definition(settings: dict[str, int], model: dict[str, bool]) -> None:
-    toy = ToyEngine(ToyModel(**model), **settings)  # type: ignore[arg-type]  # flags, not counters
+def test_batched_tokens_are_those_of_the_definition(settings: dict[str, int], traits: dict[str, bool]) -> None:
+    toy = ToyEngine(ImageTraits(**traits), **settings)
     prompts = mixed_prompts(toy)
     ids = [toy.add(prompt) for prompt in prompts]
 
     toy.finish()
 
     for sequence_id, prompt in zip(ids, prompts, strict=True):
-        assert toy.token_ids(sequence_id) == expected_tokens(prompt, 8, toy.arena, toy.model)
+        assert toy.token_ids(sequence_id) == expected_tokens(prompt, 8, toy.arena, ImageTraits(**traits))
         assert toy.ends[sequence_id] == ["length"]
 
 
@@ -69,7 +70,7 @@ def test_the_tiny_pool_does_preempt() -> None:
 
     toy.finish()
 
-    assert toy.model.num_computed_tokens > 3 * 29
+    assert toy.decoder.num_computed_tokens > 3 * 29
     for seed, sequence_id in enumerate(ids):
         assert toy.token_ids(sequence_id) == expected_tokens(prompt_of(text(10, seed)), 20, toy.arena)
 
@@ -78,14 +79,14 @@ def test_a_repeated_prompt_computes_its_last_tokens_alone_and_encodes_nothing() 
     toy = ToyEngine()
     prompt = prompt_of(text(8), picture(toy.arena, 1, num_crops=5, num_tokens=20), text(5, 1))
     first = toy.answer(prompt)
-    num_computed, num_encoded = toy.model.num_computed_tokens, toy.model.num_encoded_crops
+    num_computed, num_encoded = toy.decoder.num_computed_tokens, toy.images.num_encoded_crops
 
     again = toy.add(prompt)
     toy.finish()
 
     assert toy.token_ids(again) == first
-    assert toy.model.num_encoded_crops == num_encoded
-    assert toy.model.num_computed_tokens - num_computed == 1 + 7  # of 33 prompt tokens 32 are cached; 7 are fed back
+    assert toy.images.num_encoded_crops == num_encoded
+    assert toy.decoder.num_computed_tokens - num_computed == 1 + 7  # of 33 prompt tokens 32 are cached; 7 are fed back
     assert {token.num_cached_tokens for token in toy.tokens[again]} == {32}
 
 
@@ -98,7 +99,7 @@ def test_an_image_in_another_place_is_not_encoded_again() -> None:
     token_ids = toy.answer(prompt)
 
     assert token_ids == expected_tokens(prompt, 8, toy.arena)
-    assert toy.model.num_encoded_crops == 3
+    assert toy.images.num_encoded_crops == 3
 
 
 def test_two_that_wait_for_one_image_encode_it_once() -> None:
@@ -109,20 +110,20 @@ def test_two_that_wait_for_one_image_encode_it_once() -> None:
 
     toy.finish()
 
-    assert toy.model.num_encoded_crops == 7
-    assert toy.model.crops_of_steps == [2, 2, 2, 1]
+    assert toy.images.num_encoded_crops == 7
+    assert toy.images.crops_of_steps == [2, 2, 2, 1]
 
 
 def test_prompts_of_different_salts_share_neither_blocks_nor_features() -> None:
     toy = ToyEngine()
     image = picture(toy.arena, 1, num_crops=3)
     toy.answer(prompt_of(text(16), image, 1, cache_salt=b"a"))
-    num_computed = toy.model.num_computed_tokens
+    num_computed = toy.decoder.num_computed_tokens
 
     toy.answer(prompt_of(text(16), image, 1, cache_salt=b"b"))
 
-    assert toy.model.num_computed_tokens == 2 * num_computed
-    assert toy.model.num_encoded_crops == 6
+    assert toy.decoder.num_computed_tokens == 2 * num_computed
+    assert toy.images.num_encoded_crops == 6
 
 
 def test_the_encoder_never_stops_those_that_decode() -> None:

@@ -10,7 +10,7 @@ import torch
 from foveal.engine import prompt_logprobs as module
 from foveal.engine.protocol import Submit
 from foveal.types import Prompt, PromptLogprob
-from tests.engine.toy import GREEDY, ToyEngine, ToyModel, picture, prompt_of, text
+from tests.engine.toy import GREEDY, USUAL, ToyDecoder, ToyEngine, picture, prompt_of, text, toy_model
 from tests.parity.naive import NaiveRun
 
 TOP = 3
@@ -19,8 +19,8 @@ TOP = 3
 def naive(prompt: Prompt, toy: ToyEngine) -> list[float | None]:
     """Of each token of the prompt, from one forward over all of it; None for the first one and places of images."""
     pixels = [toy.arena.view(image.image.pixels) for image in prompt.images]
-    run = NaiveRun(ToyModel(), prompt, len(prompt.token_ids) + 8, pixels, torch.float64)
-    logprobs = ToyModel().logits(run.prefill())[:-1].log_softmax(dim=-1)
+    run = NaiveRun(toy_model(), prompt, len(prompt.token_ids) + 8, pixels, torch.float64)
+    logprobs = ToyDecoder().logits(run.prefill())[:-1].log_softmax(dim=-1)
     ids = torch.tensor(prompt.token_ids[1:]).unsqueeze(1)
     found: list[float | None] = [None, *logprobs.gather(1, ids).flatten().tolist()]
     for image in prompt.images:
@@ -52,7 +52,7 @@ def test_they_are_those_of_one_forward_however_it_is_cut(
     settings: dict[str, int], num_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "NUM_AT_ONCE", num_at_once)
-    toy = ToyEngine(None, **settings)
+    toy = ToyEngine(USUAL, **settings)
     prompts = [prompt_of(text(30, 1)), prompt_of(5, picture(toy.arena, 1), text(6)), prompt_of(text(1))]
     ids = [asked(toy, prompt) for prompt in prompts]
 
@@ -83,7 +83,7 @@ def test_the_last_ones_alone_use_the_cache_as_far_as_they_can(num_tokens: int) -
     toy = ToyEngine()
     prompt = prompt_of(text(20))
     toy.answer(prompt)
-    num_before = toy.model.num_computed_tokens
+    num_before = toy.decoder.num_computed_tokens
 
     sequence_id = asked(toy, prompt, num_tokens)
     toy.finish()
@@ -92,7 +92,7 @@ def test_the_last_ones_alone_use_the_cache_as_far_as_they_can(num_tokens: int) -
     assert values(first.prompt_logprobs) == pytest.approx(naive(prompt, toy)[-num_tokens:], abs=1e-5)
     num_cached = max(20 - num_tokens - 1, 0) // 4 * 4
     assert first.num_cached_tokens == num_cached
-    assert toy.model.num_computed_tokens - num_before == 20 - num_cached + 7  # seven are fed back
+    assert toy.decoder.num_computed_tokens - num_before == 20 - num_cached + 7  # seven are fed back
 
 
 def test_who_asks_for_none_gets_none() -> None:
@@ -126,10 +126,9 @@ def test_a_request_that_is_resumed_behind_its_first_token_is_not_asked_again() -
 
 def test_logits_are_made_for_a_few_positions_at_a_time() -> None:
     rows: list[int] = []
-    model = ToyModel()
-    toy = ToyEngine(model)
-    make = model.logits
-    model.logits = lambda hidden: rows.append(len(hidden)) or make(hidden)  # type: ignore[method-assign,func-returns-value]
+    toy = ToyEngine()
+    make = toy.decoder.logits
+    toy.decoder.logits = lambda hidden: rows.append(len(hidden)) or make(hidden)  # type: ignore[method-assign,func-returns-value]
     asked(toy, prompt_of(text(200)))
     toy.finish()
     assert max(rows) == module.NUM_AT_ONCE

@@ -13,7 +13,7 @@ from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool
 from foveal.engine.scheduler import Limits, Scheduler, StepPlan
 from foveal.engine.sequence import Sequence
-from foveal.models.family import Positions
+from foveal.layers.step import Positions
 from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, PromptImage, SamplingParams, Size
 
 if TYPE_CHECKING:

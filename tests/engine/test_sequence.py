@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foveal.engine.sequence import Sequence
-from foveal.models.family import Positions
+from foveal.layers.step import Positions
 from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, PromptImage, SamplingParams, Size
 
 

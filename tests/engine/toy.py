@@ -23,33 +23,73 @@ from foveal.config import EngineConfig
 from foveal.engine.engine import Engine
 from foveal.engine.loading import build_engine
 from foveal.engine.protocol import Submit
-from foveal.models.family import CropRange, InputBatch, KVShape, Positions, SequenceSlice, feature_rows
+from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
+from foveal.models.family import CropRange, ImageTraits, Model, SequenceSlice
+from foveal.models.features import place_features
 from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, PromptImage, SamplingParams, Size, Token
 
 VOCAB_SIZE = 64
 FAILING, NAN, HANGING, DEADLY = 60, 61, 62, 63  # tokens that make the model raise, err, hang, kill its process
+ERRS = -1  # what stands for NAN among the embeddings
 ONE_NUMBER = KVShape(num_layers=1, num_kv_heads=1, head_dim=1)
+USUAL = ImageTraits()
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 LOADER = "tests.engine.toy:load_toy"
 
 
 @dataclass
-class ToyModel:
-    """See the module's docstring. Two position rows; generated tokens are at t + 5."""
+class ToyDecoder:
+    """See the module's docstring. Two position rows; generated tokens are at t + 5. A hidden state is a number."""
 
-    splits_images: bool = True
-    whole_spans: bool = False
-    rereads_images: bool = False
-    max_model_len: int = 512
-    step_s: float = 0.0  # a step takes so long
     kv_shape: KVShape = ONE_NUMBER
+    max_model_len: int = 512
     vocab_size: int = VOCAB_SIZE
-    num_encoded_crops: int = 0
+    windows: tuple[int | None, ...] = (None,)
+    step_s: float = 0.0  # a step takes so long
     num_computed_tokens: int = 0
-    crops_of_steps: list[int] = field(default_factory=list)
 
     def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
         return Positions(np.stack([np.arange(len(prompt.token_ids))] * 2), delta=5)
+
+    def embed(self, token_ids_T: torch.Tensor) -> torch.Tensor:
+        """A token's embedding is its id; one that makes the model err has a number that no other has."""
+        time.sleep(self.step_s)
+        _misbehave(token_ids_T.tolist())
+        return torch.where(token_ids_T == NAN, ERRS, token_ids_T).double()[:, None]
+
+    def decode(self, x_T1: torch.Tensor, step: StepContext) -> torch.Tensor:
+        self.num_computed_tokens += len(x_T1)
+        keys, values = step.kv_cache[0].view(2, -1)
+        slots = torch.tensor(step.attention.slot_mapping)
+        keys[slots] = step.positions_RT.sum(dim=0).to(keys.dtype)
+        values[slots] = x_T1[:, 0].to(values.dtype)
+        states_T1 = torch.cat([_states(i, step) for i in range(len(step.attention.seq_lens))])
+        states_T1[x_T1 == ERRS] = torch.nan
+        return step.after_layer(0, states_T1) if step.after_layer else states_T1
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        token_ids_V = torch.arange(VOCAB_SIZE)
+        logits = ((hidden * (token_ids_V + 3) + token_ids_V * token_ids_V * 31) % 101).float()
+        logits[:, FAILING:] = torch.where(logits[:, FAILING:].isnan(), torch.nan, -torch.inf)  # it never says these
+        return logits
+
+
+def _states(i: int, step: StepContext) -> torch.Tensor:
+    """[num_tokens, 1]: for each row the sum over all tokens up to it, read from the sequence's blocks."""
+    attention = step.attention
+    num_rows, seq_len = attention.query_start_loc[i + 1] - attention.query_start_loc[i], attention.seq_lens[i]
+    cached = step.kv_cache[0, :, list(attention.block_tables[i])].reshape(2, -1)[:, :seq_len].double()
+    states = ((cached[0] + 1) * (cached[1] + 1)).cumsum(dim=0) % 7919
+    return states[seq_len - num_rows :, None]
+
+
+@dataclass
+class ToyImages:
+    """See the module's docstring. Where images are read again, a state counts what its row has seen of them."""
+
+    traits: ImageTraits = USUAL
+    num_encoded_crops: int = 0
+    crops_of_steps: list[int] = field(default_factory=list)
 
     def encode_crops(self, work: Sequence[CropRange]) -> list[torch.Tensor]:
         crops = [part.pixels[part.start : part.stop].sum(dim=1).double() for part in work]
@@ -60,46 +100,33 @@ class ToyModel:
         return crops
 
     def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> torch.Tensor:
-        return (crops @ torch.arange(1, len(crops) + 1).double() + 7 * torch.arange(layout.num_tokens)) % 997
+        rows = crops @ torch.arange(1, len(crops) + 1).double() + 7 * torch.arange(layout.num_tokens)
+        return (rows % 997).unsqueeze(1)
 
-    def forward(self, batch: InputBatch, kv_cache: torch.Tensor) -> torch.Tensor:
-        time.sleep(self.step_s)
-        _misbehave(batch.token_ids_T.tolist())
-        self.num_computed_tokens += len(batch.token_ids_T)
-        values_T = batch.token_ids_T.to(kv_cache.dtype)
-        for piece in batch.slices:
-            self._check_spans(piece)
-            for row, features in feature_rows(piece):
-                values_T[row : row + len(features)] = features.to(kv_cache.dtype)
-        keys, values = kv_cache[0].view(2, -1)
-        keys[batch.attention.slot_mapping_T] = batch.positions_RT.sum(dim=0).to(kv_cache.dtype)
-        values[batch.attention.slot_mapping_T] = values_T
-        return torch.cat([self._states(i, piece, batch, kv_cache) for i, piece in enumerate(batch.slices)])
+    def place(self, x_T1: torch.Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
+        if self.traits.whole_spans:
+            _check_spans(slices)
+        place_features(x_T1, slices)
+        if not self.traits.rereads_images:
+            return None
+        seen = [_seen(piece, piece.start + row) for piece in slices for row in range(piece.num_tokens)]
+        return lambda layer, states_T1: states_T1 + torch.tensor(seen)[:, None]
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        token_ids_V = torch.arange(VOCAB_SIZE)
-        logits = ((hidden * (token_ids_V + 3) + token_ids_V * token_ids_V * 31) % 101).float()
-        logits[:, FAILING:] = torch.where(logits[:, FAILING:].isnan(), torch.nan, -torch.inf)  # it never says these
-        return logits
 
-    def _states(self, i: int, piece: SequenceSlice, batch: InputBatch, kv_cache: torch.Tensor) -> torch.Tensor:
-        """[num_tokens, 1]: for each row the sum over all tokens up to it, read from the sequence's blocks."""
-        attention = batch.attention
-        cached = kv_cache[0, :, list(attention.block_tables[i])].reshape(2, -1)[:, : attention.seq_lens[i]].double()
-        states = ((cached[0] + 1) * (cached[1] + 1)).cumsum(dim=0)[piece.start :] % 7919
-        if self.rereads_images:
-            states += torch.tensor([self._seen(piece, at) for at in range(piece.start, attention.seq_lens[i])])
-        states[(batch.token_ids_T == NAN)[piece.row : piece.row + piece.num_tokens]] = torch.nan
-        return states.unsqueeze(1)
+def _seen(piece: SequenceSlice, position: int) -> float:
+    return sum(float(_there(image.features).sum()) for image in piece.images if image.spans[0].offset <= position)
 
-    def _seen(self, piece: SequenceSlice, position: int) -> float:
-        return sum(float(_there(image.features).sum()) for image in piece.images if image.spans[0].offset <= position)
 
-    def _check_spans(self, piece: SequenceSlice) -> None:
-        stop = piece.start + piece.num_tokens
-        for span in (span for image in piece.images for span in image.spans if self.whole_spans):
-            if any(span.offset < cut < span.end for cut in (piece.start, stop)):
-                raise ValueError("a span is cut")
+def _check_spans(slices: Sequence[SequenceSlice]) -> None:
+    for piece in slices:
+        cuts = piece.start, piece.start + piece.num_tokens
+        spans = [span for image in piece.images for span in image.spans]
+        if any(span.offset < cut < span.end for span in spans for cut in cuts):
+            raise ValueError("a span is cut")
+
+
+def toy_model(traits: ImageTraits = USUAL, step_s: float = 0.0) -> Model:
+    return Model(ToyDecoder(step_s=step_s), ToyImages(traits))
 
 
 def _there(features: torch.Tensor | None) -> torch.Tensor:
@@ -117,13 +144,13 @@ def _misbehave(token_ids: list[int]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def load_toy(folder: str, device: torch.device, dtype: torch.dtype, on_progress: object) -> ToyModel:
+def load_toy(folder: str, device: torch.device, dtype: torch.dtype, on_progress: object, policy: object) -> Model:
     """What an engine process is told to load instead of a checkpoint."""
     settings = json.loads((Path(folder) / "config.json").read_text("utf-8"))
-    return ToyModel(step_s=settings.get("step_s", 0.0))
+    return toy_model(step_s=settings.get("step_s", 0.0))
 
 
-def die(*_: object) -> ToyModel:
+def die(*_: object) -> Model:
     """A loader that takes its process with it."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still alive")
@@ -165,15 +192,15 @@ def text(length: int, seed: int = 0) -> list[int]:
     return [int(token_id) for token_id in np.random.default_rng(seed).integers(1, FAILING, length)]
 
 
-def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, model: ToyModel | None = None) -> list[int]:
+def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, traits: ImageTraits = USUAL) -> list[int]:
     """The greedy tokens by the definition, with neither cache nor batch."""
-    model = model or ToyModel()
+    decoder, images = ToyDecoder(), ToyImages(traits)
     values = [float(token_id) for token_id in prompt.token_ids]
     seen = 0.0
     for image in prompt.images:
         crops = torch.from_numpy(arena.view(image.image.pixels)).sum(dim=1).double()
-        features = model.assemble(image.image.layout, crops).tolist()
-        seen += sum(features) if model.rereads_images else 0
+        features = images.assemble(image.image.layout, crops).flatten().tolist()
+        seen += sum(features) if traits.rereads_images else 0
         for span in image.spans:
             values[span.offset : span.end] = features[: span.length]
             features = features[span.length :]
@@ -181,7 +208,7 @@ def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, model: T
     while len(output) < num_tokens:
         positions = [2 * at + (10 if at >= len(prompt.token_ids) else 0) for at in range(len(values))]
         state = sum((p + 1) * (v + 1) for p, v in zip(positions, values, strict=True)) % 7919 + seen
-        output.append(int(model.logits(torch.tensor([[state]], dtype=torch.float64)).argmax()))
+        output.append(int(decoder.logits(torch.tensor([[state]], dtype=torch.float64)).argmax()))
         values.append(output[-1])
     return output
 
@@ -192,12 +219,13 @@ def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, model: T
 class ToyEngine:
     """An engine over a toy model, stepped by hand, that keeps what came of each request."""
 
-    def __init__(self, model: ToyModel | None = None, num_blocks: int = 256, **settings: int) -> None:
-        self.model = model or ToyModel()
+    def __init__(self, traits: ImageTraits = USUAL, *, num_blocks: int = 256, **settings: int) -> None:
+        self.decoder, self.images = ToyDecoder(), ToyImages(traits)
+        model = Model(self.decoder, self.images)
         self.arena = PixelArena.create(1 << 16)
         config = EngineConfig(**{"block_size": 4, "max_num_seqs": 16, **settings})  # type: ignore[arg-type]  # all ints
         self.engine: Engine = build_engine(
-            self.model, config, self.arena, num_blocks, self.model.max_model_len, torch.device("cpu"), torch.float32
+            model, config, self.arena, num_blocks, self.decoder.max_model_len, torch.device("cpu"), torch.float32
         )
         self.tokens: defaultdict[int, list[Token]] = defaultdict(list)
         self.ends: defaultdict[int, list[str]] = defaultdict(list)  # the terminal events of each request

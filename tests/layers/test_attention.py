@@ -10,20 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from foveal.layers.attention import (
-    MAX_RUNS,
-    AttentionBatch,
-    CachedTokens,
-    cached_runs,
-    gathering,
-    in_place,
-    plan_attention,
-    write_kv,
-)
+from foveal.layers.attention.backends import attention_backend
+from foveal.layers.attention.batch import AttentionBackend, AttentionBatch
+from foveal.layers.attention.cpu import MAX_RUNS, CachedTokens, InPlace, cached_runs
+from foveal.layers.attention.gathering import Gathering
+from foveal.layers.attention.rows import write_kv
 
 CPU = torch.device("cpu")
 BLOCK_SIZE = 4
-BACKENDS = {"in_place": in_place, "gathering": gathering}
+SCALE = 0.3
+BACKENDS: dict[str, AttentionBackend] = {"in_place": InPlace(CPU), "gathering": Gathering(CPU)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,10 @@ class Step:
     kv_layer: Tensor
     all_keys: list[Tensor]
     all_values: list[Tensor]
+
+    def attended_by(self, backend: AttentionBackend, window: int | None = None) -> Tensor:
+        attend = backend.plan(self.batch, [window])[window]
+        return attend(self.query, self.key, self.value, self.kv_layer, SCALE)
 
 
 TABLE_ORDERS: dict[str, Callable[[list[int]], list[int]]] = {
@@ -92,7 +92,7 @@ def step(
             query_start_loc=starts,
             seq_lens=[rows.seq_len for rows in mix],
             block_tables=tables,
-            slot_mapping_T=torch.cat([slot[part] for slot, part in zip(slots, new, strict=True)]),
+            slot_mapping=torch.cat([slot[part] for slot, part in zip(slots, new, strict=True)]).tolist(),
             block_size=BLOCK_SIZE,
         ),
         query=torch.randn(starts[-1], num_heads, head_dim, dtype=dtype),
@@ -108,26 +108,26 @@ def slots_of(block_table: list[int], num_tokens: int) -> Tensor:
     return torch.tensor([block_table[t // BLOCK_SIZE] * BLOCK_SIZE + t % BLOCK_SIZE for t in range(num_tokens)])
 
 
-def reference(given: Step, scale: float) -> Tensor:
+def reference(given: Step, window: int | None = None) -> Tensor:
     """Softmax attention by its definition, a row and a head at a time, in float64."""
     output = torch.empty_like(given.query, dtype=torch.float64)
     group = given.query.shape[1] // given.key.shape[1]
     for i, (keys, values) in enumerate(zip(given.all_keys, given.all_values, strict=True)):
         begin, end = given.batch.query_start_loc[i : i + 2]
         for row in range(begin, end):
-            seen = positions_seen(given.batch, i, len(keys) - (end - row))
+            seen = positions_seen(given.batch, i, len(keys) - (end - row), window)
             for head in range(given.query.shape[1]):
                 key = keys[seen, head // group].double()
-                weights = (key @ given.query[row, head].double() * scale).softmax(0)
+                weights = (key @ given.query[row, head].double() * SCALE).softmax(0)
                 output[row, head] = weights @ values[seen, head // group].double()
     return output
 
 
-def positions_seen(batch: AttentionBatch, i: int, position: int) -> list[int]:
+def positions_seen(batch: AttentionBatch, i: int, position: int, window: int | None) -> list[int]:
     """What the token at `position` of sequence i sees: by causality, its two-way span and the window."""
     own = [span for span in (batch.two_way_spans[i] if batch.two_way_spans else ()) if span[0] <= position < span[1]]
     last = max([position, *(end - 1 for _, end in own)])
-    return [key for key in range(last + 1) if batch.window is None or key > position - batch.window]
+    return [key for key in range(last + 1) if window is None or key > position - window]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -136,9 +136,9 @@ def positions_seen(batch: AttentionBatch, i: int, position: int) -> list[int]:
 def test_attention_is_that_of_the_definition(backend: str, order: str, mix: str) -> None:
     given = step(MIXES[mix], order)
 
-    output = BACKENDS[backend](given.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+    output = given.attended_by(BACKENDS[backend])
 
-    torch.testing.assert_close(output.double(), reference(given, 0.3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.double(), reference(given), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -147,11 +147,10 @@ def test_attention_is_that_of_the_definition(backend: str, order: str, mix: str)
 @pytest.mark.parametrize("window", [1, 3, 8, 100])
 def test_a_window_hides_what_lies_further_back(backend: str, order: str, mix: str, window: int) -> None:
     given = step(MIXES[mix], order)
-    narrowed = replace(given, batch=replace(given.batch, window=window))
 
-    output = BACKENDS[backend](narrowed.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+    output = given.attended_by(BACKENDS[backend], window)
 
-    torch.testing.assert_close(output.double(), reference(narrowed, 0.3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.double(), reference(given, window), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -169,11 +168,11 @@ def test_a_two_way_span_sees_itself_whole(
     backend: str, window: int | None, rows: Rows, spans: list[tuple[int, int]]
 ) -> None:
     given = step([rows, Rows(3, 20)], "two runs")
-    widened = replace(given, batch=replace(given.batch, window=window, two_way_spans=[spans, []]))
+    widened = replace(given, batch=replace(given.batch, two_way_spans=[spans, []]))
 
-    output = BACKENDS[backend](widened.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+    output = widened.attended_by(BACKENDS[backend], window)
 
-    torch.testing.assert_close(output.double(), reference(widened, 0.3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.double(), reference(widened, window), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -184,10 +183,10 @@ def test_heads_share_keys_in_every_grouping_and_dtype(
 ) -> None:
     given = step(MIXES["mixed"], "two runs", num_heads, num_kv_heads, dtype=dtype)
 
-    output = BACKENDS[backend](given.batch, CPU)(given.query, given.key, given.value, given.kv_layer, 0.3)
+    output = given.attended_by(BACKENDS[backend])
 
     assert output.dtype == dtype
-    torch.testing.assert_close(output.double(), reference(given, 0.3), atol=tolerance, rtol=0)
+    torch.testing.assert_close(output.double(), reference(given), atol=tolerance, rtol=0)
 
 
 def test_queries_and_keys_may_be_parts_of_one_tensor() -> None:
@@ -195,19 +194,30 @@ def test_queries_and_keys_may_be_parts_of_one_tensor() -> None:
     joined = torch.cat([given.query, given.key, given.value], dim=1)
     query, key, value = torch.split(joined, [4, 2, 2], dim=1)
 
-    output = in_place(given.batch, CPU)(query, key, value, given.kv_layer, 0.3)
+    output = replace(given, query=query, key=key, value=value).attended_by(InPlace(CPU))
 
-    torch.testing.assert_close(output.double(), reference(given, 0.3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.double(), reference(given), atol=1e-5, rtol=0)
 
 
 def test_a_plan_serves_every_layer_of_a_step() -> None:
     first, second = step(MIXES["mixed"]), step(MIXES["mixed"])
-    attend = plan_attention(first.batch, CPU)
+    attend = attention_backend(CPU).plan(first.batch, [None])[None]
 
-    attend(first.query, first.key, first.value, first.kv_layer, 0.3)
-    output = attend(second.query, second.key, second.value, second.kv_layer, 0.3)
+    attend(first.query, first.key, first.value, first.kv_layer, SCALE)
+    output = attend(second.query, second.key, second.value, second.kv_layer, SCALE)
 
-    torch.testing.assert_close(output.double(), reference(second, 0.3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.double(), reference(second), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_plan_serves_layers_of_every_window(backend: str) -> None:
+    given = step(MIXES["mixed"])
+    attends = BACKENDS[backend].plan(given.batch, [None, 3])
+
+    for window, attend in attends.items():
+        output = attend(given.query, given.key, given.value, given.kv_layer, SCALE)
+        torch.testing.assert_close(output.double(), reference(given, window), atol=1e-5, rtol=0)
+    assert list(attends) == [None, 3]
 
 
 def test_written_keys_and_values_lie_in_their_slots_and_nowhere_else() -> None:

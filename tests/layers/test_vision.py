@@ -7,6 +7,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from foveal.errors import CheckpointError
+from foveal.layers.linear.load import Weights
 from foveal.layers.vision import ClipTower, VisionConfig, patch_rows
 
 SETTINGS = {
@@ -27,9 +28,8 @@ def test_the_tower_gives_the_reference_hidden_states(activation: str, num_layers
     reference = CLIPVisionModel(CLIPVisionConfig(**settings, attn_implementation="eager")).eval()
     pixels = torch.randn(2, 3, image_size, image_size)
     tensors = {name.removeprefix("vision_model."): tensor for name, tensor in reference.state_dict().items()}
-    tower = ClipTower.load(
-        {f"v.{name}": t for name, t in tensors.items()}, "v", VisionConfig.read(settings), num_layers
-    )
+    weights = Weights({f"v.{name}": t for name, t in tensors.items()})
+    tower = ClipTower.load(weights, "v", VisionConfig.read(settings), num_layers)
 
     with torch.inference_mode():
         states = tower(pixels)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import torch
 
-from foveal.layers.attention import AttentionBatch
-from foveal.models.family import CropRange, InputBatch, PlacedImage, SequenceSlice
-from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.family import CropRange, PlacedImage, SequenceSlice
+from foveal.models.features import encode_together, own_crops, place_features
 from foveal.types import ImageLayout, ImageSpan, Size
-
-if TYPE_CHECKING:
-    from foveal.layers.decoder import Decoder
-
-CPU = torch.device("cpu")
 
 
 def crop_range(first_value: int, start: int, stop: int) -> CropRange:
@@ -31,28 +23,16 @@ def test_crops_of_several_images_are_encoded_in_one_run_and_given_back_by_image(
         return crops[:, 0, 0, :1].float() * 2
 
     work = [crop_range(10, 1, 3), crop_range(20, 0, 1)]
-    features = encode_together(work, lambda item: own_crops(item, CPU), encode)
+    features = encode_together(work, own_crops, encode)
 
     assert runs == [[11, 12, 20]]
     assert [each.flatten().tolist() for each in features] == [[22, 24], [40]]
 
 
-class EmbedsItsIds:
-    """Stands for a decoder: a token's embedding is its id."""
-
-    def embed(self, token_ids_T: torch.Tensor) -> torch.Tensor:
-        return token_ids_T[:, None].float()
-
-
 def test_features_stand_where_the_sequences_have_their_images() -> None:
     image = PlacedImage(torch.tensor([[-1.0], [-2.0]]), (ImageSpan(1, 2),))
-    batch = InputBatch(
-        torch.arange(7),
-        torch.zeros(1, 7, dtype=torch.int64),
-        (SequenceSlice(0, 3, 0, ()), SequenceSlice(3, 4, 0, (image,))),
-        AttentionBatch([0, 3, 7], [3, 4], [[0], [1]], torch.arange(7), 16),
-    )
+    embeddings = torch.arange(7.0)[:, None]
 
-    embeddings = embed_with_features(cast("Decoder", EmbedsItsIds()), batch)
+    place_features(embeddings, (SequenceSlice(0, 3, 0, ()), SequenceSlice(3, 4, 0, (image,))))
 
     assert embeddings.flatten().tolist() == [0, 1, 2, 3, -1, -2, 6]

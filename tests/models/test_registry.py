@@ -28,9 +28,9 @@ def test_a_checkpoint_gives_its_processor_and_its_model(tmp_path: Path) -> None:
 
     assert processor is not None
     assert processor.fingerprint == "phi3_v crop_size=28 num_crops=4"
-    assert model.vocab_size == 265
-    assert model.max_model_len == 1024
-    assert tuple(model.kv_shape) == (2, 2, 8)
+    assert model.decoder.vocab_size == 265
+    assert model.decoder.max_model_len == 1024
+    assert tuple(model.decoder.kv_shape) == (2, 2, 8)
     assert shares[-1] == 1.0
 
 

@@ -27,7 +27,7 @@ class Family:
 
     make: Make
     image_token: str  # what stands for an image in its text
-    pixels: Callable[[Any, CropRange], torch.Tensor]  # what our model's tower sees of an image, float32
+    pixels: Callable[[Any, CropRange], torch.Tensor]  # what our tower sees of an image, float32
     reference_pixels: Callable[[dict[str, torch.Tensor]], torch.Tensor]  # the same of the only image, as it says
     arguments: dict[str, Any] = field(default_factory=dict)  # of its call
 
@@ -106,8 +106,8 @@ def without_video(processor_class: type) -> type:
     return type("Processor", (processor_class,), {"check_argument_for_proper_class": lambda *_: None})
 
 
-def qwen_pixels(model: Any, item: CropRange) -> torch.Tensor:
-    return block_rows(model.pixels(item), 4, 2)
+def qwen_pixels(images: Any, item: CropRange) -> torch.Tensor:
+    return block_rows(images.pixels(item), 4, 2)
 
 
 def qwen_reference_pixels(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -149,7 +149,7 @@ def idefics3_family(kind: str, side: int, rest: int = 0) -> Family:
     return Family(
         functools.partial(idefics3, kind, side, rest),
         "<image>",
-        lambda model, item: model.crops(item),
+        lambda images, item: images.crops(item),
         lambda inputs: inputs["pixel_values"][0],
     )
 
@@ -194,7 +194,7 @@ def llava_family(kind: str, text_type: str, vision: dict[str, Any], **settings: 
         return inputs["pixel_values"][0] if kind == "LlavaNext" else inputs["pixel_values"]
 
     make = functools.partial(llava, kind, text_type, vision, settings)
-    return Family(make, "<image>", lambda model, item: model.crops(item), reference_pixels)
+    return Family(make, "<image>", lambda images, item: images.crops(item), reference_pixels)
 
 
 PINPOINTS = [[24, 48], [48, 24], [48, 48], [72, 24], [24, 72]]
@@ -252,7 +252,7 @@ def internvl_family(**vision: Any) -> Family:
     return Family(
         functools.partial(internvl, vision),
         "<IMG_CONTEXT>",
-        lambda model, item: model.crops(item),
+        lambda images, item: images.crops(item),
         lambda inputs: inputs["pixel_values"],
     )
 
@@ -293,7 +293,7 @@ FAMILIES = {
     "smolvlm": idefics3_family("SmolVLM", 8),
     "smolvlm, 2.2B": idefics3_family("SmolVLM", 6, rest=3),
     "gemma3": Family(
-        gemma3, "<start_of_image>", lambda model, item: model.crops(item), lambda inputs: inputs["pixel_values"]
+        gemma3, "<start_of_image>", lambda images, item: images.crops(item), lambda inputs: inputs["pixel_values"]
     ),
     "internvl": internvl_family(),
     "internvl, large tower": internvl_family(norm_type="rms_norm", use_qk_norm=True, use_mean_pooling=False),
@@ -309,7 +309,7 @@ FAMILIES = {
     "mllama": Family(
         mllama,
         "<|image|>",
-        lambda model, item: model.crops(item),
+        lambda images, item: images.crops(item),
         lambda inputs: inputs["pixel_values"][0, 0][: int(inputs["aspect_ratio_mask"].sum())],
     ),
 }

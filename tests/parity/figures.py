@@ -24,7 +24,7 @@ def logit_difference(subject: Subject, name: str) -> tuple[float, float]:
     with torch.inference_mode():
         expected = subject.reference.model(**subject.asked_of_reference(*asked)).logits[0]
     run = NaiveRun(ours, prepared.prompt, len(prepared.prompt.token_ids), prepared.pixels)
-    return float((ours.logits(run.prefill()) - expected).abs().max()), float(expected.abs().max())
+    return float((ours.decoder.logits(run.prefill()) - expected).abs().max()), float(expected.abs().max())
 
 
 def pixel_difference(subject: Subject) -> float:
@@ -38,7 +38,7 @@ def golden_difference() -> tuple[float, float]:
     for case in golden_cases("phi3_v"):
         prepared, expected = case.prepared(), case.expected()["last_logits"]
         hidden = NaiveRun(case.model(), prepared.prompt, case.facts["prompt_tokens"] + 12, prepared.pixels).prefill()
-        difference = (case.model().logits(hidden[-1:]) - expected).abs().max()
+        difference = (case.model().decoder.logits(hidden[-1:]) - expected).abs().max()
         found.append((float(difference), float(expected.abs().max())))
     logits, largest = map(max, zip(*found, strict=True))
     return logits, largest

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from foveal.layers.attention import AttentionBatch
+from foveal.engine.runner import compute
+from foveal.layers.attention.backends import attention_backend
+from foveal.layers.attention.batch import AttentionBatch
 from foveal.models.family import CropRange, InputBatch, PlacedImage, SequenceSlice
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from foveal.types import ImageLayout, Prompt
 
 BLOCK_SIZE = 16
+ATTENTION = attention_backend(torch.device("cpu"))
 
 
 def naive_greedy(
@@ -35,10 +38,10 @@ def naive_greedy(
     """
     run = NaiveRun(model, prompt, len(prompt.token_ids) + num_tokens, pixels)
     hidden = run.prefill(chunk_size)
-    token_ids = [int(model.logits(hidden[-1:]).argmax())]
+    token_ids = [int(model.decoder.logits(hidden[-1:]).argmax())]
     while len(token_ids) < num_tokens:
         hidden = run.compute(token_ids[-1:])
-        token_ids.append(int(model.logits(hidden).argmax()))
+        token_ids.append(int(model.decoder.logits(hidden).argmax()))
     return token_ids
 
 
@@ -55,14 +58,14 @@ class NaiveRun:
     ) -> None:
         self.model = model
         self.prompt = prompt
-        self.positions = model.positions(prompt, max_total_tokens)
+        self.positions = model.decoder.positions(prompt, max_total_tokens)
         self.images = tuple(
             PlacedImage(encode(model, prepared, image.image.layout), image.spans)
             for image, prepared in zip(prompt.images, pixels, strict=True)
         )
         self.num_computed_tokens = 0
         self.block_table = list(range(-(-max_total_tokens // BLOCK_SIZE)))
-        num_layers, num_kv_heads, head_dim = model.kv_shape
+        num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, len(self.block_table), BLOCK_SIZE, num_kv_heads, head_dim)
         self.kv_cache = torch.zeros(shape, dtype=dtype)
 
@@ -72,6 +75,7 @@ class NaiveRun:
         size = chunk_size or len(rest)
         return torch.cat([self.compute(rest[i : i + size]) for i in range(0, len(rest), size)])
 
+    @torch.inference_mode()
     def compute(self, token_ids: Sequence[int]) -> torch.Tensor:
         """One forward over the sequence's next tokens: hidden states [len(token_ids), hidden]."""
         start, end = self.num_computed_tokens, self.num_computed_tokens + len(token_ids)
@@ -81,9 +85,15 @@ class NaiveRun:
             token_ids_T=torch.tensor(token_ids),
             positions_RT=self._positions(start, end),
             slices=(SequenceSlice(row=0, num_tokens=end - start, start=start, images=self.images),),
-            attention=AttentionBatch([0, end - start], [end], [self.block_table], torch.tensor(slots), BLOCK_SIZE),
+            attention=AttentionBatch(
+                [0, end - start], [end], [self.block_table], slots, BLOCK_SIZE, self._two_way_spans()
+            ),
         )
-        return self.model.forward(batch, self.kv_cache)
+        return compute(self.model, batch, ATTENTION, self.kv_cache)
+
+    def _two_way_spans(self) -> list[list[tuple[int, int]]]:
+        whole = self.images if self.model.traits.whole_spans else ()
+        return [[(span.offset, span.end) for image in whole for span in image.spans]]
 
     def _positions(self, start: int, end: int) -> torch.Tensor:
         of_prompt = torch.from_numpy(self.positions.prompt)
@@ -91,7 +101,9 @@ class NaiveRun:
         return torch.cat([of_prompt, generated.expand(len(of_prompt), -1)], dim=1)[:, start:end]
 
 
+@torch.inference_mode()
 def encode(model: Model, pixels: NDArray[np.uint8], layout: ImageLayout) -> torch.Tensor:
     """One image's features, all of its crops in one forward."""
-    [crops] = model.encode_crops([CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops)])
-    return model.assemble(layout, crops)
+    assert model.images is not None
+    [crops] = model.images.encode_crops([CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops)])
+    return model.images.assemble(layout, crops)

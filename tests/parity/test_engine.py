@@ -28,7 +28,7 @@ from tests.parity.text import text_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from foveal.models.family import CropRange, Model, Processor
+    from foveal.models.family import CropRange, ImageSide, Model, Processor
     from foveal.types import ImageSpan, Token
 
 ARENA_BYTES = 64 << 20
@@ -145,15 +145,17 @@ class Asked:
         self._num_requests = 0
         config = replace(EngineConfig(), **settings)  # type: ignore[arg-type]  # the settings that are numbers
         self.engine = build_engine(
-            model, config, self.arena, num_blocks, model.max_model_len, torch.device("cpu"), torch.float32
+            model, config, self.arena, num_blocks, model.decoder.max_model_len, torch.device("cpu"), torch.float32
         )
-        encode_crops = type(model).encode_crops
+        if model.images is None:
+            return
+        encode_crops = type(model.images).encode_crops
 
-        def counting(model: Model, work: Sequence[CropRange]) -> list[torch.Tensor]:
+        def counting(images: ImageSide, work: Sequence[CropRange]) -> list[torch.Tensor]:
             self.num_encoded_crops += sum(part.stop - part.start for part in work)
-            return encode_crops(model, work)
+            return encode_crops(images, work)
 
-        monkeypatch.setattr(type(model), "encode_crops", counting)
+        monkeypatch.setattr(type(model.images), "encode_crops", counting)
 
     def tokens(self, *questions: Question) -> list[list[Token]]:
         """What the engine answers to all of them at once."""
@@ -225,11 +227,12 @@ def test_a_repeated_prompt_is_found_and_its_images_are_not_encoded(
 ) -> None:
     model = subject.model
     asked = Asked(model, monkeypatch, encoder_cache_bytes=encoder_cache_bytes)
-    found = {name: q.num_tokens_to_find(model.whole_spans) for name, q in subject.questions.items()}
+    found = {name: q.num_tokens_to_find(model.traits.whole_spans) for name, q in subject.questions.items()}
     questions = {
         name: question
         for name, question in subject.questions.items()
-        if encoder_cache_bytes or (question.images_end <= found[name] and not (model.rereads_images and question.spans))
+        if encoder_cache_bytes
+        or (question.images_end <= found[name] and not (model.traits.rereads_images and question.spans))
     }
     asked.tokens(*questions.values())
     num_encoded_crops = asked.num_encoded_crops

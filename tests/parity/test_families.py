@@ -73,7 +73,7 @@ class Subject:
         """What our tower sees of the only image."""
         layout = prepared.prompt.images[0].image.layout
         whole = CropRange(torch.from_numpy(prepared.pixels[0]), layout, 0, layout.num_crops)
-        return self.family.pixels(self.reference.ours, whole)
+        return self.family.pixels(self.reference.ours.images, whole)
 
 
 @pytest.fixture(scope="session", params=[(name, seed) for name in FAMILIES for seed in (0, 1)], ids=str)
@@ -106,7 +106,7 @@ def test_token_ids_logits_and_greedy_tokens_are_the_references(subject: Subject,
     with torch.inference_mode():
         expected = subject.reference.model(**inputs).logits[0]
     hidden = NaiveRun(ours, prepared.prompt, len(token_ids) + NUM_GREEDY, prepared.pixels).prefill()
-    torch.testing.assert_close(ours.logits(hidden), expected, atol=LOGIT_TOLERANCE, rtol=0)
+    torch.testing.assert_close(ours.decoder.logits(hidden), expected, atol=LOGIT_TOLERANCE, rtol=0)
 
     generated = subject.reference.model.generate(
         **inputs, max_new_tokens=NUM_GREEDY, do_sample=False, eos_token_id=None, pad_token_id=0
@@ -121,8 +121,8 @@ def test_bfloat16_stays_near_float32(subject: Subject) -> None:
     near = load_model(subject.reference.folder, torch.device("cpu"), torch.bfloat16)
     total = len(prepared.prompt.token_ids)
 
-    expected = exact.logits(NaiveRun(exact, prepared.prompt, total, prepared.pixels).prefill())
-    logits = near.logits(NaiveRun(near, prepared.prompt, total, prepared.pixels, torch.bfloat16).prefill())
+    expected = exact.decoder.logits(NaiveRun(exact, prepared.prompt, total, prepared.pixels).prefill())
+    logits = near.decoder.logits(NaiveRun(near, prepared.prompt, total, prepared.pixels, torch.bfloat16).prefill())
 
     assert (logits - expected).abs().mean() < 0.1 * expected.abs().mean()
 

@@ -14,7 +14,7 @@ from tests.parity.naive import NaiveRun, naive_greedy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from foveal.models.phi3_v.model import Phi3V
+    from foveal.models.phi3_v.model import Phi3VImages
 
 PIXEL_TOLERANCE, LOGIT_TOLERANCE = 1e-5, 1e-3
 
@@ -47,11 +47,11 @@ def test_the_token_counts_are_equal(case: GoldenCase) -> None:
 
 @image_case
 def test_the_pixels_are_equal(case: GoldenCase) -> None:
-    model, prepared, expected = cast("Phi3V", case.model()), case.prepared(), case.expected()
+    images, prepared, expected = cast("Phi3VImages", case.model().images), case.prepared(), case.expected()
 
     for i, (image, pixels) in enumerate(zip(prepared.prompt.images, prepared.pixels, strict=True)):
         layout = image.image.layout
-        units = model.crops(CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops))
+        units = images.crops(CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops))
         num_crops = layout.grid[0] * layout.grid[1]
         whole_then_crops = torch.cat([units[:1], units[-num_crops:]])  # one crop is its own whole
         reference = expected[f"pixels{i}_every_8th"]
@@ -62,7 +62,7 @@ def test_the_pixels_are_equal(case: GoldenCase) -> None:
 def test_the_logits_are_equal(case: GoldenCase) -> None:
     expected = case.expected()
 
-    logits = case.model().logits(started(case).prefill())
+    logits = case.model().decoder.logits(started(case).prefill())
 
     torch.testing.assert_close(logits[-1], expected["last_logits"], atol=LOGIT_TOLERANCE, rtol=0)
     if "logits_every_16th" in expected:
@@ -86,16 +86,17 @@ def test_a_prompt_whose_beginning_is_cached_gives_the_same_logits(case: GoldenCa
     cached.num_computed_tokens = len(plain.prompt.token_ids) * 2 // 3
     cached_hidden = cached.prefill()
 
-    logits = case.model().logits
+    logits = case.model().decoder.logits
     torch.testing.assert_close(logits(cached_hidden[-1:]), logits(plain_hidden[-1:]), atol=1e-4, rtol=0)
 
 
 @image_case
 def test_an_image_encoded_over_several_steps_has_the_same_features(case: GoldenCase) -> None:
-    model, prepared = case.model(), case.prepared()
+    images, prepared = case.model().images, case.prepared()
+    assert images is not None
     layout, pixels = prepared.prompt.images[0].image.layout, torch.from_numpy(prepared.pixels[0])
 
-    [at_once] = model.encode_crops([CropRange(pixels, layout, 0, layout.num_crops)])
-    steps = [model.encode_crops([CropRange(pixels, layout, i, i + 1)])[0] for i in range(layout.num_crops)]
+    [at_once] = images.encode_crops([CropRange(pixels, layout, 0, layout.num_crops)])
+    steps = [images.encode_crops([CropRange(pixels, layout, i, i + 1)])[0] for i in range(layout.num_crops)]
 
     torch.testing.assert_close(torch.cat(steps), at_once, atol=1e-5, rtol=0)

@@ -37,7 +37,7 @@ def test_the_logits_are_the_references(checkpoint: Reference, seed: int, chunk_s
 
     hidden = NaiveRun(checkpoint.ours, Prompt(tuple(token_ids)), 60).prefill(chunk_size)
 
-    torch.testing.assert_close(checkpoint.ours.logits(hidden), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(checkpoint.ours.decoder.logits(hidden), expected, atol=1e-3, rtol=0)
 
 
 def test_the_greedy_tokens_are_the_references(checkpoint: Reference) -> None:
@@ -57,7 +57,7 @@ def test_a_sequence_that_may_grow_long_takes_the_long_factors(tmp_path: Path) ->
 
     hidden = NaiveRun(phi3.ours, Prompt(tuple(token_ids)), 310).prefill()
 
-    torch.testing.assert_close(phi3.ours.logits(hidden), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(phi3.ours.decoder.logits(hidden), expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.scheduler import Chunk
-from foveal.layers.attention import AttentionBatch
-from foveal.models.family import InputBatch, PlacedImage, Positions, SequenceSlice
+from foveal.layers.attention.batch import AttentionBatch
+from foveal.layers.step import Positions
+from foveal.models.family import ImageTraits, InputBatch, PlacedImage, SequenceSlice
 
 
 def build_batch(
-    chunks: Seq[Chunk], encoder_cache: EncoderCache, block_size: int, rereads_images: bool, device: torch.device
+    chunks: Seq[Chunk], encoder_cache: EncoderCache, block_size: int, traits: ImageTraits, device: torch.device
 ) -> InputBatch:
     """The chunks as batch rows in order, with the features of the images that they read."""
     rows = list(accumulate((chunk.stop - chunk.start for chunk in chunks), initial=0))
@@ -27,20 +28,21 @@ def build_batch(
     positions_RT = np.concatenate(
         [positions_of(chunk.sequence.positions, chunk.start, chunk.stop) for chunk in chunks], axis=1
     )
-    slots = [slot for chunk in chunks for slot in _slots(chunk, block_size)]
+    placed = [_images(chunk, encoder_cache, traits.rereads_images) for chunk in chunks]
     return InputBatch(
         token_ids_T=torch.tensor(token_ids).to(device, non_blocking=True),
         positions_RT=torch.from_numpy(positions_RT).to(device, non_blocking=True),
         slices=tuple(
-            SequenceSlice(row, chunk.stop - chunk.start, chunk.start, _images(chunk, encoder_cache, rereads_images))
-            for row, chunk in zip(rows, chunks, strict=False)
+            SequenceSlice(row, chunk.stop - chunk.start, chunk.start, images)
+            for row, chunk, images in zip(rows, chunks, placed, strict=False)
         ),
         attention=AttentionBatch(
             query_start_loc=rows,
             seq_lens=[chunk.stop for chunk in chunks],
             block_tables=[chunk.sequence.block_table for chunk in chunks],
-            slot_mapping_T=torch.tensor(slots).to(device, non_blocking=True),
+            slot_mapping=[slot for chunk in chunks for slot in _slots(chunk, block_size)],
             block_size=block_size,
+            two_way_spans=[_spans(chunk) for chunk in chunks] if traits.whole_spans else (),
         ),
     )
 
@@ -61,6 +63,12 @@ def _slots(chunk: Chunk, block_size: int) -> list[int]:
     """Where each token's keys and values go: block number * block_size + offset in the block."""
     table = chunk.sequence.block_table
     return [table[at // block_size] * block_size + at % block_size for at in range(chunk.start, chunk.stop)]
+
+
+def _spans(chunk: Chunk) -> list[tuple[int, int]]:
+    """The image spans among the chunk's tokens."""
+    spans = (span for image in chunk.sequence.prompt.images for span in image.spans)
+    return [(span.offset, span.end) for span in spans if span.offset < chunk.stop and span.end > chunk.start]
 
 
 def _images(chunk: Chunk, encoder_cache: EncoderCache, rereads_images: bool) -> tuple[PlacedImage, ...]:

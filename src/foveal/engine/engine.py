@@ -61,7 +61,7 @@ class Engine:
         prompt, sampling = request.prompt, request.sampling
         max_total_tokens = min(len(prompt.token_ids) + sampling.max_tokens, self.max_model_len)
         try:
-            positions = self.runner.model.positions(prompt, max_total_tokens)
+            positions = self.runner.model.decoder.positions(prompt, max_total_tokens)
             constraint = self._constraint(sampling)
         except Exception as error:  # one request's failure, whatever it is, ends that request alone
             log.warning("one request failed in the engine", exc_info=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from foveal.engine.machine import available_bytes, this_machine
 from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
+from foveal.layers.linear.form import all_plain
 from foveal.models.checkpoint import Checkpoint
 from foveal.types import EngineInfo, OnProgress
 
@@ -40,14 +42,15 @@ def load_engine(
     checkpoint = Checkpoint.read(Path(folder))
     placement = place(config, this_machine(), checkpoint.dtype, checkpoint.weight_bytes)
     device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
-    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress)
-    token_bytes = 2 * model.kv_shape.num_layers * model.kv_shape.num_kv_heads * model.kv_shape.head_dim * dtype.itemsize
-    capacity = fit(config, placement, available_bytes(device), token_bytes, model.max_model_len)
+    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress, all_plain)
+    decoder = model.decoder
+    token_bytes = 2 * math.prod(decoder.kv_shape) * dtype.itemsize
+    capacity = fit(config, placement, available_bytes(device), token_bytes, decoder.max_model_len)
     info = EngineInfo(
         model_type=checkpoint.model_type,
         device=placement.device,
         dtype=placement.dtype,
-        vocab_size=model.vocab_size,
+        vocab_size=decoder.vocab_size,
         max_model_len=capacity.max_model_len,
         block_size=config.block_size,
         num_blocks=capacity.num_blocks,
@@ -75,9 +78,9 @@ def build_engine(
         max_num_batched_tokens=budget.num_tokens,
         max_num_batched_crops=budget.num_crops,
         block_size=config.block_size,
-        splits_images=model.splits_images,
-        whole_spans=model.whole_spans,
-        rereads_images=model.rereads_images,
+        splits_images=model.traits.splits_images,
+        whole_spans=model.traits.whole_spans,
+        rereads_images=model.traits.rereads_images,
     )
     encoder_cache = EncoderCache(config.encoder_cache_bytes)
     scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache)

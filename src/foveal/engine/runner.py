@@ -16,6 +16,8 @@ from torch import Tensor
 from foveal.engine.batch import build_batch
 from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
+from foveal.layers.attention.backends import attention_backend
+from foveal.layers.step import StepContext
 from foveal.models.family import CropRange
 from foveal.types import PromptLogprob
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from foveal.engine.encoder_cache import EncoderCache
     from foveal.engine.scheduler import Chunk, Encoding
     from foveal.engine.sequence import ImageKey
-    from foveal.models.family import Model
+    from foveal.layers.attention.batch import AttentionBackend
+    from foveal.models.family import InputBatch, Model
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,8 @@ class Runner:
         self.arena = arena
         self.block_size = block_size
         self.device = device
-        num_layers, num_kv_heads, head_dim = model.kv_shape
+        self.attention = attention_backend(device)
+        num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
         self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # pages come into being when they are written
 
@@ -82,9 +86,11 @@ class Runner:
 
     def _encode_all(self, encodings: Seq[tuple[ImageKey, Encoding]]) -> list[Tensor]:
         """The features of the images that are whole now, the crops of the others."""
-        encoded = self.model.encode_crops([self._crop_range(encoding) for _, encoding in encodings])
+        images = self.model.images
+        assert images is not None, "without a processor no prompt has images"
+        encoded = images.encode_crops([self._crop_range(encoding) for _, encoding in encodings])
         return [
-            self.model.assemble(encoding.image.layout, torch.cat([*self.encoder_cache.crops(key), crops]))
+            images.assemble(encoding.image.layout, torch.cat([*self.encoder_cache.crops(key), crops]))
             if encoding.is_last
             else crops
             for (key, encoding), crops in zip(encodings, encoded, strict=True)
@@ -95,21 +101,29 @@ class Runner:
         return CropRange(pixels, encoding.image.layout, encoding.start, encoding.stop)
 
     def _run_all(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
-        batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.rereads_images, self.device)
-        hidden = self.model.forward(batch, self.kv_cache)
+        batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.traits, self.device)
+        hidden, logits_of = compute(self.model, batch, self.attention, self.kv_cache), self.model.decoder.logits
         ends = batch.attention.query_start_loc
         of_prompts = [
-            prompt_logprobs(chunk, hidden[ends[i] : ends[i + 1]], self.model.logits) for i, chunk in enumerate(chunks)
+            prompt_logprobs(chunk, hidden[ends[i] : ends[i + 1]], logits_of) for i, chunk in enumerate(chunks)
         ]
         results: list[Computed | Exception] = [Computed(None, found) for found in of_prompts]
         last = [i for i, chunk in enumerate(chunks) if chunk.is_last]
         if not last:
             return results
-        logits = self.model.logits(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
+        logits = logits_of(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
         rows = [_row(chunks[i], logits.shape[1]) for i in last]
         for i, draw in zip(last, sample(logits, rows), strict=True):
             results[i] = Computed(draw, of_prompts[i]) if draw else FloatingPointError("the logits are not finite")
         return results
+
+
+def compute(model: Model, batch: InputBatch, attention: AttentionBackend, kv_cache: Tensor) -> Tensor:
+    """One step: hidden states [T, hidden]; keys and values are written into `kv_cache`. Attention is planned once."""
+    x_TW = model.decoder.embed(batch.token_ids_T)
+    after_layer = model.images.place(x_TW, batch.slices) if model.images else None
+    attends = attention.plan(batch.attention, model.decoder.windows)
+    return model.decoder.decode(x_TW, StepContext(batch.positions_RT, batch.attention, attends, kv_cache, after_layer))
 
 
 def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[Item]) -> list[Result | Exception]:

@@ -23,7 +23,7 @@ from foveal.types import EngineStats, Image
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A step's budgets, and what the model allows with images (see models.family.Model)."""
+    """A step's budgets, and what the model allows with images (see models.family.ImageTraits)."""
 
     max_num_seqs: int
     max_num_batched_tokens: int

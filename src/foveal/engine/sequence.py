@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from foveal.models.family import Positions
+from foveal.layers.step import Positions
 from foveal.types import FinishReason, ImageSpan, Prompt, PromptLogprob, SamplingParams
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ Letters: T rows in the step, W hidden width, H query heads, K key-value heads, D
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
 from foveal.layers.activation import activation
-from foveal.layers.attention import plan_attention
-from foveal.layers.linear import Joined, Linear
+from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
 from foveal.layers.norm import OffsetRMSNorm, RMSNorm
-from foveal.layers.rope import Rope, Rotation, rotate
+from foveal.layers.rope import Rope, Rotation, counted_positions, rotate
+from foveal.layers.step import KVShape, Positions, StepContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.activation import Activation
-    from foveal.layers.attention import Attend, AttentionBatch
+    from foveal.layers.linear.form import Embedding, Linear
+    from foveal.types import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class DecoderConfig:
     sliding_rope: Rope  # of the sliding layers: the same, but in Gemma
     norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
     embedding_scale: float = 1.0
+
+    def window_of(self, layer: int) -> int | None:
+        """How many tokens a row sees in a layer; None: all."""
+        return self.window if self.sliding_layers[layer] else None
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> DecoderConfig:
@@ -88,27 +93,33 @@ def sliding_layers(settings: Mapping[str, Any], num_layers: int) -> tuple[bool, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelfAttention:
-    qkv: Joined  # [(H + 2K) D, W]: queries, keys, values
+    qkv: Linear  # [(H + 2K) D, W]: queries, keys, values
     out: Linear  # [W, H D]
     query_norm: RMSNorm | OffsetRMSNorm | None  # over each head, before the rotation
     key_norm: RMSNorm | OffsetRMSNorm | None
     heads: Heads
     scale: float  # of the scores
+    window: int | None  # tokens that a row sees; None: all
+    kv_index: int  # its layer of the KV cache
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: DecoderConfig) -> SelfAttention:
+    def load(
+        cls, weights: Weights, name: str, config: DecoderConfig, window: int | None, kv_index: int
+    ) -> SelfAttention:
         separate = (f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")
-        has_norms, eps = f"{name}.q_norm.weight" in tensors, config.rms_norm_eps
+        has_norms, eps = f"{name}.q_norm.weight" in weights, config.rms_norm_eps
         return cls(
-            Joined.load(tensors, f"{name}.qkv_proj", separate),
-            Linear.load(tensors, f"{name}.o_proj"),
-            config.norm.load(tensors, f"{name}.q_norm", eps) if has_norms else None,
-            config.norm.load(tensors, f"{name}.k_norm", eps) if has_norms else None,
+            load_linear(weights, f"{name}.qkv_proj", separate),
+            load_linear(weights, f"{name}.o_proj"),
+            config.norm.load(weights, f"{name}.q_norm", eps) if has_norms else None,
+            config.norm.load(weights, f"{name}.k_norm", eps) if has_norms else None,
             config.heads,
             config.query_scale,
+            window,
+            kv_index,
         )
 
-    def __call__(self, x_TW: Tensor, rotation: Rotation, attend: Attend, kv_layer: Tensor) -> Tensor:
+    def __call__(self, x_TW: Tensor, rotation: Rotation, step: StepContext) -> Tensor:
         num_heads, num_kv_heads, head_dim = self.heads.num_heads, self.heads.num_kv_heads, self.heads.head_dim
         rows = torch.unflatten(self.qkv(x_TW), -1, (-1, head_dim))
         turned, value_TKD = torch.split(rows, [num_heads + num_kv_heads, num_kv_heads], dim=1)
@@ -118,6 +129,7 @@ class SelfAttention:
             key_TKD = rotate(self.key_norm(key_TKD), rotation)
         else:
             query_THD, key_TKD = torch.split(rotate(turned, rotation), [num_heads, num_kv_heads], dim=1)
+        attend, kv_layer = step.attends[self.window], step.kv_cache[self.kv_index]
         return self.out(attend(query_THD, key_TKD, value_TKD, kv_layer, self.scale).flatten(1))
 
 
@@ -125,14 +137,14 @@ class SelfAttention:
 class GatedMLP:
     """down(act(gate(x)) * up(x)) (Shazeer, 2020)."""
 
-    gate_up: Joined  # [2M, W]
+    gate_up: Linear  # [2M, W]
     down: Linear  # [W, M]
     activation: Activation
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, activation: Activation = F.silu) -> GatedMLP:
-        gate_up = Joined.load(tensors, f"{name}.gate_up_proj", (f"{name}.gate_proj", f"{name}.up_proj"))
-        return cls(gate_up, Linear.load(tensors, f"{name}.down_proj"), activation)
+    def load(cls, weights: Weights, name: str, activation: Activation = F.silu) -> GatedMLP:
+        gate_up = load_linear(weights, f"{name}.gate_up_proj", (f"{name}.gate_proj", f"{name}.up_proj"))
+        return cls(gate_up, load_linear(weights, f"{name}.down_proj"), activation)
 
     def __call__(self, x_TW: Tensor) -> Tensor:
         gate_TM, up_TM = self.gate_up(x_TW).chunk(2, dim=-1)
@@ -151,97 +163,108 @@ class DecoderLayer:
     after_mlp_norm: RMSNorm | OffsetRMSNorm | None
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: DecoderConfig) -> DecoderLayer:
+    def load(
+        cls, weights: Weights, name: str, config: DecoderConfig, window: int | None, kv_index: int
+    ) -> DecoderLayer:
         def norm(part: str) -> RMSNorm | OffsetRMSNorm:
-            return config.norm.load(tensors, f"{name}.{part}", config.rms_norm_eps)
+            return config.norm.load(weights, f"{name}.{part}", config.rms_norm_eps)
 
-        norms_after = f"{name}.pre_feedforward_layernorm.weight" in tensors
+        norms_after = f"{name}.pre_feedforward_layernorm.weight" in weights
         return cls(
             norm("input_layernorm"),
-            SelfAttention.load(tensors, f"{name}.self_attn", config),
+            SelfAttention.load(weights, f"{name}.self_attn", config, window, kv_index),
             norm("post_attention_layernorm") if norms_after else None,
             norm("pre_feedforward_layernorm" if norms_after else "post_attention_layernorm"),
-            GatedMLP.load(tensors, f"{name}.mlp", config.activation),
+            GatedMLP.load(weights, f"{name}.mlp", config.activation),
             norm("post_feedforward_layernorm") if norms_after else None,
         )
 
-    def __call__(self, x_TW: Tensor, rotation: Rotation, attend: Attend, kv_layer: Tensor) -> Tensor:
-        """[T, W] -> [T, W]; writes the rows' keys and values into kv_layer."""
-        y_TW = self.attention(self.attention_norm(x_TW), rotation, attend, kv_layer)
+    def __call__(self, x_TW: Tensor, rotation: Rotation, step: StepContext) -> Tensor:
+        """[T, W] -> [T, W]; writes the rows' keys and values into its layer of the KV cache."""
+        y_TW = self.attention(self.attention_norm(x_TW), rotation, step)
         x_TW = x_TW + (self.after_attention_norm(y_TW) if self.after_attention_norm else y_TW)
         y_TW = self.mlp(self.mlp_norm(x_TW))
         return x_TW + (self.after_mlp_norm(y_TW) if self.after_mlp_norm else y_TW)
 
 
-class _Sight(NamedTuple):
-    """What a step's rows see in layers of one kind."""
-
-    rotation: Rotation
-    attend: Attend
-
-
-def unchanged(layer: int, x_TW: Tensor) -> Tensor:
-    return x_TW
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoder:
-    """Token ids -> hidden states -> logits."""
+    """Token ids -> hidden states -> logits: `foveal.models.family.Decoder`."""
 
-    embedding: Tensor  # [vocab_size, W]
+    embedding: Embedding  # [vocab_size, W]
     layers: tuple[DecoderLayer, ...]
     norm: RMSNorm | OffsetRMSNorm
     head: Linear  # [vocab_size, W]
-    rope: Rope
-    sliding_rope: Rope
+    ropes: Mapping[int | None, Rope]  # by the window of the layers
     config: DecoderConfig
+    count_positions: Callable[[Prompt, Rope, int], Positions]
 
     @classmethod
     def load(
         cls,
-        tensors: Mapping[str, Tensor],
+        weights: Weights,
         name: str,
         head: str,
         config: DecoderConfig,
         layer_numbers: Iterable[int] | None = None,
+        count_positions: Callable[[Prompt, Rope, int], Positions] = counted_positions,
     ) -> Decoder:
         """`name` and `head` are where its tensors lie; layer_numbers: those to load, where not all are of this kind."""
-        numbers = range(config.num_layers) if layer_numbers is None else layer_numbers
-        embedding = tensors[f"{name}.embed_tokens.weight"]
-        has_head = f"{head}.weight" in tensors or not config.ties_embeddings
+        numbers = tuple(range(config.num_layers) if layer_numbers is None else layer_numbers)
+        is_tied = config.ties_embeddings and not has_linear(weights, head)
+        embedding = load_embedding(weights, f"{name}.embed_tokens", is_head=is_tied)
+        norm = config.norm.load(weights, f"{name}.norm", config.rms_norm_eps)
+        device = norm.weight.device
         return cls(
             embedding,
-            tuple(DecoderLayer.load(tensors, f"{name}.layers.{i}", config) for i in numbers),
-            config.norm.load(tensors, f"{name}.norm", config.rms_norm_eps),
-            Linear.load(tensors, head) if has_head else Linear(embedding),
-            config.rope.to(embedding.device),
-            config.sliding_rope.to(embedding.device),
+            tuple(
+                DecoderLayer.load(weights, f"{name}.layers.{number}", config, config.window_of(number), kv_index)
+                for kv_index, number in enumerate(numbers)
+            ),
+            norm,
+            embedding if is_tied else load_linear(weights, head),
+            {
+                window: (config.rope if window is None else config.sliding_rope).to(device)
+                for window in dict.fromkeys(map(config.window_of, numbers))
+            },
             config,
+            count_positions,
         )
+
+    @property
+    def kv_shape(self) -> KVShape:
+        return KVShape(len(self.layers), self.config.heads.num_kv_heads, self.config.heads.head_dim)
+
+    @property
+    def max_model_len(self) -> int:
+        return self.config.max_model_len
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The windows of its layers, each once."""
+        return tuple(self.ropes)
+
+    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
+        """Rotary positions of a new sequence that may grow to `max_total_tokens`."""
+        return self.count_positions(prompt, self.config.rope, max_total_tokens)
 
     def embed(self, token_ids_T: Tensor) -> Tensor:
         """[T, W]; the scale (Gemma's) is rounded to the weights' dtype, as the checkpoint was trained."""
-        x_TW = F.embedding(token_ids_T, self.embedding)
+        x_TW = self.embedding.rows(token_ids_T)
         scale = self.config.embedding_scale
         return x_TW if scale == 1.0 else x_TW * x_TW.new_tensor(scale)
 
-    def __call__(
-        self,
-        x_TW: Tensor,
-        positions_RT: Tensor,
-        batch: AttentionBatch,
-        kv_cache: Tensor,
-        after_layer: Callable[[int, Tensor], Tensor] = unchanged,
-    ) -> Tensor:
-        """Embeddings -> normed hidden states [T, W]. after_layer: what else happens behind each layer, by its index."""
-        full = _Sight(self.rope(positions_RT), plan_attention(batch, x_TW.device))
-        sliding = full
-        if any(self.config.sliding_layers):
-            narrowed = replace(batch, window=self.config.window)
-            sliding = _Sight(self.sliding_rope(positions_RT), plan_attention(narrowed, x_TW.device))
-        kinds = self.config.sliding_layers
-        for i, (layer, kv_layer, slides) in enumerate(zip(self.layers, kv_cache, kinds, strict=False)):
-            x_TW = after_layer(i, layer(x_TW, *(sliding if slides else full), kv_layer))
+    def decode(self, x_TW: Tensor, step: StepContext) -> Tensor:
+        """Embeddings -> normed hidden states [T, W]. All that a step changes is in `x_TW` and `step`."""
+        rotations = {window: rope(step.positions_RT) for window, rope in self.ropes.items()}
+        for i, layer in enumerate(self.layers):
+            x_TW = layer(x_TW, rotations[layer.attention.window], step)
+            if step.after_layer:
+                x_TW = step.after_layer(i, x_TW)
         return self.norm(x_TW)
 
     def logits(self, hidden: Tensor) -> Tensor:

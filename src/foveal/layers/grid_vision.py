@@ -18,16 +18,17 @@ from torch.nn import functional as F
 
 from foveal.layers.activation import activation
 from foveal.layers.decoder import GatedMLP
-from foveal.layers.linear import Linear
+from foveal.layers.linear.load import Weights, has_linear, load_linear, summed_frames
 from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
 from foveal.layers.rope import frequencies, rotate, rotation
 from foveal.layers.vision import MLP, VisionAttention, VisionLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from torch import Tensor
 
+    from foveal.layers.linear.form import Linear
     from foveal.layers.rope import Rotation
 
 EPS = 1e-6
@@ -54,12 +55,12 @@ class Merger:
     mlp: MLP
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str) -> Merger:
-        if f"{name}.ln_q.weight" in tensors:
-            mlp = MLP.load(tensors, f"{name}.mlp.0", f"{name}.mlp.2", F.gelu)
-            return cls(load_norm(tensors, f"{name}.ln_q", EPS), mlp)
-        mlp = MLP.load(tensors, f"{name}.linear_fc1", f"{name}.linear_fc2", F.gelu)
-        return cls(load_norm(tensors, f"{name}.norm", EPS), mlp)
+    def load(cls, weights: Weights, name: str) -> Merger:
+        if f"{name}.ln_q.weight" in weights:
+            mlp = MLP.load(weights, f"{name}.mlp.0", f"{name}.mlp.2", F.gelu)
+            return cls(load_norm(weights, f"{name}.ln_q", EPS), mlp)
+        mlp = MLP.load(weights, f"{name}.linear_fc1", f"{name}.linear_fc2", F.gelu)
+        return cls(load_norm(weights, f"{name}.norm", EPS), mlp)
 
     def __call__(self, x_PC: Tensor, num_merged: int) -> Tensor:
         """[P, C] -> [B, W]"""
@@ -78,14 +79,14 @@ class GridTower:
     config: GridConfig
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: GridConfig) -> GridTower:
+    def load(cls, weights: Weights, name: str, config: GridConfig) -> GridTower:
         table = f"{name}.pos_embed.weight"
         return cls(
-            _patch_product(tensors, f"{name}.patch_embed.proj"),
-            _square(tensors[table]) if table in tensors else None,
-            tuple(_load_layer(tensors, f"{name}.blocks.{i}", config) for i in range(config.num_layers)),
-            Merger.load(tensors, f"{name}.merger"),
-            tuple(Merger.load(tensors, f"{name}.deepstack_merger_list.{i}") for i in range(len(config.merged_layers))),
+            load_linear(weights, f"{name}.patch_embed.proj", stored=summed_frames),
+            _square(weights[table]) if table in weights else None,
+            tuple(_load_layer(weights, f"{name}.blocks.{i}", config) for i in range(config.num_layers)),
+            Merger.load(weights, f"{name}.merger"),
+            tuple(Merger.load(weights, f"{name}.deepstack_merger_list.{i}") for i in range(len(config.merged_layers))),
             config,
         )
 
@@ -93,7 +94,7 @@ class GridTower:
         """A normalised picture whose sides are whole blocks -> [B, W (1 + mergers behind layers)], row by row."""
         merge = self.config.merge_size
         rows, columns = (side // self.config.patch_size for side in pixels_3HW.shape[1:])
-        x_PC = self.patches(block_rows(pixels_3HW, self.config.patch_size, merge).to(self.patches.weight.dtype))
+        x_PC = self.patches(block_rows(pixels_3HW, self.config.patch_size, merge).to(self.patches.dtype))
         if self.position_SSC is not None:
             x_PC = x_PC + by_blocks(_resampled(self.position_SSC, rows, columns), merge).to(x_PC.dtype)
         windows = self._windows(rows // merge, columns // merge)
@@ -140,7 +141,7 @@ def _reorder(x: Tensor, order_B: Tensor) -> Tensor:
 
 def _turn(at_P2: Tensor, attention: VisionAttention) -> Rotation:
     """Half of the channels turn by the row, half by the column."""
-    head_dim = attention.out.weight.shape[1] // attention.num_heads
+    head_dim = attention.out.in_features // attention.num_heads
     frequencies_D = frequencies(head_dim // 2, ROPE_THETA).to(at_P2.device)
     return rotation((at_P2[..., None] * frequencies_D).flatten(1))
 
@@ -167,18 +168,12 @@ def _square(table: Tensor) -> Tensor:
     return torch.unflatten(table, 0, (round(len(table) ** 0.5), -1))
 
 
-def _patch_product(tensors: Mapping[str, Tensor], name: str) -> Linear:
-    """A convolution over frames and pixels, for a picture that stands still: the frames' weights added up."""
-    convolution = Linear.load(tensors, name)
-    return Linear(convolution.weight.sum(dim=2).flatten(1), convolution.bias)
-
-
-def _load_layer(tensors: Mapping[str, Tensor], name: str, config: GridConfig) -> VisionLayer:
+def _load_layer(weights: Weights, name: str, config: GridConfig) -> VisionLayer:
     act, mlp = activation(config.hidden_act), f"{name}.mlp"
-    plain = next((fc for fc in ("fc", "linear_fc") if f"{mlp}.{fc}1.weight" in tensors), None)
+    plain = next((fc for fc in ("fc", "linear_fc") if has_linear(weights, f"{mlp}.{fc}1")), None)
     return VisionLayer(
-        load_norm(tensors, f"{name}.norm1", EPS),
-        VisionAttention.load(tensors, f"{name}.attn", config.num_heads, "proj", EPS),
-        load_norm(tensors, f"{name}.norm2", EPS),
-        MLP.load(tensors, f"{mlp}.{plain}1", f"{mlp}.{plain}2", act) if plain else GatedMLP.load(tensors, mlp, act),
+        load_norm(weights, f"{name}.norm1", EPS),
+        VisionAttention.load(weights, f"{name}.attn", config.num_heads, "proj", EPS),
+        load_norm(weights, f"{name}.norm2", EPS),
+        MLP.load(weights, f"{mlp}.{plain}1", f"{mlp}.{plain}2", act) if plain else GatedMLP.load(weights, mlp, act),
     )

@@ -12,14 +12,18 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
 from foveal.errors import CheckpointError
+from foveal.layers.step import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
+
+    from foveal.types import Prompt
 
 
 class Rotation(NamedTuple):
@@ -70,6 +74,16 @@ class Rope:
             return rotation(positions_RT[self.axes_D].T * self.frequencies_VD, self.attention_factor)
         variants_T, positions_T = positions_RT[0] // self.context_length, positions_RT[0] % self.context_length
         return rotation(positions_T[:, None] * self.frequencies_VD[variants_T], self.attention_factor)
+
+
+def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
+    """One row, 0 and up; from the context length on for a sequence of the rope's second variant.
+
+    So a position tells its variant, and one step can mix both.
+    """
+    variant = rope.variant(max_total_tokens)
+    start = variant * rope.context_length
+    return Positions(np.arange(start, start + len(prompt.token_ids))[None], delta=start, variant=variant)
 
 
 def rope_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from foveal.layers.activation import activation
-from foveal.layers.linear import Joined, Linear
+from foveal.layers.linear.load import Weights, convolution, load_linear
 from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.activation import Activation
+    from foveal.layers.linear.form import Linear
 
     Mixing = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values [..., H, P, D] -> [..., H, P, D]
 
@@ -81,21 +82,21 @@ class LayerNames:
 class VisionAttention:
     """Every patch sees every patch of its crop, unless the caller mixes otherwise."""
 
-    qkv: Joined  # [3 C, C]
+    qkv: Linear  # [3 C, C]
     out: Linear
     num_heads: int
     query_norm: RMSNorm | None = None  # over the whole width
     key_norm: RMSNorm | None = None
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, num_heads: int, out: str, eps: float) -> VisionAttention:
-        has_norms = f"{name}.q_norm.weight" in tensors
+    def load(cls, weights: Weights, name: str, num_heads: int, out: str, eps: float) -> VisionAttention:
+        has_norms = f"{name}.q_norm.weight" in weights
         return cls(
-            Joined.load(tensors, f"{name}.qkv", (f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")),
-            Linear.load(tensors, f"{name}.{out}"),
+            load_linear(weights, f"{name}.qkv", (f"{name}.q_proj", f"{name}.k_proj", f"{name}.v_proj")),
+            load_linear(weights, f"{name}.{out}"),
             num_heads,
-            RMSNorm.load(tensors, f"{name}.q_norm", eps) if has_norms else None,
-            RMSNorm.load(tensors, f"{name}.k_norm", eps) if has_norms else None,
+            RMSNorm.load(weights, f"{name}.q_norm", eps) if has_norms else None,
+            RMSNorm.load(weights, f"{name}.k_norm", eps) if has_norms else None,
         )
 
     def __call__(self, x_PC: Tensor, mix: Mixing = F.scaled_dot_product_attention) -> Tensor:
@@ -116,8 +117,8 @@ class MLP:
     activation: Activation
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], fc1: str, fc2: str, activation: Activation) -> MLP:
-        return cls(Linear.load(tensors, fc1), Linear.load(tensors, fc2), activation)
+    def load(cls, weights: Weights, fc1: str, fc2: str, activation: Activation) -> MLP:
+        return cls(load_linear(weights, fc1), load_linear(weights, fc2), activation)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.fc2(self.activation(self.fc1(x)))
@@ -135,15 +136,13 @@ class VisionLayer:
     mlp_scale: Tensor | None = None
 
     @classmethod
-    def load(
-        cls, tensors: Mapping[str, Tensor], name: str, config: VisionConfig, names: LayerNames = LayerNames()
-    ) -> VisionLayer:
+    def load(cls, weights: Weights, name: str, config: VisionConfig, names: LayerNames = LayerNames()) -> VisionLayer:
         eps = config.layer_norm_eps
         return cls(
-            load_norm(tensors, f"{name}.{names.attention_norm}", eps),
-            VisionAttention.load(tensors, f"{name}.{names.attention}", config.num_attention_heads, names.out, eps),
-            load_norm(tensors, f"{name}.{names.mlp_norm}", eps),
-            MLP.load(tensors, f"{name}.mlp.fc1", f"{name}.mlp.fc2", activation(config.hidden_act)),
+            load_norm(weights, f"{name}.{names.attention_norm}", eps),
+            VisionAttention.load(weights, f"{name}.{names.attention}", config.num_attention_heads, names.out, eps),
+            load_norm(weights, f"{name}.{names.mlp_norm}", eps),
+            MLP.load(weights, f"{name}.mlp.fc1", f"{name}.mlp.fc2", activation(config.hidden_act)),
         )
 
     def __call__(self, x_PC: Tensor, mix: Mixing = F.scaled_dot_product_attention) -> Tensor:
@@ -166,22 +165,22 @@ class ClipTower:
     patch_size: int
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: VisionConfig, num_layers: int) -> ClipTower:
+    def load(cls, weights: Weights, name: str, config: VisionConfig, num_layers: int) -> ClipTower:
         """The first `num_layers` layers; the rest and the final norm are not loaded."""
         embeddings, pre_norm = f"{name}.embeddings", f"{name}.pre_layrnorm"  # sic: the published name
-        has_class_token = f"{embeddings}.class_embedding" in tensors
+        has_class_token = f"{embeddings}.class_embedding" in weights
         return cls(
-            patch_product(tensors, f"{embeddings}.patch_embedding"),
-            tensors[f"{embeddings}.class_embedding"] if has_class_token else None,
-            tensors[f"{embeddings}.position_embedding.weight"],
-            LayerNorm.load(tensors, pre_norm, config.layer_norm_eps) if f"{pre_norm}.weight" in tensors else None,
-            tuple(VisionLayer.load(tensors, f"{name}.encoder.layers.{i}", config) for i in range(num_layers)),
+            load_linear(weights, f"{embeddings}.patch_embedding", stored=convolution),
+            weights[f"{embeddings}.class_embedding"] if has_class_token else None,
+            weights[f"{embeddings}.position_embedding.weight"],
+            LayerNorm.load(weights, pre_norm, config.layer_norm_eps) if f"{pre_norm}.weight" in weights else None,
+            tuple(VisionLayer.load(weights, f"{name}.encoder.layers.{i}", config) for i in range(num_layers)),
             config.patch_size,
         )
 
     def __call__(self, pixels_N3SS: Tensor) -> Tensor:
         """Normalised pixels [N, 3, S, S] -> the last loaded layer's output [N, P, C], in the weights' dtype."""
-        x_NPC = self.patches(patch_rows(pixels_N3SS.to(self.patches.weight.dtype), self.patch_size))
+        x_NPC = self.patches(patch_rows(pixels_N3SS.to(self.patches.dtype), self.patch_size))
         if self.class_token_C is not None:
             x_NPC = torch.cat([self.class_token_C.expand(len(x_NPC), 1, -1), x_NPC], dim=1)
         x_NPC = x_NPC + self.position_PC
@@ -189,12 +188,6 @@ class ClipTower:
         for layer in self.layers:
             x_NPC = layer(x_NPC)
         return x_NPC
-
-
-def patch_product(tensors: Mapping[str, Tensor], name: str) -> Linear:
-    """A convolution whose windows do not overlap, as a product with rows of pixels."""
-    convolution = Linear.load(tensors, name)
-    return Linear(convolution.weight.flatten(1), convolution.bias)
 
 
 def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:

@@ -14,7 +14,6 @@ from foveal.errors import CheckpointError
 from foveal.layers.decoder import DecoderConfig
 from foveal.layers.norm import OffsetRMSNorm
 from foveal.layers.rope import Rope
-from foveal.models.family import KVShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +29,6 @@ def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     config = DecoderConfig.read(settings)
     ties_embeddings = config.ties_embeddings or bool(checkpoint.config.get("tie_word_embeddings"))
     return replace(config, ties_embeddings=ties_embeddings)
-
-
-def kv_shape(config: DecoderConfig) -> KVShape:
-    """What a token keeps in the cache of a decoder whose layers all keep the same."""
-    return KVShape(config.num_layers, config.heads.num_kv_heads, config.heads.head_dim)
 
 
 def _gemma3(settings: Settings) -> DecoderConfig:

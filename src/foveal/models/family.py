@@ -1,8 +1,8 @@
 """The contract of a model family: what a folder under models/ provides, and nothing about how.
 
 A family is two modules. `processor.py` (numpy and Pillow; beside the HTTP server and in the image workers) provides a
-`Processor`. `model.py` (torch; in the engine) provides a `Model`. This file imports no torch at run time, so that the
-server can import it.
+`Processor`. `model.py` (torch; in the engine) provides a `Model`: a decoder and an image side. This file imports no
+torch at run time, so that the server can import it.
 
 What the contract carries, and which family needs it:
   * one feature tensor an image, whose rows and columns mean what the family says (a row for each span position; for
@@ -17,19 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Prompt, Size
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
 
-    from foveal.layers.attention import AttentionBatch
-    from foveal.layers.rope import Rope
+    from foveal.layers.attention.batch import AttentionBatch
+    from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
 
 
 # --- beside the server ------------------------------------------------------------------------------------------------
@@ -62,28 +61,11 @@ class InvalidImageSize(ValueError):
 # --- in the engine ----------------------------------------------------------------------------------------------------
 
 
-class KVShape(NamedTuple):
-    """What one token keeps in the KV cache."""
-
-    num_layers: int
-    num_kv_heads: int
-    head_dim: int
-
-
-@dataclass(frozen=True, slots=True)
-class Positions:
-    """Rotary positions of one sequence. Token t of the prompt is at prompt[:, t]; a generated one is at t + delta."""
-
-    prompt: NDArray[np.int64]  # [rows, num_prompt_tokens]
-    delta: int = 0
-    variant: int = 0  # sequences of different variants compute different keys and share no KV blocks
-
-
 @dataclass(frozen=True, slots=True)
 class CropRange:
     """A step's share of one image's encoder work: crops [start, stop)."""
 
-    pixels: torch.Tensor  # uint8, ImageLayout.pixel_shape, the whole image
+    pixels: torch.Tensor  # uint8, ImageLayout.pixel_shape, the whole image, on the model's device
     layout: ImageLayout
     start: int
     stop: int
@@ -117,18 +99,53 @@ class InputBatch:
     attention: AttentionBatch
 
 
-class Model(Protocol):
-    """A loaded checkpoint. Stateless between calls: the engine owns every cache."""
+class Decoder(Protocol):
+    """Token ids -> hidden states -> logits. Stateless between calls: the engine owns every cache."""
 
-    kv_shape: KVShape
-    max_model_len: int
-    vocab_size: int
-    splits_images: bool  # crops are independent: an image may be encoded over several steps
-    whole_spans: bool  # tokens of a span see each other: one step computes all of it
-    rereads_images: bool  # features are read at every later step, not only where they stand
+    @property
+    def kv_shape(self) -> KVShape: ...
+
+    @property
+    def max_model_len(self) -> int: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """What attention must be planned for: the windows of its layers, each once; None: no window."""
 
     def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
         """Rotary positions of a new sequence that may grow to `max_total_tokens`."""
+
+    def embed(self, token_ids_T: torch.Tensor) -> torch.Tensor:
+        """[T] -> [T, hidden], a tensor of its own, into which the image side may write."""
+
+    def decode(self, x_TW: torch.Tensor, step: StepContext) -> torch.Tensor:
+        """Embeddings -> hidden states [T, hidden]; keys and values are written into the step's KV cache.
+
+        All that changes from step to step comes in by these two, so that the same call may run again over tensors
+        that were overwritten in place.
+        """
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[rows, hidden] -> float32 [rows, vocab_size]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTraits:
+    """What the scheduler must know of a family's images."""
+
+    splits_images: bool = True  # crops are independent: an image may be encoded over several steps
+    whole_spans: bool = False  # tokens of a span see each other: one step computes all of it
+    rereads_images: bool = False  # features are read at every later step, not only where they stand
+
+
+class ImageSide(Protocol):
+    """From an image's pixels to what a decoder sees of it. Stateless between calls, as a decoder."""
+
+    @property
+    def traits(self) -> ImageTraits: ...
 
     def encode_crops(self, work: Sequence[CropRange]) -> list[torch.Tensor]:
         """Run the vision tower over one step's crops of any number of images; one tensor for each entry.
@@ -139,14 +156,23 @@ class Model(Protocol):
     def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> torch.Tensor:
         """All crops of one image -> its features. A row for each span position unless the family says otherwise."""
 
-    def forward(self, batch: InputBatch, kv_cache: torch.Tensor) -> torch.Tensor:
-        """Hidden states [T, hidden] of the step; keys and values are written into `kv_cache`.
+    def place(self, x_TW: torch.Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
+        """Write a step's features into its embeddings; and what of them comes in behind the decoder's layers, if any.
 
-        kv_cache: [num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim].
+        Most families have `foveal.models.features.place_features` for it.
         """
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[rows, hidden] -> float32 [rows, vocab_size]."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A loaded checkpoint."""
+
+    decoder: Decoder
+    images: ImageSide | None = None
+
+    @property
+    def traits(self) -> ImageTraits:
+        return self.images.traits if self.images else ImageTraits()
 
 
 def feature_rows(piece: SequenceSlice) -> list[tuple[int, torch.Tensor]]:
@@ -162,13 +188,3 @@ def feature_rows(piece: SequenceSlice) -> list[tuple[int, torch.Tensor]]:
                 found.append((piece.row + begin - piece.start, image.features[first : first + end - begin]))
             source += span.length
     return found
-
-
-def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
-    """One row, 0 and up; from the context length on for a sequence of the rope's second variant.
-
-    So a position tells its variant, and one step can mix both.
-    """
-    variant = rope.variant(max_total_tokens)
-    start = variant * rope.context_length
-    return Positions(np.arange(start, start + len(prompt.token_ids))[None], delta=start, variant=variant)

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from foveal.layers.decoder import Decoder
-    from foveal.models.family import CropRange, InputBatch
+    from foveal.models.family import CropRange, SequenceSlice
 
 
-def own_crops(item: CropRange, device: torch.device) -> Tensor:
-    """The crops of a range, where an image's pixels are [num_crops, S, S, 3]: uint8 [N, S, S, 3] on `device`."""
-    return item.pixels[item.start : item.stop].to(device)
+def own_crops(item: CropRange) -> Tensor:
+    """The crops of a range, where an image's pixels are [num_crops, S, S, 3]: uint8 [N, S, S, 3]."""
+    return item.pixels[item.start : item.stop]
 
 
 def encode_together(
@@ -33,10 +32,8 @@ def encode_together(
     return list(torch.split(features, [item.stop - item.start for item in work]))
 
 
-def embed_with_features(decoder: Decoder, batch: InputBatch) -> Tensor:
-    """Embeddings of a step's tokens [T, W], image features in the places that take them."""
-    x_TW = decoder.embed(batch.token_ids_T)
-    for piece in batch.slices:
+def place_features(x_TW: Tensor, slices: Sequence[SequenceSlice]) -> None:
+    """`ImageSide.place` where features are embeddings: each row of them takes its place."""
+    for piece in slices:
         for row, features in feature_rows(piece):
             x_TW[row : row + len(features)] = features
-    return x_TW

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from foveal.errors import CheckpointError
+from foveal.layers.linear.form import Policy, all_plain
 from foveal.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -47,15 +48,23 @@ def load_processor(folder: Path | str) -> Processor | None:
 
 
 def load_model(
-    folder: Path | str, device: torch.device, dtype: torch.dtype, on_progress: OnProgress = lambda share: None
+    folder: Path | str,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_progress: OnProgress = lambda share: None,
+    policy: Policy = all_plain,
 ) -> Model:
-    """The model of the checkpoint in `folder`, its weights on `device` in `dtype`. Raises CheckpointError."""
+    """The model of the checkpoint in `folder`, its weights on `device` in `dtype`. Raises CheckpointError.
+
+    policy: which form each weight matrix takes.
+    """
+    from foveal.layers.linear.load import Weights
     from foveal.models.weights import CheckpointTensors
 
     checkpoint = Checkpoint.read(Path(folder))
     module = import_module(f"foveal.models.{family_of(checkpoint)}.model")
     tensors = CheckpointTensors(checkpoint.folder, device, dtype, on_progress)
-    model = cast("Model", module.load(checkpoint, tensors))
+    model = cast("Model", module.load(checkpoint, Weights(tensors, policy)))
     tensors.note_unread()
     on_progress(1.0)
     return model

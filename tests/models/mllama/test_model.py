@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foveal.models.family import CropRange, PlacedImage, SequenceSlice
-from foveal.models.mllama.model import Mllama, looks_of, visible_ranges
+from foveal.models.mllama.model import MllamaImages, seen_by, visible_ranges
 from foveal.types import ImageLayout, ImageSpan, Size
 from tests.parity.families import FAMILIES
 
@@ -37,7 +37,7 @@ def test_an_image_is_seen_up_to_the_next_and_neighbours_together(
 
 
 @pytest.mark.parametrize(
-    ("start", "num_tokens", "looks"),
+    ("start", "num_tokens", "expected"),
     [
         (0, 4, []),
         (0, 8, [(14, 15, [1]), (15, 18, [1, 2])]),
@@ -45,29 +45,28 @@ def test_an_image_is_seen_up_to_the_next_and_neighbours_together(
         (20, 1, [(10, 11, [3])]),
     ],
 )
-def test_rows_look_at_what_is_seen_at_their_positions(
-    start: int, num_tokens: int, looks: list[tuple[int, int, list[int]]]
+def test_rows_see_what_is_seen_at_their_positions(
+    start: int, num_tokens: int, expected: list[tuple[int, int, list[int]]]
 ) -> None:
     images = tuple(
         PlacedImage(torch.full((1, 2, 1, 1, 1), float(number)), (ImageSpan(offset, 1),))
         for number, offset in [(1, 4), (2, 5), (3, 9)]
     )
 
-    found = looks_of(SequenceSlice(row=10, num_tokens=num_tokens, start=start, images=images))
+    found = seen_by(SequenceSlice(row=10, num_tokens=num_tokens, start=start, images=images))
 
-    assert [(look.start, look.stop, look.seen[0, 0].flatten().tolist()) for look in found] == looks
+    assert [(seen.start, seen.stop, seen.kv[0, 0].flatten().tolist()) for seen in found] == expected
 
 
 def test_the_tiles_that_a_picture_leaves_empty_are_seen_by_the_others_and_cannot_be_left_out(tmp_path: Path) -> None:
-    model = cast("Mllama", FAMILIES["mllama"].make(tmp_path, 0).ours)
+    images = cast("MllamaImages", FAMILIES["mllama"].make(tmp_path, 0).ours.images)
     one_tile = ImageLayout(Size(28, 28), (28, 28, 3), (1, 1), num_crops=1, num_tokens=5)
     work = [CropRange(torch.zeros(28, 28, 3, dtype=torch.uint8), one_tile, 0, 1)]
-    [states] = model.encode_crops(work)
+    [states] = images.encode_crops(work)
 
-    others = model.tower.before.clone()
+    others = images.tower.before.clone()
     others[:, 1:] *= -3
-    model.tower = replace(model.tower, before=others)
-    [changed] = model.encode_crops(work)
+    [changed] = replace(images, tower=replace(images.tower, before=others)).encode_crops(work)
 
     assert states.shape == changed.shape == (1, 5, 48)
     assert (changed - states).abs().max() > 0.01

@@ -10,24 +10,30 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from foveal.engine.runner import compute
 from foveal.errors import CheckpointError
-from foveal.layers.attention import AttentionBatch
-from foveal.models.family import CropRange, InputBatch, SequenceSlice
+from foveal.layers.attention.batch import AttentionBatch
+from foveal.layers.decoder import Decoder
+from foveal.models.family import CropRange, InputBatch, Model, SequenceSlice
 from foveal.models.registry import load_model, load_processor
 from foveal.types import ImageLayout, Prompt, Size
 from tests.builders import PreparedPrompt, picture, prepared_prompt, tiny_phi3_v
-from tests.parity.naive import BLOCK_SIZE, NaiveRun, naive_greedy
+from tests.parity.naive import ATTENTION, BLOCK_SIZE, NaiveRun, naive_greedy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from foveal.models.phi3_v.model import Phi3V
+    from foveal.models.phi3_v.model import Phi3VImages
 
 IMAGE_PROMPT = ([1, 70, 80], [90, 91, 92])
 
 
-def loaded(folder: Path, dtype: torch.dtype = torch.float32, **overrides: Any) -> Phi3V:
-    return cast("Phi3V", load_model(tiny_phi3_v(folder, **overrides), torch.device("cpu"), dtype))
+def loaded(folder: Path, dtype: torch.dtype = torch.float32, **overrides: Any) -> Model:
+    return load_model(tiny_phi3_v(folder, **overrides), torch.device("cpu"), dtype)
+
+
+def images_of(model: Model) -> Phi3VImages:
+    return cast("Phi3VImages", model.images)
 
 
 def prompt_with_picture(folder: Path) -> PreparedPrompt:
@@ -49,7 +55,7 @@ def test_the_image_changes_the_answer(tmp_path: Path) -> None:
 def test_the_rope_factors_are_chosen_by_the_length_a_sequence_may_reach(
     tmp_path: Path, max_total_tokens: int, variant: int
 ) -> None:
-    positions = loaded(tmp_path).positions(Prompt((5, 6, 7)), max_total_tokens)
+    positions = loaded(tmp_path).decoder.positions(Prompt((5, 6, 7)), max_total_tokens)
 
     assert positions.variant == variant
     assert (positions.prompt - positions.delta).tolist() == [[0, 1, 2]]
@@ -64,10 +70,11 @@ def test_the_rope_factors_change_the_answer(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_rope_scaling_has_one_variant(tmp_path: Path) -> None:
-    model = loaded(tmp_path, rope_scaling=None)
+    decoder = loaded(tmp_path, rope_scaling=None).decoder
 
-    assert model.positions(Prompt((5, 6, 7)), 1024).variant == 0
-    assert model.decoder.rope.attention_factor == 1.0
+    assert isinstance(decoder, Decoder)
+    assert decoder.positions(Prompt((5, 6, 7)), 1024).variant == 0
+    assert decoder.config.rope.attention_factor == 1.0
 
 
 def test_sequences_of_both_variants_run_in_one_step(tmp_path: Path) -> None:
@@ -84,25 +91,25 @@ def test_sequences_of_both_variants_run_in_one_step(tmp_path: Path) -> None:
         token_ids_T=torch.tensor([token for prompt in prompts for token in prompt.token_ids]),
         positions_RT=torch.cat([torch.from_numpy(run.positions.prompt) for run in alone], dim=1),
         slices=tuple(SequenceSlice(starts[i], num_rows[i], 0, ()) for i in (0, 1)),
-        attention=AttentionBatch(starts, num_rows, tables, torch.tensor(slots), BLOCK_SIZE),
+        attention=AttentionBatch(starts, num_rows, tables, slots, BLOCK_SIZE),
     )
-    hidden = model.forward(batch, torch.zeros(2, 2, 3, BLOCK_SIZE, 2, 8))
+    hidden = compute(model, batch, ATTENTION, torch.zeros(2, 2, 3, BLOCK_SIZE, 2, 8))
 
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
 
 
 def test_crops_of_several_images_are_encoded_together(tmp_path: Path) -> None:
-    model, processor = loaded(tmp_path), load_processor(tmp_path)
+    images, processor = images_of(loaded(tmp_path)), load_processor(tmp_path)
     prepared = prepared_prompt(processor, [[1], [2], [3]], [picture(90, 60), picture(20, 70, seed=1)])
     layouts = [image.image.layout for image in prepared.prompt.images]
     pixels = [torch.from_numpy(array) for array in prepared.pixels]
     ranges = [CropRange(pixels[0], layouts[0], 1, 3), CropRange(pixels[1], layouts[1], 0, layouts[1].num_crops)]
 
-    together = model.encode_crops(ranges)
+    together = images.encode_crops(ranges)
 
     assert [len(crops) for crops in together] == [2, layouts[1].num_crops]
     for crops, item in zip(together, ranges, strict=True):
-        torch.testing.assert_close(crops, model.encode_crops([item])[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(crops, images.encode_crops([item])[0], atol=1e-5, rtol=0)
 
 
 def test_features_are_a_row_for_each_token_of_the_image(tmp_path: Path) -> None:
@@ -115,11 +122,11 @@ def test_features_are_a_row_for_each_token_of_the_image(tmp_path: Path) -> None:
 
 
 def test_the_whole_of_one_crop_is_that_crop(tmp_path: Path) -> None:
-    model = loaded(tmp_path)
+    images = images_of(loaded(tmp_path))
     pixels = torch.from_numpy(np.array(picture(28, 28)))
     one_crop = ImageLayout(Size(28, 28), (28, 28, 3), (1, 1), num_crops=2, num_tokens=5)
 
-    whole, crop = model.crops(CropRange(pixels, one_crop, 0, 2))
+    whole, crop = images.crops(CropRange(pixels, one_crop, 0, 2))
 
     assert torch.equal(whole, crop)
 
@@ -129,8 +136,8 @@ def test_bfloat16_stays_near_float32(tmp_path: Path) -> None:
     prepared = prompt_with_picture(tmp_path)
     total = len(prepared.prompt.token_ids)
 
-    expected = exact.logits(NaiveRun(exact, prepared.prompt, total, prepared.pixels).prefill())
-    logits = near.logits(NaiveRun(near, prepared.prompt, total, prepared.pixels, torch.bfloat16).prefill())
+    expected = exact.decoder.logits(NaiveRun(exact, prepared.prompt, total, prepared.pixels).prefill())
+    logits = near.decoder.logits(NaiveRun(near, prepared.prompt, total, prepared.pixels, torch.bfloat16).prefill())
 
     assert logits.dtype == torch.float32
     assert (logits - expected).abs().mean() < 0.05 * expected.abs().mean()
@@ -142,7 +149,7 @@ def test_the_tower_runs_up_to_the_hidden_state_that_is_asked_for(tmp_path: Path)
 
     models = [loaded(tmp_path, img_processor=settings | choice) for choice in choices]
 
-    assert [len(model.tower.layers) for model in models] == [2, 3, 2, 1]
+    assert [len(images_of(model).tower.layers) for model in models] == [2, 3, 2, 1]
 
 
 def test_tied_embeddings_need_no_head(tmp_path: Path) -> None:
@@ -151,9 +158,9 @@ def test_tied_embeddings_need_no_head(tmp_path: Path) -> None:
     del tensors["lm_head.weight"]
     save_file(tensors, folder / "model.safetensors")
 
-    model = cast("Phi3V", load_model(folder, torch.device("cpu"), torch.float32))
+    model = load_model(folder, torch.device("cpu"), torch.float32)
 
-    torch.testing.assert_close(model.logits(torch.eye(32)), tensors["model.embed_tokens.weight"].T)
+    torch.testing.assert_close(model.decoder.logits(torch.eye(32)), tensors["model.embed_tokens.weight"].T)
 
 
 @pytest.mark.parametrize(

@@ -9,29 +9,30 @@ too. Token embeddings are scaled by sqrt(W), image features are not. (The decode
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.nn import functional as F
 
 from foveal.layers.decoder import Decoder, DecoderConfig
-from foveal.layers.linear import Linear
+from foveal.layers.linear.load import Weights, load_linear, transposed
 from foveal.layers.norm import LayerNorm, OffsetRMSNorm
 from foveal.layers.vision import ClipTower, Normalisation, VisionConfig
-from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions
-from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.decoders import decoder_config
+from foveal.models.family import ImageTraits, Model
+from foveal.models.features import encode_together, own_crops, place_features
 from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
+    from foveal.layers.linear.form import Linear
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, InputBatch, Positions
-    from foveal.types import ImageLayout, Prompt
+    from foveal.models.family import CropRange
+    from foveal.types import ImageLayout
 
 
 # --- config -----------------------------------------------------------------------------------------------------------
@@ -69,10 +70,10 @@ class Projector:
     tokens_a_side: int
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: Config) -> Projector:
+    def load(cls, weights: Weights, name: str, config: Config) -> Projector:
         return cls(
-            OffsetRMSNorm.load(tensors, f"{name}.mm_soft_emb_norm", config.vision.layer_norm_eps),
-            Linear(tensors[f"{name}.mm_input_projection_weight"].T),  # stored the other way round
+            OffsetRMSNorm.load(weights, f"{name}.mm_soft_emb_norm", config.vision.layer_norm_eps),
+            load_linear(weights, f"{name}.mm_input_projection_weight", stored=transposed),
             config.tokens_a_side,
         )
 
@@ -84,56 +85,49 @@ class Projector:
         return self.linear(self.norm(means_NCF.transpose(1, 2)))
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class Gemma3:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Gemma3Images:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = True
-    whole_spans = True
-    rereads_images = False
+    tower: ClipTower
+    tower_norm: LayerNorm
+    projector: Projector
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits(whole_spans=True)
+    place = staticmethod(place_features)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower, projector = prefix(tensors, *TOWER), prefix(tensors, *PROJECTOR)
-        self.config = config
-        self.tower = ClipTower.load(tensors, tower, config.vision, config.vision.num_hidden_layers)
-        self.tower_norm = LayerNorm.load(tensors, f"{tower}.post_layernorm", config.vision.layer_norm_eps)
-        self.projector = Projector.load(tensors, projector, config)
-        self.decoder = Decoder.load(tensors, prefix(tensors, *TEXT), prefix(tensors, *HEAD), config.decoder)
-        self.kv_shape = kv_shape(config.decoder)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
+    @classmethod
+    def load(cls, weights: Weights, config: Config) -> Gemma3Images:
+        tower, eps = prefix(weights, *TOWER), config.vision.layer_norm_eps
+        return cls(
+            ClipTower.load(weights, tower, config.vision, config.vision.num_hidden_layers),
+            LayerNorm.load(weights, f"{tower}.post_layernorm", eps),
+            Projector.load(weights, prefix(weights, *PROJECTOR), config),
+            config,
+        )
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, F, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+        return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
         return self.projector(self.tower_norm(self.tower(pixels_N3SS)))
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         return crops[0]
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = embed_with_features(self.decoder, batch)
-        spans = [[(s.offset, s.end) for image in piece.images for s in image.spans] for piece in batch.slices]
-        return self.decoder(x_TW, batch.positions_RT, replace(batch.attention, two_way_spans=spans), kv_cache)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Gemma3:
-    return Gemma3(Config.read(checkpoint), tensors)
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    decoder = Decoder.load(weights, prefix(weights, *TEXT), prefix(weights, *HEAD), config.decoder)
+    return Model(decoder, Gemma3Images.load(weights, config))

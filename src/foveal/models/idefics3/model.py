@@ -10,26 +10,25 @@ and then a patch's position is its place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from foveal.layers.decoder import Decoder, DecoderConfig
-from foveal.layers.linear import Linear
+from foveal.layers.linear.load import Weights, load_linear
 from foveal.layers.norm import LayerNorm
 from foveal.layers.vision import ClipTower, Normalisation, VisionConfig, join_patches
-from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions
-from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.decoders import decoder_config
+from foveal.models.family import ImageTraits, Model
+from foveal.models.features import encode_together, own_crops, place_features
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
+    from foveal.layers.linear.form import Linear
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, InputBatch, Positions
-    from foveal.types import ImageLayout, Prompt
+    from foveal.models.family import CropRange
+    from foveal.types import ImageLayout
 
 
 # --- config -----------------------------------------------------------------------------------------------------------
@@ -55,56 +54,51 @@ class Config:
         )
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class Idefics3:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Idefics3Images:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = True
-    whole_spans = False
-    rereads_images = False
+    tower: ClipTower
+    tower_norm: LayerNorm
+    projector: Linear  # [W, J]
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits()
+    place = staticmethod(place_features)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        self.config = config
-        self.tower = ClipTower.load(tensors, "model.vision_model", config.vision, config.vision.num_hidden_layers)
-        self.tower_norm = LayerNorm.load(tensors, "model.vision_model.post_layernorm", config.vision.layer_norm_eps)
-        self.projector = Linear.load(tensors, "model.connector.modality_projection.proj")  # [W, J]
-        self.decoder = Decoder.load(tensors, "model.text_model", "lm_head", config.decoder)
-        self.kv_shape = kv_shape(config.decoder)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
+    @classmethod
+    def load(cls, weights: Weights, config: Config) -> Idefics3Images:
+        tower, vision = "model.vision_model", config.vision
+        return cls(
+            ClipTower.load(weights, tower, vision, vision.num_hidden_layers),
+            LayerNorm.load(weights, f"{tower}.post_layernorm", vision.layer_norm_eps),
+            load_linear(weights, "model.connector.modality_projection.proj"),
+            config,
+        )
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, L, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+        return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
         states_NPC = self.tower_norm(self.tower(pixels_N3SS))
         return self.projector(join_patches(states_NPC, self.config.scale_factor).flatten(1, 2))
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         """[F, W]: the tokens of one tile after the other."""
         return crops.flatten(0, 1)
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = embed_with_features(self.decoder, batch)
-        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Idefics3:
-    return Idefics3(Config.read(checkpoint), tensors)
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    decoder = Decoder.load(weights, "model.text_model", "lm_head", config.decoder)
+    return Model(decoder, Idefics3Images.load(weights, config))

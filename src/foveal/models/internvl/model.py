@@ -11,13 +11,12 @@ their context length, which is never exceeded here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
+from foveal.layers.linear.load import Weights, convolution, load_linear
 from foveal.layers.norm import LayerNorm
 from foveal.layers.vision import (
     MLP,
@@ -27,22 +26,21 @@ from foveal.layers.vision import (
     VisionConfig,
     VisionLayer,
     join_patches,
-    patch_product,
 )
-from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions
-from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.decoders import decoder_config
+from foveal.models.family import ImageTraits, Model
+from foveal.models.features import encode_together, own_crops, place_features
 from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from foveal.layers.activation import Activation
     from foveal.models.checkpoint import Checkpoint, Settings
-    from foveal.models.family import CropRange, InputBatch, Positions
-    from foveal.types import ImageLayout, Prompt
+    from foveal.models.family import CropRange
+    from foveal.types import ImageLayout
 
 LAYER_NAMES = LayerNames("layernorm_before", "attention", "projection_layer", "layernorm_after")
 LAYER_NORM_EPS = 1e-5  # of the projector
@@ -88,80 +86,73 @@ def _vision_config(settings: Settings) -> VisionConfig:
 # --- the vision tower -------------------------------------------------------------------------------------------------
 
 
-def load_tower(tensors: Mapping[str, Tensor], name: str, config: VisionConfig) -> ClipTower:
+def load_tower(weights: Weights, name: str, config: VisionConfig) -> ClipTower:
     """InternViT: CLIP's tower without its first norm, of other layers."""
     embeddings = f"{name}.embeddings"
     return ClipTower(
-        patch_product(tensors, f"{embeddings}.patch_embeddings.projection"),
-        tensors[f"{embeddings}.cls_token"].flatten(),
-        tensors[f"{embeddings}.position_embeddings"][0],
+        load_linear(weights, f"{embeddings}.patch_embeddings.projection", stored=convolution),
+        weights[f"{embeddings}.cls_token"].flatten(),
+        weights[f"{embeddings}.position_embeddings"][0],
         None,
-        tuple(_load_layer(tensors, f"{name}.encoder.layer.{i}", config) for i in range(config.num_hidden_layers)),
+        tuple(_load_layer(weights, f"{name}.encoder.layer.{i}", config) for i in range(config.num_hidden_layers)),
         config.patch_size,
     )
 
 
-def _load_layer(tensors: Mapping[str, Tensor], name: str, config: VisionConfig) -> VisionLayer:
-    plain = VisionLayer.load(tensors, name, config, LAYER_NAMES)
-    return replace(plain, attention_scale=tensors[f"{name}.lambda_1"], mlp_scale=tensors[f"{name}.lambda_2"])
+def _load_layer(weights: Weights, name: str, config: VisionConfig) -> VisionLayer:
+    plain = VisionLayer.load(weights, name, config, LAYER_NAMES)
+    return replace(plain, attention_scale=weights[f"{name}.lambda_1"], mlp_scale=weights[f"{name}.lambda_2"])
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class InternVL:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class InternVLImages:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = True
-    whole_spans = False
-    rereads_images = False
+    tower: ClipTower
+    tower_norm: LayerNorm | None
+    projector_norm: LayerNorm
+    projector: MLP
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits()
+    place = staticmethod(place_features)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower, projector = prefix(tensors, *TOWER), prefix(tensors, *PROJECTOR)
-        has_norm = f"{tower}.layernorm.weight" in tensors
-        self.config = config
-        self.tower = load_tower(tensors, tower, config.vision)
-        self.tower_norm = (
-            LayerNorm.load(tensors, f"{tower}.layernorm", config.vision.layer_norm_eps) if has_norm else None
+    @classmethod
+    def load(cls, weights: Weights, config: Config) -> InternVLImages:
+        tower, projector = prefix(weights, *TOWER), prefix(weights, *PROJECTOR)
+        norm, eps = f"{tower}.layernorm", config.vision.layer_norm_eps
+        return cls(
+            load_tower(weights, tower, config.vision),
+            LayerNorm.load(weights, norm, eps) if f"{norm}.weight" in weights else None,
+            LayerNorm.load(weights, f"{projector}.layer_norm", LAYER_NORM_EPS),
+            MLP.load(weights, f"{projector}.linear_1", f"{projector}.linear_2", config.activation),
+            config,
         )
-        self.projector_norm = LayerNorm.load(tensors, f"{projector}.layer_norm", LAYER_NORM_EPS)
-        self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
-        self.decoder = Decoder.load(tensors, prefix(tensors, *TEXT), prefix(tensors, *HEAD), config.decoder)
-        self.kv_shape = kv_shape(config.decoder)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, L, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+        return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
         states_NPC = self.tower(pixels_N3SS)
         states_NPC = (self.tower_norm(states_NPC) if self.tower_norm else states_NPC)[:, 1:]  # no class token
         return self.projector(self.projector_norm(join_patches(states_NPC, self.config.merge).flatten(1, 2)))
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         """[F, W]: the tokens of one tile after the other."""
         return crops.flatten(0, 1)
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = embed_with_features(self.decoder, batch)
-        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> InternVL:
-    return InternVL(Config.read(checkpoint), tensors)
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    decoder = Decoder.load(weights, prefix(weights, *TEXT), prefix(weights, *HEAD), config.decoder)
+    return Model(decoder, InternVLImages.load(weights, config))

@@ -11,28 +11,29 @@ separator.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
+from foveal.layers.linear.load import Weights
 from foveal.layers.vision import MLP, ClipTower, Normalisation, VisionConfig
-from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import counted_positions
-from foveal.models.features import embed_with_features, encode_together, own_crops
+from foveal.models.decoders import decoder_config
+from foveal.models.family import ImageTraits, Model
+from foveal.models.features import encode_together, own_crops, place_features
 from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from foveal.layers.activation import Activation
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, InputBatch, Positions
-    from foveal.types import ImageLayout, Prompt
+    from foveal.models.family import CropRange
+    from foveal.types import ImageLayout
 
 
 # --- config -----------------------------------------------------------------------------------------------------------
@@ -66,45 +67,43 @@ class Config:
         )
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class Llava:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class LlavaImages:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = True
-    whole_spans = False
-    rereads_images = False
+    tower: ClipTower
+    projector: MLP
+    row_end_W: Tensor | None  # LLaVA-NeXT's
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits()
+    place = staticmethod(place_features)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        tower, projector = prefix(tensors, *TOWER), prefix(tensors, *PROJECTOR)
-        newline = prefix(tensors, "image_newline", "model.image_newline")
-        self.config = config
-        self.tower = ClipTower.load(tensors, tower, config.vision, config.num_vision_layers)
-        self.projector = MLP.load(tensors, f"{projector}.linear_1", f"{projector}.linear_2", config.activation)
-        ends_rows = newline in tensors  # LLaVA-NeXT
-        self.row_end_W = tensors[newline] if ends_rows else None
-        self.decoder = Decoder.load(tensors, prefix(tensors, *TEXT), prefix(tensors, *HEAD), config.decoder)
-        self.kv_shape = kv_shape(config.decoder)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
+    @classmethod
+    def load(cls, weights: Weights, config: Config) -> LlavaImages:
+        tower, projector = prefix(weights, *TOWER), prefix(weights, *PROJECTOR)
+        newline = prefix(weights, "image_newline", "model.image_newline")
+        ends_rows = newline in weights
+        return cls(
+            ClipTower.load(weights, tower, config.vision, config.num_vision_layers),
+            MLP.load(weights, f"{projector}.linear_1", f"{projector}.linear_2", config.activation),
+            weights[newline] if ends_rows else None,
+            config,
+        )
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, P, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, S, S]."""
-        return self.config.normalise(own_crops(item, self.decoder.embedding.device))
+        return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
         return self.projector(self.tower(pixels_N3SS)[:, 1 if self.config.drops_first else 0 :])
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         """[F, W]"""
         if self.row_end_W is None:
@@ -124,15 +123,11 @@ class Llava:
         assert self.row_end_W is not None
         return torch.cat([picture, self.row_end_W.expand(token_rows, 1, -1)], dim=1).flatten(0, 1)
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = embed_with_features(self.decoder, batch)
-        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Llava:
-    return Llava(Config.read(checkpoint), tensors)
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    decoder = Decoder.load(weights, prefix(weights, *TEXT), prefix(weights, *HEAD), config.decoder)
+    return Model(decoder, LlavaImages.load(weights, config))

@@ -1,19 +1,18 @@
-"""Llama 3.2 Vision, in the engine: a tower over all tiles of an image, a Llama decoder, and layers between that look.
+"""Llama 3.2 Vision, in the engine: a tower over all tiles of an image, a Llama decoder, cross-attention between layers.
 
 Letters: N tiles of an image, G tiles at most, Y rows of tiles and X columns, P patches of a tile with the class token,
 Q the same padded to a multiple of 8, C vision width, J width of all states that are handed on, S states of an image
-(N P), L layers that look (cross-attention), T rows of a step, W decoder width, H query heads, K key-value heads,
-D head_dim.
+(N P), L cross-attention layers, T rows of a step, W decoder width, H query heads, K key-value heads, D head_dim.
 
-An image takes one token. From it on the text sees the image, through the layers that look, until the next image takes
-its place; neighbouring images are seen together. What `assemble` returns is what those layers look at, their projected
-keys and values [L, 2, S, K, D], so that no step projects the states again (for 11B in bfloat16 210 MB an image of four
-tiles, where the states alone would be 52 MB).
+An image takes one token. From it on the text sees the image, through the cross-attention layers, until the next image
+takes its place; neighbouring images are seen together. What `assemble` returns is the keys and values of those layers
+[L, 2, S, K, D], so that no step projects the states again (for 11B in bfloat16 210 MB an image of four tiles, where the
+states alone would be 52 MB).
 
-Quirks, as published. The tower always runs on G tiles, and its padding, of tiles and of patches, is seen by what is
-not padding, so that none of it can be left out. A row that sees no image gets nothing from a layer that looks, as in
-Meta's own code; transformers 5.23 gives such a row the mean over all of the request's images, later ones included,
-which no causal cache can hold.
+Quirks, as published. The tower always runs on G tiles. Real patches attend to its padding, of tiles and of patches, so
+that none of it can be left out. A row that sees no image gets nothing from a cross-attention layer, as in Meta's own
+code; transformers 5.23 gives such a row the mean over all of the request's images, later ones included, which no causal
+cache can hold.
 """
 
 from __future__ import annotations
@@ -21,29 +20,31 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch.nn import functional as F
 
 from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig, GatedMLP
-from foveal.layers.linear import Linear
+from foveal.layers.linear.load import Weights, convolution, load_linear
 from foveal.layers.norm import LayerNorm, RMSNorm
-from foveal.layers.vision import LayerNames, Normalisation, VisionConfig, VisionLayer, patch_product, patch_rows
+from foveal.layers.vision import LayerNames, Normalisation, VisionConfig, VisionLayer, patch_rows
 from foveal.models.decoders import decoder_config
-from foveal.models.family import KVShape, counted_positions
+from foveal.models.family import ImageTraits, Model
 from foveal.models.mllama.processor import tile_grids
 from foveal.models.weights import HEAD, PROJECTOR, TEXT, prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
+    from foveal.layers.linear.form import Linear
+    from foveal.layers.step import AfterLayer
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, InputBatch, Positions, SequenceSlice
-    from foveal.types import ImageLayout, Prompt
+    from foveal.models.family import CropRange, SequenceSlice
+    from foveal.types import ImageLayout
 
 LAYER_NAMES = LayerNames("input_layernorm", "self_attn", "o_proj", "post_attention_layernorm")
 PADDED_TO = 8  # patches
@@ -57,7 +58,7 @@ class Config:
     """What the model takes from config.json and preprocessor_config.json."""
 
     decoder: DecoderConfig
-    looking_layers: tuple[int, ...]  # of the decoder's layers, those that look
+    cross_layers: tuple[int, ...]  # of the decoder's layers, those of cross-attention
     vision: VisionConfig
     num_global_layers: int
     handed_on: tuple[int, ...]  # layers whose states are handed on beside the last
@@ -68,13 +69,13 @@ class Config:
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         vision = checkpoint.config["vision_config"]
-        looking = tuple(checkpoint.decoder_config["cross_attention_layers"])
-        if 0 in looking or any(layer + 1 in looking for layer in looking):
-            raise CheckpointError(f"cross_attention_layers {looking}: each must come behind a layer of another kind")
+        cross = tuple(checkpoint.decoder_config["cross_attention_layers"])
+        if 0 in cross or any(layer + 1 in cross for layer in cross):
+            raise CheckpointError(f"cross_attention_layers {cross}: each must come behind a layer of another kind")
         names = {"num_attention_heads": vision["attention_heads"], "layer_norm_eps": vision["norm_eps"]}
         return cls(
             decoder=decoder_config(checkpoint),
-            looking_layers=looking,
+            cross_layers=cross,
             vision=VisionConfig.read(vision | names),
             num_global_layers=vision["num_global_layers"],
             handed_on=tuple(vision["intermediate_layers_indices"]),
@@ -103,32 +104,32 @@ class TileTower:
     config: Config
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: Config) -> TileTower:
+    def load(cls, weights: Weights, name: str, config: Config) -> TileTower:
         vision, position = config.vision, f"{name}.gated_positional_embedding"
-        gate = tensors[f"{position}.gate"].tanh()
-        position_PC = tensors[f"{position}.embedding"]
+        gate = weights[f"{position}.gate"].tanh()
+        position_PC = weights[f"{position}.embedding"]
 
         def by_tile(part: str, num_rows: int) -> Tensor:
-            return torch.unflatten(tensors[part], 1, (config.max_num_tiles, num_rows, -1))
+            return torch.unflatten(weights[part], 1, (config.max_num_tiles, num_rows, -1))
 
         def tile_embedding(part: str) -> Tensor:
-            return by_tile(f"{part}.embedding.weight", 1) * tensors[f"{part}.gate"].tanh()
+            return by_tile(f"{part}.embedding.weight", 1) * weights[f"{part}.gate"].tanh()
 
         return cls(
-            patch_product(tensors, f"{name}.patch_embedding"),
-            tensors[f"{name}.class_embedding"],
+            load_linear(weights, f"{name}.patch_embedding", stored=convolution),
+            weights[f"{name}.class_embedding"],
             (1 - gate) * position_PC,
             gate * by_tile(f"{position}.tile_embedding.weight", len(position_PC)),
             tile_embedding(f"{name}.pre_tile_positional_embedding"),
             tile_embedding(f"{name}.post_tile_positional_embedding"),
-            LayerNorm.load(tensors, f"{name}.layernorm_pre", vision.layer_norm_eps),
-            LayerNorm.load(tensors, f"{name}.layernorm_post", vision.layer_norm_eps),
+            LayerNorm.load(weights, f"{name}.layernorm_pre", vision.layer_norm_eps),
+            LayerNorm.load(weights, f"{name}.layernorm_post", vision.layer_norm_eps),
             tuple(
-                VisionLayer.load(tensors, f"{name}.transformer.layers.{i}", vision, LAYER_NAMES)
+                VisionLayer.load(weights, f"{name}.transformer.layers.{i}", vision, LAYER_NAMES)
                 for i in range(vision.num_hidden_layers)
             ),
             tuple(
-                _gated_layer(tensors, f"{name}.global_transformer.layers.{i}", vision)
+                _gated_layer(weights, f"{name}.global_transformer.layers.{i}", vision)
                 for i in range(config.num_global_layers)
             ),
             config,
@@ -138,7 +139,7 @@ class TileTower:
         """Normalised tiles of one image -> [N, P, J]."""
         num_tiles, num_patches = len(tiles_N3SS), len(self.position_PC)
         aspect_ratio = tile_grids(self.config.max_num_tiles).index((grid[0], grid[1])) + 1
-        padded = F.pad(tiles_N3SS, (0, 0, 0, 0, 0, 0, 0, self.config.max_num_tiles - num_tiles))
+        padded = F.pad(tiles_N3SS.to(self.patches.dtype), (0, 0, 0, 0, 0, 0, 0, self.config.max_num_tiles - num_tiles))
         x_GPC = self.patches(patch_rows(padded, self.config.vision.patch_size)) + self.before[aspect_ratio]
         x_GPC = torch.cat([self.class_token_C.expand(len(x_GPC), 1, -1), x_GPC], dim=1)
         x_GPC = self.pre_norm(x_GPC + self.position_PC + self.tile_position[aspect_ratio])
@@ -173,25 +174,25 @@ class _Padding:
         return output
 
 
-def _gated_layer(tensors: Mapping[str, Tensor], name: str, config: VisionConfig) -> VisionLayer:
-    plain = VisionLayer.load(tensors, name, config, LAYER_NAMES)
-    gates = (tensors[f"{name}.{gate}"].tanh() for gate in ("gate_attn", "gate_ffn"))
+def _gated_layer(weights: Weights, name: str, config: VisionConfig) -> VisionLayer:
+    plain = VisionLayer.load(weights, name, config, LAYER_NAMES)
+    gates = (weights[f"{name}.{gate}"].tanh() for gate in ("gate_attn", "gate_ffn"))
     return VisionLayer(plain.attention_norm, plain.attention, plain.mlp_norm, plain.mlp, *gates)
 
 
-# --- the layers that look ---------------------------------------------------------------------------------------------
+# --- cross-attention --------------------------------------------------------------------------------------------------
 
 
-class Look(NamedTuple):
-    """Rows of a step [start, stop) that see the same images, and what they see there: [L, 2, S, K, D]."""
+class Seen(NamedTuple):
+    """Rows of a step [start, stop) that see the same images, and these images' keys and values: [L, 2, S, K, D]."""
 
     start: int
     stop: int
-    seen: Tensor
+    kv: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LookingLayer:
+class CrossAttentionLayer:
     """A decoder layer with cross-attention; both of its sublayers are gated."""
 
     norm: RMSNorm
@@ -208,33 +209,33 @@ class LookingLayer:
     head_dim: int
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str, config: DecoderConfig) -> LookingLayer:
-        query, key, value, out = (Linear.load(tensors, f"{name}.cross_attn.{part}_proj") for part in "qkvo")
+    def load(cls, weights: Weights, name: str, config: DecoderConfig) -> CrossAttentionLayer:
+        query, key, value, out = (load_linear(weights, f"{name}.cross_attn.{part}_proj") for part in "qkvo")
         eps = config.rms_norm_eps
         return cls(
-            RMSNorm.load(tensors, f"{name}.input_layernorm", eps),
+            RMSNorm.load(weights, f"{name}.input_layernorm", eps),
             query,
             key,
             value,
             out,
-            RMSNorm.load(tensors, f"{name}.cross_attn.q_norm", eps),
-            RMSNorm.load(tensors, f"{name}.cross_attn.k_norm", eps),
-            tensors[f"{name}.cross_attn_attn_gate"].tanh(),
-            RMSNorm.load(tensors, f"{name}.post_attention_layernorm", eps),
-            GatedMLP.load(tensors, f"{name}.mlp", config.activation),
-            tensors[f"{name}.cross_attn_mlp_gate"].tanh(),
+            RMSNorm.load(weights, f"{name}.cross_attn.q_norm", eps),
+            RMSNorm.load(weights, f"{name}.cross_attn.k_norm", eps),
+            weights[f"{name}.cross_attn_attn_gate"].tanh(),
+            RMSNorm.load(weights, f"{name}.post_attention_layernorm", eps),
+            GatedMLP.load(weights, f"{name}.mlp", config.activation),
+            weights[f"{name}.cross_attn_mlp_gate"].tanh(),
             config.heads.head_dim,
         )
 
     def project(self, states_SW: Tensor) -> Tensor:
-        """What this layer looks at, of one image: keys and values [2, S, K, D]."""
+        """The states of one image -> this layer's keys and values [2, S, K, D]."""
         key, value = (torch.unflatten(part(states_SW), -1, (-1, self.head_dim)) for part in (self.key, self.value))
         return torch.stack([self.key_norm(key), value])
 
-    def __call__(self, x_TW: Tensor, looks: Sequence[tuple[slice, Tensor]]) -> Tensor:
-        """Rows that all look -> the same rows. looks: which of them see what [2, S, K, D], in order, none left out."""
+    def __call__(self, x_TW: Tensor, seen: Sequence[tuple[slice, Tensor]]) -> Tensor:
+        """Rows that all see images -> the same. seen: which of them see what [2, S, K, D], in order, none left out."""
         query_THD = self.query_norm(torch.unflatten(self.query(self.norm(x_TW)), -1, (-1, self.head_dim)))
-        attended = [_cross_attention(query_THD[rows], *seen) for rows, seen in looks]
+        attended = [_cross_attention(query_THD[rows], *kv) for rows, kv in seen]
         x_TW = x_TW + self.attention_gate * self.out(torch.cat(attended).flatten(1))
         return x_TW + self.mlp_gate * self.mlp(self.mlp_norm(x_TW))
 
@@ -244,22 +245,22 @@ def _cross_attention(query_THD: Tensor, key_SKD: Tensor, value_SKD: Tensor) -> T
     return F.scaled_dot_product_attention(query, key, value, enable_gqa=True)[0].transpose(0, 1)
 
 
-def looks_of(piece: SequenceSlice) -> list[Look]:
+def seen_by(piece: SequenceSlice) -> list[Seen]:
     """Which rows of a slice see which images; rows that see none are in no entry."""
     ranges = visible_ranges([image.spans[0].offset for image in piece.images])
     start, stop = piece.start, piece.start + piece.num_tokens
     cuts = sorted({start, stop} | {at for pair in ranges for at in pair if start < at < stop})
-    looks = []
+    found = []
     for begin, end in pairwise(cuts):
-        seen = [
+        kv = [
             image.features
             for image, (first, last) in zip(piece.images, ranges, strict=True)
             if first <= begin < last and image.features is not None
         ]
-        if seen:
+        if kv:
             row = piece.row - start
-            looks.append(Look(row + begin, row + end, seen[0] if len(seen) == 1 else torch.cat(seen, dim=2)))
-    return looks
+            found.append(Seen(row + begin, row + end, kv[0] if len(kv) == 1 else torch.cat(kv, dim=2)))
+    return found
 
 
 def visible_ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
@@ -271,73 +272,70 @@ def visible_ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
     return ranges[::-1]
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class Mllama:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class MllamaImages:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = False
-    whole_spans = False
-    rereads_images = True
+    tower: TileTower
+    projector: Linear
+    cross_layers: tuple[CrossAttentionLayer, ...]
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits(splits_images=False, rereads_images=True)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        text = prefix(tensors, *TEXT)
-        own = [i for i in range(config.decoder.num_layers) if i not in config.looking_layers]
-        self.config = config
-        self.tower = TileTower.load(tensors, prefix(tensors, "vision_model", "model.vision_model"), config)
-        self.projector = Linear.load(tensors, prefix(tensors, *PROJECTOR))
-        self.decoder = Decoder.load(tensors, text, prefix(tensors, *HEAD), config.decoder, own)
-        self.looking = [LookingLayer.load(tensors, f"{text}.layers.{i}", config.decoder) for i in config.looking_layers]
-        self.look_after = {layer - i - 1: i for i, layer in enumerate(config.looking_layers)}  # own layer -> looking
-        self.kv_shape = KVShape(len(own), config.decoder.heads.num_kv_heads, config.decoder.heads.head_dim)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
+    @classmethod
+    def load(cls, weights: Weights, text: str, config: Config) -> MllamaImages:
+        return cls(
+            TileTower.load(weights, prefix(weights, "vision_model", "model.vision_model"), config),
+            load_linear(weights, prefix(weights, *PROJECTOR)),
+            tuple(CrossAttentionLayer.load(weights, f"{text}.layers.{i}", config.decoder) for i in config.cross_layers),
+            config,
+        )
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, P, J] for each image, which is always whole."""
-        return [self.tower(self.crops(item).to(self.decoder.embedding.dtype), item.layout.grid) for item in work]
+        return [self.tower(self.crops(item), item.layout.grid) for item in work]
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of an image: float32 [N, 3, S, S]."""
-        pixels_3HW = self.config.normalise(item.pixels.to(self.decoder.embedding.device))
+        pixels_3HW = self.config.normalise(item.pixels)
         rows, columns = item.layout.grid
         tiles_3YSXS = torch.unflatten(torch.unflatten(pixels_3HW, 2, (columns, -1)), 1, (rows, -1))
         return tiles_3YSXS.permute(1, 3, 0, 2, 4).flatten(0, 1)
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
-        """What the layers that look are to see of the image: [L, 2, S, K, D]."""
+        """The image's keys and values in the cross-attention layers: [L, 2, S, K, D]."""
         states_SW = self.projector(crops.flatten(0, 1))
-        return torch.stack([layer.project(states_SW) for layer in self.looking])
+        return torch.stack([layer.project(states_SW) for layer in self.cross_layers])
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        looks = [look for piece in batch.slices for look in looks_of(piece)]
-        x_TW = self.decoder.embed(batch.token_ids_T)
-        if not looks:
-            return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
-        rows = torch.cat([torch.arange(look.start, look.stop) for look in looks]).to(x_TW.device)
-        ends = torch.tensor([0] + [look.stop - look.start for look in looks]).cumsum(0).tolist()
-        packed = [slice(*pair) for pair in pairwise(ends)]  # each look's part of the rows that look
+    def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
+        """Nothing into the embeddings: the cross-attention layers come behind the decoder's own."""
+        seen = [found for piece in slices for found in seen_by(piece)]
+        if not seen:
+            return None
+        rows = torch.cat([torch.arange(each.start, each.stop) for each in seen]).to(x_TW.device)
+        ends = torch.tensor([0] + [each.stop - each.start for each in seen]).cumsum(0).tolist()
+        packed = [slice(*pair) for pair in pairwise(ends)]  # the part of each among the rows that see images
+        after = {layer - i - 1: i for i, layer in enumerate(self.config.cross_layers)}  # behind which own layer
 
-        def look(own_layer: int, x_TW: Tensor) -> Tensor:
-            i = self.look_after.get(own_layer)
+        def attend_to_images(own_layer: int, x_TW: Tensor) -> Tensor:
+            i = after.get(own_layer)
             if i is None:
                 return x_TW
-            seen = [(part, look.seen[i]) for part, look in zip(packed, looks, strict=True)]
-            return x_TW.index_copy(0, rows, self.looking[i](x_TW[rows], seen))
+            parts = [(part, each.kv[i]) for part, each in zip(packed, seen, strict=True)]
+            return x_TW.index_copy(0, rows, self.cross_layers[i](x_TW[rows], parts))
 
-        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache, after_layer=look)
-
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+        return attend_to_images
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Mllama:
-    return Mllama(Config.read(checkpoint), tensors)
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    text = prefix(weights, *TEXT)
+    own = [i for i in range(config.decoder.num_layers) if i not in config.cross_layers]
+    decoder = Decoder.load(weights, text, prefix(weights, *HEAD), config.decoder, own)
+    return Model(decoder, MllamaImages.load(weights, text, config))

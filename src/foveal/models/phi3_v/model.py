@@ -13,27 +13,27 @@ for a sequence, by the length that it may reach, so that cached keys stay right.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.nn import functional as F
 
 from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
-from foveal.layers.linear import Linear
+from foveal.layers.linear.load import Weights, load_linear
 from foveal.layers.vision import ClipTower, Normalisation, VisionConfig, join_patches
-from foveal.models.decoders import kv_shape
-from foveal.models.family import counted_positions
-from foveal.models.features import embed_with_features, encode_together
+from foveal.models.family import ImageTraits, Model
+from foveal.models.features import encode_together, place_features
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
+    from foveal.layers.linear.form import Linear
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, InputBatch, Positions
-    from foveal.types import ImageLayout, Prompt
+    from foveal.models.family import CropRange
+    from foveal.types import ImageLayout
 
 
 # --- config -----------------------------------------------------------------------------------------------------------
@@ -78,12 +78,12 @@ class Projector:
     fc2: Linear  # [W, W]
 
     @classmethod
-    def load(cls, tensors: Mapping[str, Tensor], name: str) -> Projector:
+    def load(cls, weights: Weights, name: str) -> Projector:
         return cls(
-            tensors[f"{name}.sub_GN"].flatten(),
-            tensors[f"{name}.glb_GN"].flatten(),
-            Linear.load(tensors, f"{name}.img_projection.0"),
-            Linear.load(tensors, f"{name}.img_projection.2"),
+            weights[f"{name}.sub_GN"].flatten(),
+            weights[f"{name}.glb_GN"].flatten(),
+            load_linear(weights, f"{name}.img_projection.0"),
+            load_linear(weights, f"{name}.img_projection.2"),
         )
 
     def __call__(self, crops_NSSJ: Tensor, num_rows: int, num_columns: int) -> Tensor:
@@ -98,42 +98,36 @@ class Projector:
         return torch.cat([rows, self.row_end_J.expand(len(rows), 1, -1)], dim=1).flatten(0, 1)
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class Phi3V:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Phi3VImages:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = True
-    whole_spans = False
-    rereads_images = False
+    tower: ClipTower
+    projector: Projector
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits()
+    place = staticmethod(place_features)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+    @classmethod
+    def load(cls, weights: Weights, config: Config) -> Phi3VImages:
         vision = "model.vision_embed_tokens"
-        self.config = config
-        self.tower = ClipTower.load(
-            tensors, f"{vision}.img_processor.vision_model", config.vision, config.num_vision_layers
+        tower = f"{vision}.img_processor.vision_model"
+        return cls(
+            ClipTower.load(weights, tower, config.vision, config.num_vision_layers),
+            Projector.load(weights, vision),
+            config,
         )
-        self.projector = Projector.load(tensors, vision)
-        self.decoder = Decoder.load(tensors, "model", "lm_head", config.decoder)
-        self.kv_shape = kv_shape(config.decoder)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        return counted_positions(prompt, self.decoder.rope, max_total_tokens)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[N, S, S, J] for each entry. Unit 0 is the whole, the crops follow row by row."""
         return encode_together(work, self.crops, self._joined)
 
     def crops(self, item: CropRange) -> Tensor:
         """What the tower sees of a crop range: float32 [N, 3, X, X]."""
-        size, pixels_3HW = (
-            self.config.vision.image_size,
-            self.config.normalise(item.pixels.to(self.decoder.embedding.device)),
-        )
+        size, pixels_3HW = self.config.vision.image_size, self.config.normalise(item.pixels)
         crops = []
         for unit in range(item.start, item.stop):
             if unit == 0:
@@ -146,19 +140,13 @@ class Phi3V:
     def _joined(self, pixels_N3XX: Tensor) -> Tensor:
         return join_patches(self.tower(pixels_N3XX)[:, 1:], 2)
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         return self.projector(crops, *layout.grid)
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = embed_with_features(self.decoder, batch)
-        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Phi3V:
-    return Phi3V(Config.read(checkpoint), tensors)
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    return Model(Decoder.load(weights, "model", "lm_head", config.decoder), Phi3VImages.load(weights, config))

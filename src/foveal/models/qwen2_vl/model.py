@@ -12,26 +12,30 @@ windows, cut from the upper left, are whole but for those at the right and lower
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.grid_vision import GridConfig, GridTower
+from foveal.layers.linear.load import Weights
+from foveal.layers.step import Positions
 from foveal.layers.vision import Normalisation
-from foveal.models.decoders import decoder_config, kv_shape
-from foveal.models.family import Positions, feature_rows
+from foveal.models.decoders import decoder_config
+from foveal.models.family import ImageTraits, Model, feature_rows
 from foveal.models.weights import prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from foveal.layers.rope import Rope
+    from foveal.layers.step import AfterLayer
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, InputBatch
+    from foveal.models.family import CropRange, SequenceSlice
     from foveal.types import ImageLayout, Prompt
 
 
@@ -66,60 +70,40 @@ class Config:
         )
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- the image side ---------------------------------------------------------------------------------------------------
 
 
-class Qwen2VL:
-    """A loaded checkpoint: `foveal.models.family.Model`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Qwen2VLImages:
+    """`foveal.models.family.ImageSide`."""
 
-    splits_images = False
-    whole_spans = False
-    rereads_images = False
+    tower: GridTower
+    config: Config
+    traits: ClassVar[ImageTraits] = ImageTraits(splits_images=False)
 
-    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
-        text = prefix(tensors, "model.language_model", "model")
-        self.config = config
-        self.tower = GridTower.load(tensors, prefix(tensors, "visual", "model.visual"), config.vision)
-        self.decoder = Decoder.load(tensors, text, "lm_head", config.decoder)
-        self.kv_shape = kv_shape(config.decoder)
-        self.max_model_len = config.decoder.max_model_len
-        self.vocab_size = config.decoder.vocab_size
+    @classmethod
+    def load(cls, weights: Weights, config: Config) -> Qwen2VLImages:
+        return cls(GridTower.load(weights, prefix(weights, "visual", "model.visual"), config.vision), config)
 
-    def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
-        """Text counts on in all rows; an image's tokens lie in a grid, and count as many as its larger side."""
-        parts, token, position = [], 0, 0
-        for image in prompt.images:
-            span, grid = image.spans[0], image.image.layout.grid
-            parts += [_counted(position, span.offset - token), _grid(position + span.offset - token, grid)]
-            position += span.offset - token + max(grid)
-            token = span.end
-        parts.append(_counted(position, len(prompt.token_ids) - token))
-        return Positions(np.concatenate(parts, axis=1), delta=position - token)
-
-    @torch.inference_mode()
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
         """[B, E W] for each image, which is always whole; its units of work only say how much it is."""
         return [self.tower(self.pixels(item)) for item in work]
 
     def pixels(self, item: CropRange) -> Tensor:
         """What the tower sees of an image: float32 [3, height, width]."""
-        return self.config.normalise(item.pixels.to(self.decoder.embedding.device))
+        return self.config.normalise(item.pixels)
 
-    @torch.inference_mode()
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
         return crops
 
-    @torch.inference_mode()
-    def forward(self, batch: InputBatch, kv_cache: Tensor) -> Tensor:
-        x_TW = self.decoder.embed(batch.token_ids_T)
+    def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
         width = x_TW.shape[1]
-        placed = [
-            (row, torch.split(features, width, dim=1))
-            for piece in batch.slices
-            for row, features in feature_rows(piece)
-        ]
+        rows = [found for piece in slices for found in feature_rows(piece)]
+        placed = [(row, torch.split(features, width, dim=1)) for row, features in rows]
         for row, (own, *_) in placed:
             x_TW[row : row + len(own)] = own
+        if all(len(sets) == 1 for _, sets in placed):
+            return None
 
         def add_features(layer: int, x_TW: Tensor) -> Tensor:
             for row, (_, *added) in placed:
@@ -127,15 +111,22 @@ class Qwen2VL:
                     x_TW[row : row + len(added[layer])] += added[layer]
             return x_TW
 
-        return self.decoder(x_TW, batch.positions_RT, batch.attention, kv_cache, after_layer=add_features)
-
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.decoder.logits(hidden)
+        return add_features
 
 
-def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Qwen2VL:
-    return Qwen2VL(Config.read(checkpoint), tensors)
+# --- positions --------------------------------------------------------------------------------------------------------
+
+
+def grid_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
+    """Text counts on in all rows; an image's tokens lie in a grid, and count as many as its larger side."""
+    parts, token, position = [], 0, 0
+    for image in prompt.images:
+        span, grid = image.spans[0], image.image.layout.grid
+        parts += [_counted(position, span.offset - token), _grid(position + span.offset - token, grid)]
+        position += span.offset - token + max(grid)
+        token = span.end
+    parts.append(_counted(position, len(prompt.token_ids) - token))
+    return Positions(np.concatenate(parts, axis=1), delta=position - token)
 
 
 def _counted(start: int, num_tokens: int) -> NDArray[np.int64]:
@@ -147,3 +138,13 @@ def _grid(start: int, grid: tuple[int, ...]) -> NDArray[np.int64]:
     """Positions of an image: [3, rows * columns]."""
     rows, columns = np.indices(grid).reshape(2, -1)
     return start + np.stack([np.zeros_like(rows), rows, columns])
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def load(checkpoint: Checkpoint, weights: Weights) -> Model:
+    config = Config.read(checkpoint)
+    text = prefix(weights, "model.language_model", "model")
+    decoder = Decoder.load(weights, text, "lm_head", config.decoder, count_positions=grid_positions)
+    return Model(decoder, Qwen2VLImages.load(weights, config))

@@ -1,6 +1,9 @@
-"""Attention over the paged KV cache: one entry, a table of backends.
+"""The CPU backend: keys and values are read where they lie.
 
-Knows nothing of models, sequences' contents or scheduling: it gets rows of queries, block tables and lengths.
+A sequence's attention is cut into parts that are each full or causal, and so need no mask: the runs of neighbouring
+blocks (usually one, or two where a prefix is shared) and, in a prefill, the step's own rows. Each part gives an output
+and a log-sum-exp, and these are merged. A decoding row reads itself from the cache like the rest. Masks are built only
+where a window or a two-way span cuts through a part.
 
 Letters: T rows in the step, S sequences, H query heads, K key-value heads, G = H / K query heads to a key-value head,
 D head_dim, L cached tokens.
@@ -8,48 +11,21 @@ D head_dim, L cached tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from foveal.layers.attention.rows import visible, write_kv
+
+if TYPE_CHECKING:
+    from foveal.layers.attention.batch import Attend, AttentionBatch
 
 MAX_RUNS = 8  # a prefix in more runs of neighbouring blocks than this is gathered into one
-
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
-"""One layer's attention: (query_THD, key_TKD, value_TKD, kv_layer, scale) -> [T, H, D]. Writes the step's keys and
-values into kv_layer [2, num_blocks, block_size, K, D]; a row sees the rows of its sequence up to and with itself, or
-as the batch says otherwise."""
-
 UNSEEN = -1e9  # added to a score: finite, so that a row that sees nothing of some part has no weight there, and no NaN
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionBatch:
-    """Where a step's rows stand in their sequences and in the cache. Letters: T rows in the step, S sequences.
-
-    Sequence i has rows query_start_loc[i]:query_start_loc[i + 1]; they are its last tokens, seq_lens[i] with them.
-    What rows see is causal; a model may narrow it by a window and widen it by two-way spans, each of which lies whole
-    among the step's rows or whole before them.
-    """
-
-    query_start_loc: Sequence[int]  # S + 1
-    seq_lens: Sequence[int]  # S
-    block_tables: Sequence[Sequence[int]]  # S lists of block numbers
-    slot_mapping_T: torch.Tensor  # int64: block number * block_size + offset in the block, where each row's KV goes
-    block_size: int
-    window: int | None = None  # a row sees so many tokens, itself included (sliding-window attention)
-    two_way_spans: Sequence[Sequence[tuple[int, int]]] = ()  # per sequence: positions [begin, end) see one another
-
-
-def plan_attention(batch: AttentionBatch, device: torch.device) -> Attend:
-    """Do a step's share of the work once; the answer does a layer's share, for every layer of the step."""
-    return BACKENDS.get(device.type, gathering)(batch, device)
-
-
-# --- CPU: keys and values are read where they lie ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +50,22 @@ class SequencePlan:
     own_mask: Tensor | None
 
 
-def in_place(batch: AttentionBatch, device: torch.device) -> Attend:
-    """The CPU backend. A sequence's attention is cut into parts that are each full or causal, and so need no mask.
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """See the module's docstring."""
 
-    The parts are the runs of neighbouring blocks (usually one, or two where a prefix is shared) and, in a prefill, the
-    step's own rows; each gives an output and a log-sum-exp, and these are merged. A decoding row reads itself from the
-    cache like the rest. Masks are built only where a window or a two-way span cuts through a part.
-    """
-    plans = [_plan_sequence(batch, i) for i in range(len(batch.seq_lens))]
+    device: torch.device
+
+    def plan(self, batch: AttentionBatch, windows: Sequence[int | None]) -> dict[int | None, Attend]:
+        slots_T = torch.tensor(batch.slot_mapping)
+        return {window: _plan(batch, window, slots_T) for window in windows}
+
+
+def _plan(batch: AttentionBatch, window: int | None, slots_T: Tensor) -> Attend:
+    plans = [_plan_sequence(batch, i, window) for i in range(len(batch.seq_lens))]
 
     def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
-        write_kv(kv_layer, key_TKD, value_TKD, batch.slot_mapping_T)
+        write_kv(kv_layer, key_TKD, value_TKD, slots_T)
         output_THD = torch.empty_like(query_THD)
         for plan in plans:
             query = query_THD[plan.rows]
@@ -98,12 +79,12 @@ def in_place(batch: AttentionBatch, device: torch.device) -> Attend:
     return attend
 
 
-def _plan_sequence(batch: AttentionBatch, i: int) -> SequencePlan:
+def _plan_sequence(batch: AttentionBatch, i: int, window: int | None) -> SequencePlan:
     begin, end = batch.query_start_loc[i], batch.query_start_loc[i + 1]
     num_rows, seq_len = end - begin, batch.seq_lens[i]
     num_cached = seq_len - (num_rows if num_rows > 1 else 0)
-    first = 0 if batch.window is None else max(0, seq_len - num_rows + 1 - batch.window)  # that any row sees
-    seen = visible(batch, i) if _is_cut(batch, i) and num_rows > 1 else None
+    first = 0 if window is None else max(0, seq_len - num_rows + 1 - window)  # that any row sees
+    seen = visible(batch, i, window) if num_rows > 1 and _is_cut(batch, i, window) else None
     masked, at = [], first
     for stretch in cached_runs(batch.block_tables[i], min(first, num_cached), num_cached, batch.block_size):
         masked.append((stretch, None if seen is None else _bias(seen[:, at : at + stretch.num_tokens])))
@@ -112,22 +93,11 @@ def _plan_sequence(batch: AttentionBatch, i: int) -> SequencePlan:
     return SequencePlan(slice(begin, end), num_rows, tuple(masked), own_mask)
 
 
-def _is_cut(batch: AttentionBatch, i: int) -> bool:
+def _is_cut(batch: AttentionBatch, i: int, window: int | None) -> bool:
     """Whether the rows of sequence i see anything but what causality says."""
     start = batch.seq_lens[i] - (batch.query_start_loc[i + 1] - batch.query_start_loc[i])
     has_spans = bool(batch.two_way_spans) and any(end > start for _, end in batch.two_way_spans[i])
-    return has_spans or (batch.window is not None and batch.seq_lens[i] > batch.window)
-
-
-def visible(batch: AttentionBatch, i: int) -> Tensor:
-    """Which of its tokens each row of sequence i sees: bool [rows, seq_lens[i]]."""
-    num_rows = batch.query_start_loc[i + 1] - batch.query_start_loc[i]
-    keys = torch.arange(batch.seq_lens[i])
-    queries = keys[-num_rows:, None]
-    seen = keys <= queries
-    for begin, end in batch.two_way_spans[i] if batch.two_way_spans else ():
-        seen |= (begin <= queries) & (queries < end) & (begin <= keys) & (keys < end)
-    return seen if batch.window is None else seen & (keys > queries - batch.window)
+    return has_spans or (window is not None and batch.seq_lens[i] > window)
 
 
 def _bias(seen: Tensor) -> Tensor:
@@ -191,36 +161,3 @@ def _merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
     outputs, logsumexps = zip(*parts, strict=True)
     shares = torch.stack(logsumexps).softmax(dim=0)
     return (torch.stack(outputs) * shares.unsqueeze(-1)).sum(dim=0)
-
-
-# --- any device: keys and values are gathered -------------------------------------------------------------------------
-
-
-def gathering(batch: AttentionBatch, device: torch.device) -> Attend:
-    """The backend of every other device, in public operations only: slower, and the oracle of the rest."""
-    slots = batch.slot_mapping_T.to(device)
-    tables = [torch.tensor(table, device=device) for table in batch.block_tables]
-    rows = [slice(*pair) for pair in pairwise(batch.query_start_loc)]
-    masks = [visible(batch, i).to(device) for i in range(len(tables))]
-
-    def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
-        write_kv(kv_layer, key_TKD, value_TKD, slots)
-        outputs = []
-        for row, table, seq_len, mask in zip(rows, tables, batch.seq_lens, masks, strict=True):
-            query = query_THD[row].transpose(0, 1).unsqueeze(0)  # [1, H, T, D]
-            key, value = kv_layer[:, table].flatten(1, 2)[:, :seq_len].transpose(1, 2).unsqueeze(1)  # [1, K, L, D] each
-            output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, enable_gqa=True)
-            outputs.append(output.squeeze(0).transpose(0, 1))
-        return torch.cat(outputs)
-
-    return attend
-
-
-def write_kv(kv_layer: Tensor, key_TKD: Tensor, value_TKD: Tensor, slot_mapping_T: Tensor) -> None:
-    """Put each row's key and value into its slot of kv_layer [2, num_blocks, block_size, K, D]."""
-    keys, values = kv_layer.flatten(1, 2)
-    keys.index_copy_(0, slot_mapping_T, key_TKD)
-    values.index_copy_(0, slot_mapping_T, value_TKD)
-
-
-BACKENDS: dict[str, Callable[[AttentionBatch, torch.device], Attend]] = {"cpu": in_place}

@@ -1,0 +1,22 @@
+"""Which backend computes attention on which device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveal.layers.attention.cpu import InPlace
+from foveal.layers.attention.gathering import Gathering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from foveal.layers.attention.batch import AttentionBackend
+
+BACKENDS: dict[str, Callable[[torch.device], AttentionBackend]] = {"cpu": InPlace}
+
+
+def attention_backend(device: torch.device) -> AttentionBackend:
+    """The backend of a device, for as long as a model runs there."""
+    return BACKENDS.get(device.type, Gathering)(device)

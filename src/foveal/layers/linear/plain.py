@@ -1,0 +1,71 @@
+"""The plain form: a matrix multiplied as it lies, in the mapped file where its dtype and device are the model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from foveal.layers.linear.form import Form, Matrix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from foveal.layers.linear.form import Linear
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plain:
+    """One matrix; an `Embedding` as well."""
+
+    matrix: Matrix
+
+    @property
+    def in_features(self) -> int:
+        return self.matrix.weight.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        return self.matrix.weight.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.matrix.weight.dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.matrix.weight, self.matrix.bias)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.matrix.weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SideBySide:
+    """Several matrices that were stored apart. One matrix is not made of them: that would copy mapped weights."""
+
+    parts: tuple[Plain, ...]
+
+    @property
+    def in_features(self) -> int:
+        return self.parts[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        return sum(part.out_features for part in self.parts)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts[0].dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x) for part in self.parts], dim=-1)
+
+
+def linear(matrices: tuple[Matrix, ...]) -> Linear:
+    parts = tuple(map(Plain, matrices))
+    return parts[0] if len(parts) == 1 else SideBySide(parts)
+
+
+PLAIN = Form(linear, Plain)
