@@ -61,6 +61,10 @@ class DecoderConfig:
         """How many tokens a row sees in a layer; None: all."""
         return self.window if self.sliding_layers[layer] else None
 
+    def rope_of(self, window: int | None) -> Rope:
+        """The rotary embedding of the layers with such a window."""
+        return self.rope if window is None else self.sliding_rope
+
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> DecoderConfig:
         """From a decoder's settings in config.json. Raises CheckpointError for what is missing or unknown."""
@@ -214,7 +218,7 @@ class Decoder:
         is_tied = config.ties_embeddings and not has_linear(weights, head)
         embedding = load_embedding(weights, f"{name}.embed_tokens", is_head=is_tied)
         norm = config.norm.load(weights, f"{name}.norm", config.rms_norm_eps)
-        device = norm.weight.device
+        windows = dict.fromkeys(map(config.window_of, numbers))
         return cls(
             embedding,
             tuple(
@@ -223,10 +227,7 @@ class Decoder:
             ),
             norm,
             embedding if is_tied else load_linear(weights, head),
-            {
-                window: (config.rope if window is None else config.sliding_rope).to(device)
-                for window in dict.fromkeys(map(config.window_of, numbers))
-            },
+            {window: config.rope_of(window).to(norm.weight.device) for window in windows},
             config,
             count_positions,
         )
