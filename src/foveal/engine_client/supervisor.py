@@ -134,15 +134,15 @@ class EngineProcess:
         try:
             while True:
                 self._hear(child, await child.receive(FROM_ENGINE))
-        except Gone:
-            pass
+        except Gone as gone:
+            reason = str(gone)
         except (CheckpointError, ConfigError) as error:
             return error
         finally:
             watch.cancel()
             was_ready, self._child = self._child is not None, None
             status = await child.end()
-        log.error("the engine died (exit status %d)", status)
+        log.error("the engine died (exit status %d): %s", status, reason)
         if was_ready:
             return None
         return CheckpointError(f"the engine died while loading the model (exit status {status}): is memory short?")

@@ -71,9 +71,9 @@ class ChildProcess:
             return messages.decode(await self._streams[0].readexactly(messages.num_bytes(header)))
         except (EOFError, ConnectionError):
             self._has_hung_up = True
-            raise Gone from None
+            raise Gone("it hung up") from None
         except msgspec.DecodeError as error:
-            raise Gone from error
+            raise Gone(f"it does not keep to the protocol: {error}") from error
 
     def kill(self) -> None:
         self._process.kill()
