@@ -1,4 +1,4 @@
-"""engine/protocol.py: what goes into a frame comes out of it, whatever pieces it travels in."""
+"""engine/protocol.py: what is said to an engine and by it arrives as it was sent."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import pytest
 
 from foveal.config import EngineConfig
 from foveal.engine.protocol import (
+    FROM_ENGINE,
+    START,
+    TO_ENGINE,
     Abort,
     Close,
-    Frames,
     FromEngine,
     LoadFailed,
     Progress,
@@ -19,9 +21,6 @@ from foveal.engine.protocol import (
     StepStarted,
     Submit,
     ToEngine,
-    decode_from_engine,
-    decode_to_engine,
-    frame,
 )
 from foveal.types import (
     EngineInfo,
@@ -38,16 +37,16 @@ from foveal.types import (
     Token,
     TopLogprob,
 )
+from foveal.workers.frames import HEADER_BYTES
 
 IMAGE = Image(bytes(range(32)), PixelRef(4096, (28, 56, 3)), ImageLayout(Size(50, 20), (28, 56, 3), (1, 2), 3, 19))
 PROMPT = Prompt((1, 2, *[0] * 19, 3), (PromptImage(IMAGE, (ImageSpan(2, 10), ImageSpan(12, 9))),), b"salt")
-TO_ENGINE: list[ToEngine] = [
-    Start("/models/m", EngineConfig(num_threads=2), 7, 4096),
+SENT: list[ToEngine] = [
     Submit(3, PROMPT, SamplingParams(logit_bias=((5, -1.5),), seed=2**63, stop_token_ids=(2,)), (9, 8), 16),
     Abort(3),
     Close(),
 ]
-FROM_ENGINE: list[FromEngine] = [
+TOLD: list[FromEngine] = [
     Progress(0.5),
     Ready(EngineInfo("phi3_v", "cpu", "bfloat16", 32064, 4096, 16, 100, 1 << 20)),
     LoadFailed("there is no config.json", is_setting=False),
@@ -57,32 +56,31 @@ FROM_ENGINE: list[FromEngine] = [
 ]
 
 
-@pytest.mark.parametrize("message", TO_ENGINE, ids=lambda message: type(message).__name__)
+def test_how_an_engine_is_started() -> None:
+    start = Start("/models/m", EngineConfig(num_threads=2), 7, 4096)
+
+    assert START.decode(START.frame(start)[HEADER_BYTES:]) == start
+
+
+@pytest.mark.parametrize("message", SENT, ids=lambda message: type(message).__name__)
 def test_messages_to_the_engine_arrive_as_they_were_sent(message: ToEngine) -> None:
-    [payload] = Frames().feed(frame(message))
-
-    assert decode_to_engine(payload) == message
+    assert TO_ENGINE.decode(TO_ENGINE.frame(message)[HEADER_BYTES:]) == message
 
 
-@pytest.mark.parametrize("message", FROM_ENGINE, ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("message", TOLD, ids=lambda message: type(message).__name__)
 def test_messages_from_the_engine_arrive_as_they_were_sent(message: FromEngine) -> None:
-    [payload] = Frames().feed(frame(message))
-
-    assert decode_from_engine(payload) == message
+    assert FROM_ENGINE.decode(FROM_ENGINE.frame(message)[HEADER_BYTES:]) == message
 
 
-@pytest.mark.parametrize("num_bytes", [1, 3, 7, 1000])
-def test_frames_are_found_in_pieces_of_any_size(num_bytes: int) -> None:
-    stream = b"".join(frame(message) for message in TO_ENGINE)
-    frames = Frames()
+def test_the_longest_prompts_fit() -> None:
+    token_ids = tuple(range(200_000, 500_000))
+    top = tuple(TopLogprob(token_id, -token_id / 3) for token_id in token_ids[:20])
+    logprobs = (PromptLogprob(-1 / 3, top),) * 300_000
 
-    payloads = [payload for i in range(0, len(stream), num_bytes) for payload in frames.feed(stream[i : i + num_bytes])]
+    assert len(TO_ENGINE.frame(Submit(1, Prompt(token_ids), SamplingParams(), token_ids))) < 4_000_000
+    assert len(FROM_ENGINE.frame(StepDone(((1, Token(7, prompt_logprobs=logprobs)),)))) < 100_000_000
 
-    assert [decode_to_engine(payload) for payload in payloads] == TO_ENGINE
 
-
-def test_nothing_but_the_types_of_its_direction_comes_out_of_a_frame() -> None:
-    [payload] = Frames().feed(frame(Progress(0.5)))
-
+def test_nothing_but_the_types_of_its_direction_is_decoded() -> None:
     with pytest.raises(msgspec.ValidationError):
-        decode_to_engine(payload)
+        TO_ENGINE.decode(FROM_ENGINE.frame(Progress(0.5))[HEADER_BYTES:])

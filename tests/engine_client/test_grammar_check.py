@@ -79,7 +79,7 @@ async def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
         await check.translate(GOOD)
         assert check._worker is not None
         check._worker.kill()
-        await check._worker.wait()
+        await check._worker.end()
         other = Grammar("json_schema", '{"const":1}')
         assert await check.translate(other) == translate(other)
 

@@ -1,27 +1,27 @@
-"""The messages between a server and its engine, and how they are framed on a socket.
+"""The messages between a server and its engine; `workers.frames` says how they travel between processes.
 
-A frame is a length (4 bytes, little endian) and that many bytes of msgpack. Every message names its own type, and
-nothing but these types can come out of a frame. Both ends are trusted: they are one program.
+Every message names its own type. Both ends are trusted: they are one program.
 """
 
 from __future__ import annotations
-
-import struct
-from collections.abc import Callable, Iterator
 
 import msgspec
 
 from foveal.config import EngineConfig
 from foveal.types import EngineInfo, EngineStats, Prompt, SamplingParams, Token
+from foveal.workers.frames import Messages
+from foveal.workers.jobs import MAX_SETTINGS_BYTES
 
 LOAD_MODEL = "foveal.models.registry:load_model"
+# A prompt of 300,000 tokens and as many of an answer take 3 MB; logprobs of such a prompt, with 20 others each, 90 MB.
+MAX_TO_ENGINE_BYTES, MAX_FROM_ENGINE_BYTES = 64 << 20, 1 << 30
 
 
 # --- to the engine ----------------------------------------------------------------------------------------------------
 
 
-class Start(msgspec.Struct, frozen=True, tag=True):
-    """The first message to an engine process: what to load."""
+class Start(msgspec.Struct, frozen=True):
+    """The settings of an engine process: what to load."""
 
     folder: str
     config: EngineConfig
@@ -85,34 +85,9 @@ class StepDone(msgspec.Struct, frozen=True, tag=True):
     stats: EngineStats = EngineStats()
 
 
-ToEngine = Start | Submit | Abort | Close
+ToEngine = Submit | Abort | Close
 FromEngine = Progress | Ready | LoadFailed | StepStarted | StepDone
 
-decode_to_engine: Callable[[bytes], ToEngine] = msgspec.msgpack.Decoder(ToEngine).decode
-decode_from_engine: Callable[[bytes], FromEngine] = msgspec.msgpack.Decoder(FromEngine).decode
-
-_encode = msgspec.msgpack.Encoder().encode
-_LENGTH = struct.Struct("<I")
-
-
-def frame(message: ToEngine | FromEngine) -> bytes:
-    """The message as it goes over the socket."""
-    payload = _encode(message)
-    return _LENGTH.pack(len(payload)) + payload
-
-
-class Frames:
-    """Cuts a byte stream into frames, whatever pieces it comes in."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, received: bytes) -> Iterator[bytes]:
-        """Add what was received; yield the payloads that are complete now."""
-        self._buffer += received
-        while len(self._buffer) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
-            if len(self._buffer) < end:
-                return
-            yield bytes(self._buffer[_LENGTH.size : end])
-            del self._buffer[:end]
+START: Messages[Start] = Messages(Start, MAX_SETTINGS_BYTES)
+TO_ENGINE: Messages[ToEngine] = Messages(ToEngine, MAX_TO_ENGINE_BYTES)
+FROM_ENGINE: Messages[FromEngine] = Messages(FromEngine, MAX_FROM_ENGINE_BYTES)

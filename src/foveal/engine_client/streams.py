@@ -75,8 +75,8 @@ class Streams:
             raise Overloaded("The server has all the requests that it can take; try again in a moment.")
         stream = Stream(next(self._ids), prompt, sampling)
         self.in_flight[stream.sequence_id] = stream
-        self._send(stream.submission())
         try:
+            self._send(stream.submission())
             yield stream.tokens()
         finally:
             if self.in_flight.pop(stream.sequence_id, None):

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from foveal.engine.protocol import (
+    FROM_ENGINE,
     LOAD_MODEL,
+    START,
+    TO_ENGINE,
     FromEngine,
     LoadFailed,
     Progress,
@@ -25,10 +28,11 @@ from foveal.engine.protocol import (
     Submit,
     ToEngine,
 )
-from foveal.engine_client.child import Child
 from foveal.engine_client.quarantine import Quarantine
 from foveal.engine_client.streams import Streams
 from foveal.errors import CheckpointError, ConfigError
+from foveal.workers.process import ChildProcess, Gone
+from foveal.workers.spawn import INHERITED_BY_TORCH, Kind, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -45,6 +49,9 @@ MAX_FAILED_STARTS = 5  # in a row; then what is in flight is given up, and start
 QUARANTINED = "The engine died twice while it was working on this request, so it is not tried again."
 NOT_RESTARTED = "The engine stopped and could not be started again; try again later."
 CLOSED = "The server is shutting down."
+# OpenMP's threads spin for milliseconds before they sleep; beside another busy process each then waits for one that has
+# no core (benchmarks/two_servers.txt). Whoever sets it keeps what they set.
+_ENGINE = Kind("foveal.engine.process:serve", {"GOMP_SPINCOUNT": "3000"}, INHERITED_BY_TORCH)
 
 
 class EngineProcess:
@@ -54,7 +61,7 @@ class EngineProcess:
         self._start = start
         self._on_progress = on_progress
         self._quarantine = Quarantine()
-        self._child: Child | None = None  # while it is ready for requests
+        self._child: ChildProcess | None = None  # while it is ready for requests
         self._streams: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()  # from the first Ready on
         self._heard_s = 0.0  # event loop time of the last sign of life
         self.num_restarts = 0
@@ -120,26 +127,27 @@ class EngineProcess:
     async def _live_once(self) -> CheckpointError | ConfigError | None:
         """One child from start to end; returns why it never became ready, or None if it did."""
         try:
-            child = await Child.spawn(self._start)
+            child = spawn(_ENGINE, START.frame(self._start), [self._start.arena_fd])
         except OSError as error:
             return CheckpointError(f"the engine's process cannot be started: {error.strerror}")
         watch = asyncio.create_task(self._watch(child))
         try:
-            async for message in child.messages():
-                self._heard_s = asyncio.get_running_loop().time()
-                self._hear(child, message)
+            while True:
+                self._hear(child, await child.receive(FROM_ENGINE))
+        except Gone as gone:
+            reason = str(gone)
         except (CheckpointError, ConfigError) as error:
             return error
         finally:
             watch.cancel()
             was_ready, self._child = self._child is not None, None
             status = await child.end()
-        log.error("the engine died (exit status %d)", status)
+        log.error("the engine died (exit status %d): %s", status, reason)
         if was_ready:
             return None
         return CheckpointError(f"the engine died while loading the model (exit status {status}): is memory short?")
 
-    async def _watch(self, child: Child) -> None:
+    async def _watch(self, child: ChildProcess) -> None:
         """Kill the child when it has work and gives no sign of life."""
         timeout_s = self._start.config.step_timeout_s
         while True:
@@ -152,7 +160,8 @@ class EngineProcess:
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def _hear(self, child: Child, message: FromEngine) -> None:
+    def _hear(self, child: ChildProcess, message: FromEngine) -> None:
+        self._heard_s = asyncio.get_running_loop().time()
         match message:
             case StepStarted():
                 self._quarantine.started(message.sequence_ids)
@@ -171,7 +180,7 @@ class EngineProcess:
         ids = {*(i for i, _ in done.tokens), *(i for i, _ in done.failed), *done.aborted}
         self._submit(self._quarantine.came_of_it(ids, streams.in_flight))
 
-    def _become_ready(self, child: Child, info: EngineInfo) -> None:
+    def _become_ready(self, child: ChildProcess, info: EngineInfo) -> None:
         self._child = child
         if not self._streams.done():
             config = self._start.config
@@ -194,7 +203,7 @@ class EngineProcess:
         elif self._child:
             if isinstance(message, Submit) and len(self._streams.result().in_flight) == 1:
                 self._heard_s = asyncio.get_running_loop().time()  # it was silent for having nothing to do
-            self._child.send(message)
+            self._child.send(TO_ENGINE.frame(message))
 
     def _fail_all(self, end: asyncio.Task[None]) -> None:
         if not end.cancelled() and (error := end.exception()):

@@ -1,0 +1,28 @@
+"""What runs first in every child: `python -P -m foveal.workers.child MODULE:FUNCTION FD`.
+
+The function is called with the child's end of a socket pair, FD. Its first message there is its settings; when the
+other end is closed, there is nothing left to do. Imports next to nothing, and neither knows nor bounds what it calls.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from foveal.workers.frames import HungUp
+from foveal.workers.limits import end_with_parent
+
+
+def main(function: str, fd: int) -> None:
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)  # may be sent to a whole group; the server decides when we end
+    end_with_parent()
+    with socket.socket(fileno=fd) as server, suppress(HungUp):
+        pkgutil.resolve_name(function)(server)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
