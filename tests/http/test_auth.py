@@ -11,12 +11,11 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.keys import Key, new_key
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
-from foveal.http.app import create_app
-from foveal.http.auth import is_loopback
+from foveal.http.middleware.auth import is_loopback
 from foveal.types import Caller
 from tests.accounting.builders import with_keys
 from tests.fakes import FakePipeline
-from tests.http.client import ASK, COMPLETE, accounting_for, call, error, send
+from tests.http.client import ASK, COMPLETE, accounting_for, app_for, call, error, send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,7 +137,10 @@ def test_keys_of_the_database_let_in_until_they_are_revoked(tmp_path: Path) -> N
     new = new_key()
     known = Key(new.id, "alice", new.digest, account="team")
     accounting = Accounting(open_books=with_keys(tmp_path, known))
-    app, headers = create_app(FakePipeline(), HttpConfig(), accounting), {"authorization": f"Bearer {new.secret}"}
+    app, headers = (
+        app_for(FakePipeline(), HttpConfig(), accounting),
+        {"authorization": f"Bearer {new.secret}"},
+    )
     assert send(app, "GET", "/v1/models", headers=headers).status_code == 200
     assert send(app, "GET", "/v1/models").status_code == 401
     accounting._take_in([replace(known, revoked_s=1.0)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foveal.http.disconnect import unless_client_leaves
+from foveal.http.dialects.disconnect import unless_client_leaves
 
 if TYPE_CHECKING:
     from starlette.types import Message

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foveal.errors import BodyTooLarge, InvalidRequest, RequestError
-from foveal.http.limits import BodyLimit
+from foveal.http.middleware.body_limit import BodyLimit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

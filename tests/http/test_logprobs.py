@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foveal.http.logprobs import LOWEST_LOGPROB, TextPosition, echoed_logprobs, legacy_logprobs
+from foveal.http.dialects.openai.logprobs import LOWEST_LOGPROB, TextPosition, echoed_logprobs, legacy_logprobs
 from foveal.types import Echo, TokenLogprob
 
 

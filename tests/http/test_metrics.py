@@ -11,11 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from foveal.accounting.accounting import Accounting
 from foveal.accounting.keys import digest_of
 from foveal.config import HttpConfig
-from foveal.http.app import create_app
 from foveal.types import Caller, EngineInfo, EngineStats
 from tests.accounting.builders import key, outcome, with_keys
 from tests.fakes import FakePipeline
-from tests.http.client import ASK, call, error, send
+from tests.http.client import ASK, app_for, call, error, send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +40,7 @@ def samples(response: httpx.Response) -> Samples:
 
 
 def test_requests_are_counted_by_route_and_status() -> None:
-    app = create_app(FakePipeline(), HttpConfig(), Accounting())
+    app = app_for(FakePipeline(), HttpConfig(), Accounting())
     for path in ("/v1/models", "/v1/models", "/inference/v1/models", "/no/such/path", "/v1/models/unknown"):
         send(app, "GET", path)
     send(app, "POST", "/v1/chat/completions", json=ASK)
@@ -56,7 +55,7 @@ def test_requests_are_counted_by_route_and_status() -> None:
 
 
 def test_no_client_makes_up_a_label() -> None:
-    app = create_app(FakePipeline(), HttpConfig(), Accounting())
+    app = app_for(FakePipeline(), HttpConfig(), Accounting())
 
     def num_series() -> int:
         return len(samples(send(app, "GET", "/metrics")))
@@ -76,7 +75,7 @@ def test_answers_are_counted_with_their_tokens_and_times() -> None:
     for taken in (outcome(10, 5, cached=3), outcome(20, 1, status="failed", first_s=30.0)):
         with accounting.admit(Caller(), "m") as bill:
             bill.count(taken)
-    found = samples(call("GET", "/metrics", FakePipeline(accounting=accounting)))
+    found = samples(send(app_for(FakePipeline(), HttpConfig(), accounting), "GET", "/metrics"))
     assert found["foveal_answers_total", ("finished",)] == 1
     assert found["foveal_answers_total", ("failed",)] == 1
     assert found["foveal_answers_total", ("aborted",)] == 0
@@ -108,7 +107,7 @@ def test_with_keys_it_is_for_the_operator(tmp_path: Path, name: str, status: int
     secrets = {"tenant": "fvl-tenant-x", "operator": "fvl-operator-x", "unknown": "fvl-unknown-x"}
     tenant = key("tenant", digest=digest_of(secrets["tenant"].encode()))
     operator = replace(key("operator", digest=digest_of(secrets["operator"].encode())), is_operator=True)
-    app = create_app(FakePipeline(), HttpConfig(), Accounting(open_books=with_keys(tmp_path, tenant, operator)))
+    app = app_for(FakePipeline(), HttpConfig(), Accounting(open_books=with_keys(tmp_path, tenant, operator)))
     response = send(app, "GET", "/metrics", headers={"authorization": f"Bearer {secrets[name]}"})
     assert response.status_code == status
     if status == 403:

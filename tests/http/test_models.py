@@ -8,9 +8,8 @@ import pytest
 
 from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
-from foveal.http.app import create_app
 from tests.fakes import CARD, FakePipeline
-from tests.http.client import call, error, send
+from tests.http.client import app_for, call, error, send
 
 QWEN = FakePipeline(card=replace(CARD, id="Qwen/Qwen2.5-VL-3B-Instruct", aliases=()))
 
@@ -76,7 +75,7 @@ def test_an_accounts_model_is_found_and_others_are_not() -> None:
 
 def test_the_context_length_is_that_of_the_moment() -> None:
     pipeline = FakePipeline()
-    app = create_app(pipeline, HttpConfig(), Accounting())
+    app = app_for(pipeline, HttpConfig(), Accounting())
     pipeline.card = replace(CARD, context_length=512)
     (item, _) = send(app, "GET", "/v1/models").json()["data"]
     assert item["context_length"] == 512

@@ -9,8 +9,8 @@ import pytest
 from foveal.config import HttpConfig
 from foveal.errors import InvalidRequest
 from foveal.http.body import validate
-from foveal.http.parse import chat_request, completion_requests, isolated
-from foveal.http.schemas import ChatBody, CompletionBody
+from foveal.http.dialects.openai.parse import chat_request, completion_requests, isolated
+from foveal.http.dialects.openai.schemas import ChatBody, CompletionBody
 from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, Grammar, ImageRef, Message, SamplingParams
 from tests.fakes import CARD
 from tests.http.client import ASK, COMPLETE

@@ -8,11 +8,10 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.limits import Allowance, Standing
 from foveal.config import HttpConfig, LimitConfig
 from foveal.errors import GenerationFailed, InvalidRequest, TooManyRequests
-from foveal.http.app import create_app
-from foveal.http.ratelimits import headers
+from foveal.http.middleware.rate_limit_headers import headers
 from foveal.types import Delta
 from tests.fakes import FakePipeline
-from tests.http.client import ASK, call, error, send
+from tests.http.client import ASK, app_for, call, error, send
 
 LIMITS = LimitConfig(10, 2_000, 300, 0)
 
@@ -66,7 +65,7 @@ def test_a_limit_that_there_is_not_has_no_headers() -> None:
     ids=["whole", "stream", "400", "404", "refused", "429", "500", "broken stream", "503"],
 )
 def test_every_answer_tells_how_the_caller_stands(pipeline: FakePipeline, fields: dict[str, object]) -> None:
-    app = create_app(pipeline, HttpConfig(), Accounting(LIMITS))
+    app = app_for(pipeline, HttpConfig(), Accounting(LIMITS))
     response = send(app, "POST", "/v1/chat/completions", json=ASK | fields)
     assert response.headers["x-ratelimit-limit-requests"] == "10"
     assert response.headers["x-ratelimit-remaining-tokens-prompt"] == "2000"

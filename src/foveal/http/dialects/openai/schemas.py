@@ -17,11 +17,6 @@ MAX_LOGIT_BIAS = 1024
 MAX_STOP = 4
 MAX_STOP_CHARS = 1024
 
-EXAMPLE_IMAGE = (  # a red square on white
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAABlBMVEX////cHh7/Hx2WAAAAF0lEQVR42mNgIBb8"
-    "/8/AxMDAQCWCWAAA9BUCHTVYa/EAAAAASUVORK5CYII="
-)
-
 
 class WireModel(BaseModel):
     """What holds for every object that a client sends."""

@@ -6,14 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveal.errors import GenerationFailed
-from foveal.http.replies import perf_metrics_reply
 from foveal.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from foveal.http.contract import Answer
-    from foveal.http.replies import PerfMetrics
+    from foveal.serving.served import Answer
     from foveal.types import ChatRequest, CompletionRequest, Delta
 
 
@@ -39,20 +37,18 @@ class Answers:
         return Usage.of_all([answer.usage for answer in self._answers])
 
     @property
-    def perf_metrics(self) -> PerfMetrics:
-        total_s = max(answer.total_s for answer in self._answers)
-        return perf_metrics_reply(self.usage, self._answers[0].first_token_s, total_s)
+    def first_token_s(self) -> float | None:
+        """Of the first answer; None until its first delta."""
+        return self._answers[0].first_token_s
+
+    @property
+    def total_s(self) -> float:
+        return max(answer.total_s for answer in self._answers)
 
     @property
     def warnings(self) -> list[str]:
         """Each of them once."""
         return list(dict.fromkeys(warning for answer in self._answers for warning in answer.warnings))
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The metrics, as far as they are known by now, and the warnings."""
-        headers = {f"fireworks-{name}": str(value) for name, value in self.perf_metrics.items()}
-        return headers | ({"x-foveal-warning": " ".join(self.warnings)} if self.warnings else {})
 
     async def deltas(self) -> AsyncIterator[Delta]:
         """All pieces; each choice ends with a finish_reason. Raises RequestError."""
@@ -65,3 +61,10 @@ class Answers:
             if num_finished < request.options.num_choices:
                 raise GenerationFailed("The answer broke off; ask again.")
             first_index += request.options.num_choices
+
+    async def all_deltas(self) -> list[list[Delta]]:
+        """The pieces of each choice, once all are there. Raises RequestError."""
+        said: list[list[Delta]] = [[] for _ in range(self.num_choices)]
+        async for delta in self.deltas():
+            said[delta.index].append(delta)
+        return said

@@ -6,16 +6,21 @@ The page is plain HTML made from the document: it needs no scripts, so it works 
 from __future__ import annotations
 
 import json
-from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Response
+from starlette.responses import Response
 
-from foveal.http.replies import to_json
+from foveal.http.endpoint import Endpoint
+from foveal.http.responses import json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from foveal.http.endpoint import Context
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -25,20 +30,18 @@ STYLE = (
 HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def reference_routes(describe: Callable[[], dict[str, Any]]) -> APIRouter:
-    """`describe` gives the OpenAPI document; it is asked when somebody first wants it, since it takes a while."""
-    router = APIRouter(include_in_schema=False)
-    document = cache(describe)
+async def get_openapi_document(request: Request, context: Context) -> ASGIApp:
+    return json_response(context.document())
 
-    @router.get("/openapi.json")
-    async def get_openapi_document() -> Response:
-        return Response(to_json(document()), media_type="application/json")
 
-    @router.get("/docs")
-    async def get_docs() -> Response:
-        return Response("".join(_page(document())), headers=HEADERS, media_type="text/html")
+async def get_docs(request: Request, context: Context) -> ASGIApp:
+    return Response("".join(_page(context.document())), headers=HEADERS, media_type="text/html")
 
-    return router
+
+ENDPOINTS = (  # open: they say nothing about the models or their users
+    Endpoint("/openapi.json", get_openapi_document, access="open"),
+    Endpoint("/docs", get_docs, access="open"),
+)
 
 
 def _page(document: Mapping[str, Any]) -> Iterator[str]:

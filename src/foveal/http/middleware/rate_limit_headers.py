@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 
-from foveal.http.auth import caller_in
+from foveal.http.middleware.auth import caller_in
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RateLimitHeaders:
-    """ASGI middleware, inside authentication. What it says is of the moment when the answer begins."""
+    """ASGI middleware, outside authentication, which tells the caller. What it says is of when the answer begins."""
 
     def __init__(self, app: ASGIApp, accounting: Accounting) -> None:
         self.app = app

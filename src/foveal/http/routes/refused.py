@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
-
 from foveal.errors import NotFound
+from foveal.http.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from foveal.http.endpoint import Context
 
 NO_IMAGE_GENERATION = "This server reads images and does not draw them: image generation is not available."
 NO_FINE_TUNING = "This server does not train: fine-tuning is not available. Serve a fine-tuned checkpoint instead."
@@ -22,15 +24,11 @@ REFUSED_PATHS = {
 }
 
 
-def refused_routes() -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-    for path, message in REFUSED_PATHS.items():
-        router.add_api_route(path, _refusal(message), methods=["GET", "POST"])
-    return router
-
-
-def _refusal(message: str) -> Callable[[], Awaitable[None]]:
-    async def refuse() -> None:
+def _refusing(path: str, message: str) -> Endpoint:
+    async def refuse(request: Request, context: Context) -> ASGIApp:
         raise NotFound(message)
 
-    return refuse
+    return Endpoint(path, refuse, methods=("GET", "POST"))
+
+
+ENDPOINTS = tuple(_refusing(path, message) for path, message in REFUSED_PATHS.items())

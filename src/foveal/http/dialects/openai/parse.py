@@ -12,15 +12,15 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 from foveal.errors import InvalidRequest
-from foveal.http.response_format import grammar_for
-from foveal.http.schemas import MAX_CHOICES, ImagePart
+from foveal.http.dialects.openai.response_format import grammar_for
+from foveal.http.dialects.openai.schemas import MAX_CHOICES, ImagePart
 from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, Message, Role, SamplingParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from foveal.config import HttpConfig
-    from foveal.http.schemas import ChatBody, ChatMessage, CompletionBody, GenerationBody, Image
+    from foveal.http.dialects.openai.schemas import ChatBody, ChatMessage, CompletionBody, GenerationBody, Image
     from foveal.serving.pipeline import ModelCard
 
 Body = TypeVar("Body", bound="GenerationBody")

@@ -6,25 +6,25 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, NotRequired
 
-from fastapi import APIRouter, Request, Response
 from typing_extensions import TypedDict
 
 from foveal.accounting.prices import cost_nano, has_prices, in_currency
-from foveal.http.body import BodyReader, body_docs
-from foveal.http.chat import EXAMPLE
-from foveal.http.models import check_can_answer
-from foveal.http.parse import chat_request, completion_requests
-from foveal.http.problems import problem_docs
-from foveal.http.replies import to_json
-from foveal.http.schemas import ChatBody, TokenizeBody
+from foveal.http.dialects.openai.chat import EXAMPLE
+from foveal.http.dialects.openai.parse import chat_request, completion_requests
+from foveal.http.dialects.openai.schemas import ChatBody, TokenizeBody
+from foveal.http.endpoint import Docs, Endpoint
+from foveal.http.responses import json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
     from foveal.config import HttpConfig, PriceConfig
-    from foveal.http.contract import Pipeline
-    from foveal.http.schemas import CompletionBody
-    from foveal.serving.pipeline import Measurement
+    from foveal.http.dialects.openai.schemas import CompletionBody
+    from foveal.http.endpoint import Context
+    from foveal.serving.pipeline import Measurement, ModelCard
     from foveal.types import ChatRequest, CompletionRequest, PromptImage
 
 
@@ -56,47 +56,43 @@ class Tokenization(TypedDict):
     token_ids: NotRequired[list[list[int]]]  # of each prompt
 
 
-def tokenize_routes(pipeline: Pipeline, config: HttpConfig, bodies: BodyReader) -> APIRouter:
-    router = APIRouter(tags=["generation"])
-    reply = {"schema": {"$ref": f"#/components/schemas/{Tokenization.__name__}"}}
+async def tokenize(request: Request, context: Context) -> ASGIApp:
+    """Measure a chat or completion body: images are loaded and the prompt is made, but nothing is generated.
 
-    @router.post(
-        "/tokenize",
-        response_class=Response,
-        responses={
-            200: {
-                "description": "Counts, and the price if prices are configured.",
-                "content": {"application/json": reply},
-            },
-            **problem_docs(400, 401, 402, 404, 413, 429, 503),
-        },
-        openapi_extra=body_docs(TokenizeBody, EXAMPLE),
-    )
-    async def tokenize(request: Request) -> Response:
-        """Measure a chat or completion body: images are loaded and the prompt is made, but nothing is generated.
+    `return_token_ids` adds the prompts' token ids.
+    """
+    body = (await context.bodies.read(request, TokenizeBody)).root
+    served = context.models.find_ready(body.model)
+    requests = [replace(asked, caller=request.state.caller) for asked in _requests(body, served.card, context.config)]
+    measured = await served.measure(requests)
+    reply = _tokenization(body.model, requests, measured, served.card.prices)
+    if body.return_token_ids:
+        reply["token_ids"] = [list(measurement.prompt.token_ids) for measurement in measured]
+    return json_response(reply)
 
-        `return_token_ids` adds the prompts' token ids.
-        """
-        body = (await bodies.read(request, TokenizeBody)).root
-        check_can_answer(pipeline, body.model)
-        requests = _requests(body, pipeline, config)
-        caller = request.state.caller
-        measured = await pipeline.measure([replace(asked, caller=caller) for asked in requests])
-        reply = _tokenization(body.model, requests, measured, pipeline.card.prices)
-        if body.return_token_ids:
-            reply["token_ids"] = [list(measurement.prompt.token_ids) for measurement in measured]
-        return Response(to_json(reply), media_type="application/json")
 
-    return router
+ENDPOINT = Endpoint(
+    "/tokenize",
+    tokenize,
+    methods=("POST",),
+    docs=Docs(
+        tag="generation",
+        description="Counts, and the price if prices are configured.",
+        content={"application/json": Tokenization},
+        errors=(400, 401, 402, 404, 413, 429, 503),
+        body=TokenizeBody,
+        example=EXAMPLE,
+    ),
+)
 
 
 def _requests(
-    body: ChatBody | CompletionBody, pipeline: Pipeline, config: HttpConfig
+    body: ChatBody | CompletionBody, card: ModelCard, config: HttpConfig
 ) -> Sequence[ChatRequest | CompletionRequest]:
     seed = secrets.randbits(63)
     if isinstance(body, ChatBody):
-        return [chat_request(body, pipeline.card, config, seed)]
-    return completion_requests(body, pipeline.card, config, seed)
+        return [chat_request(body, card, config, seed)]
+    return completion_requests(body, card, config, seed)
 
 
 def _tokenization(

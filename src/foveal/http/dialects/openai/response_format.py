@@ -10,7 +10,7 @@ from foveal.errors import InvalidRequest
 from foveal.types import Grammar
 
 if TYPE_CHECKING:
-    from foveal.http.schemas import ResponseFormat
+    from foveal.http.dialects.openai.schemas import ResponseFormat
 
 MAX_GRAMMAR_BYTES = 64 * 1024
 ANY_OBJECT = '{"type":"object"}'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NotRequired, Required
 
-import msgspec
 from typing_extensions import TypedDict
 
 from foveal.types import FinishReason
@@ -181,7 +180,3 @@ def perf_metrics_reply(usage: UsageCounts, first_token_s: float | None, total_s:
     if first_token_s is not None:
         metrics["server-time-to-first-token"] = round(first_token_s, 4)
     return metrics
-
-
-def to_json(reply: object) -> bytes:
-    return msgspec.json.encode(reply)

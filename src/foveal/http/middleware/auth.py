@@ -1,6 +1,7 @@
 """Who may ask. With API keys: whoever sends one. Without: whoever reaches this machine's loopback under its own name.
 
-Decides on the ASGI scope's path, the same string that the router matches, never on a URL built from the Host header.
+Decides on the route that the request takes, never on a URL built from the Host header. Which headers hold a key is
+the route's dialect's to say.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from foveal.errors import Forbidden, InvalidRequest, Unauthorized
-from foveal.http.problems import problem_response
+from foveal.http.routing import route_in
 from foveal.types import Caller
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
     from foveal.accounting.accounting import Accounting
     from foveal.accounting.keys import Key
-
-# Say nothing about the model or its users: two probes and the documentation of the API.
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
-OPERATOR_PATHS = frozenset({"/metrics"})  # say something about all users together
+    from foveal.http.dialects.dialect import Dialect
 
 
 class Authentication:
-    """ASGI middleware: lets in who may ask, and notes who it is (`caller_in`). `host`: what the server listens on."""
+    """ASGI middleware: lets in who may ask, and notes who it is (`caller_in`). `host`: what the server listens on.
+
+    Raises Unauthorized, Forbidden or InvalidRequest for everyone else.
+    """
 
     def __init__(self, app: ASGIApp, accounting: Accounting, host: str) -> None:
         self.app = app
@@ -34,42 +35,36 @@ class Authentication:
         self.is_local = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.app
-        if scope["type"] != "lifespan" and scope["path"] not in OPEN_PATHS:
-            try:
-                self._check(scope)
-            except (Unauthorized, Forbidden, InvalidRequest) as refusal:
-                app = problem_response(refusal)
-        await app(scope, receive, send)
+        if route_in(scope).endpoint.access != "open":
+            scope["state"]["caller"] = self._caller(scope)
+        await self.app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        key = None
+    def _caller(self, scope: Scope) -> Caller:
+        route, headers, request_id = route_in(scope), Headers(scope=scope), scope["state"]["request_id"]
         if self.accounting.requires_key or not self.is_local:
-            key = self._key(headers.getlist("authorization"))
-            if scope["path"] in OPERATOR_PATHS and not key.is_operator:
+            key = self._key(headers, route.dialect)
+            if route.endpoint.access == "operator" and not key.is_operator:
                 raise Forbidden("This path is for the operator of the server, and this API key is not the operator's.")
-        elif not is_loopback(_host_name(headers.get("host", ""))):
+            return Caller(request_id, key.id, key.account)
+        if not is_loopback(_host_name(headers.get("host", ""))):
             raise InvalidRequest(
                 "This server has no API keys, so it answers only under this machine's own name: ask it at "
                 "http://127.0.0.1 or http://localhost, or configure api_keys."
             )
-        state = scope.setdefault("state", {})
-        request_id = state.get("request_id", "")
-        state["caller"] = Caller(request_id, key.id, key.account) if key else Caller(request_id)
+        return Caller(request_id)
 
-    def _key(self, authorizations: list[str]) -> Key:
-        """Raises Unauthorized."""
-        scheme, _, secret = authorizations[0].partition(" ") if len(authorizations) == 1 else ("", "", "")
-        key = self.accounting.identify(secret.strip().encode("latin-1"))
-        if key is None or scheme.lower() != "bearer":
+    def _key(self, headers: Headers, dialect: Dialect) -> Key:
+        """Of exactly one header. Raises Unauthorized."""
+        secrets = [known.secret_in(value) for known in dialect.key_headers for value in headers.getlist(known.name)]
+        key = self.accounting.identify((secrets[0] if len(secrets) == 1 else "").encode("latin-1"))
+        if key is None:
             raise Unauthorized
         return key
 
 
 def caller_in(scope: Scope) -> Caller | None:
     """Who asks, of a request that was let in; None on an open path, where nobody is asked."""
-    caller: Caller | None = scope.get("state", {}).get("caller")
+    caller: Caller | None = scope["state"].get("caller")
     return caller
 
 

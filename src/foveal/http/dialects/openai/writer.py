@@ -1,39 +1,30 @@
-"""One generation as a response: opened, written as JSON or as events, left at once when the client goes away.
+"""Answers as OpenAI's bodies and events. What chat completions and completions have in common.
 
-What chat completions and completions have in common. How a choice looks is each one's `Format`; how an answer comes
-about is the pipeline's business.
+How a choice looks is each one's `Format`.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import defaultdict
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from fastapi import Response
-
-from foveal.errors import RequestError
-from foveal.http import sse
-from foveal.http.answers import Answers
-from foveal.http.disconnect import unless_client_leaves
-from foveal.http.logprobs import TextPosition, content_logprobs, echoed_logprobs, legacy_logprobs
-from foveal.http.problems import as_request_error, problem_body
-from foveal.http.replies import ChoiceDetails, to_json, usage_reply
+from foveal.http.dialects import sse
+from foveal.http.dialects.openai.errors import error_body
+from foveal.http.dialects.openai.logprobs import TextPosition, content_logprobs, echoed_logprobs, legacy_logprobs
+from foveal.http.dialects.openai.replies import ChoiceDetails, perf_metrics_reply, usage_reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from starlette.types import Receive, Scope, Send
+    from foveal.errors import RequestError
+    from foveal.http.dialects.answers import Answers
+    from foveal.http.dialects.openai.replies import Logprobs, PerfMetrics, RawOutput
+    from foveal.http.dialects.openai.schemas import GenerationBody
+    from foveal.serving.served import Answer
+    from foveal.types import Delta, FinishReason
 
-    from foveal.http.contract import Answer, Pipeline
-    from foveal.http.replies import Logprobs, RawOutput
-    from foveal.http.schemas import GenerationBody
-    from foveal.types import ChatRequest, CompletionRequest, Delta, FinishReason
-
-logger = logging.getLogger(__name__)
+DONE = b"data: [DONE]\n\n"
 
 Reply = dict[str, object]
 
@@ -63,14 +54,12 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be generated, and how it is to be written. Several requests give consecutive choices."""
+    """What one reply says of itself, and what it is to carry."""
 
     id: str
     model: str  # as the client named it
     created: int  # Unix time, s
-    requests: Sequence[ChatRequest | CompletionRequest]
     format: Format
-    stream: bool
     include_usage: bool
     perf_metrics: bool
     logprobs: Literal["content", "legacy"] | None
@@ -78,62 +67,51 @@ class Job:
     raw_output: bool
 
 
-def job_for(
-    body: GenerationBody, requests: Sequence[ChatRequest | CompletionRequest], form: Format, number: str
-) -> Job:
-    """The job that a body asks for. `number`: the request's id, so that an answer can be found in the log."""
+def writer_for(body: GenerationBody, form: Format, number: str) -> OpenAIWriter:
+    """The writer that a body asks for. `number`: the request's id, so that an answer can be found in the log."""
     asks_legacy = body.logprobs is not None and not isinstance(body.logprobs, bool)
-    return Job(
+    job = Job(
         id=form.id_prefix + number,
         model=body.model,
         created=int(time.time()),
-        requests=requests,
         format=form,
-        stream=body.stream or False,
         include_usage=body.stream_options is not None and (body.stream_options.include_usage or False),
         perf_metrics=body.perf_metrics_in_response or False,
         logprobs="legacy" if asks_legacy else "content" if body.logprobs else None,
         token_ids=body.return_token_ids or False,
         raw_output=body.raw_output or False,
     )
+    return OpenAIWriter(job)
 
 
-class Generation(Response):
-    """Generates when it is sent. A failure before the first token leaves as an exception, for an error response."""
+@dataclass(frozen=True, slots=True)
+class OpenAIWriter:
+    """A `Writer`: one object, or `data:` lines without comments and event names, with [DONE] behind them."""
 
-    def __init__(self, pipeline: Pipeline, job: Job) -> None:
-        super().__init__()
-        self.pipeline = pipeline
-        self.job = job
+    job: Job
+    media_type: str = sse.MEDIA_TYPE
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_client_leaves(receive, self._answer(scope, receive, send))
+    def headers(self, answers: Answers) -> dict[str, str]:
+        """The metrics, as far as they are known by now."""
+        return {f"fireworks-{name}": str(value) for name, value in _perf_metrics(answers).items()}
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        requests = self.job.requests
-        async with AsyncExitStack() as running:
-            opened = [await running.enter_async_context(self.pipeline.answer(request)) for request in requests]
-            answers = Answers(requests, opened)
-            for warning in answers.warnings:
-                logger.warning("%s: %s", self.job.id, warning)
-            if self.job.stream:
-                await _stream(answers, self.job, send)
-            else:
-                response = await _respond(answers, self.job)
-                await response(scope, receive, send)
+    def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> Reply:
+        job = self.job
+        choices = [job.format.whole(_join(said[index], answers.of(index), job)) for index in range(answers.num_choices)]
+        reply = _envelope(job, job.format.kind, choices) | {"usage": usage_reply(answers.usage)}
+        if job.perf_metrics:
+            reply["perf_metrics"] = _perf_metrics(answers)
+        if job.token_ids and job.format.prompt_ids_in_reply:
+            reply["prompt_token_ids"] = answers.of(0).prompt_token_ids
+        return reply
 
+    async def stream(self, answers: Answers) -> AsyncIterator[bytes]:
+        async for chunk in _chunks(answers, self.job):
+            yield sse.event(chunk)
+        yield DONE
 
-async def _respond(answers: Answers, job: Job) -> Response:
-    said: defaultdict[int, list[Delta]] = defaultdict(list)
-    async for delta in answers.deltas():
-        said[delta.index].append(delta)
-    choices = [job.format.whole(_join(said[index], answers.of(index), job)) for index in range(answers.num_choices)]
-    reply = _envelope(job, job.format.kind, choices) | {"usage": usage_reply(answers.usage)}
-    if job.perf_metrics:
-        reply["perf_metrics"] = answers.perf_metrics
-    if job.token_ids and job.format.prompt_ids_in_reply:
-        reply["prompt_token_ids"] = answers.of(0).prompt_token_ids
-    return Response(to_json(reply), headers=answers.headers, media_type="application/json")
+    def failure(self, error: RequestError) -> bytes:
+        return sse.event(error_body(error))
 
 
 def _join(deltas: Sequence[Delta], answer: Answer, job: Job) -> Choice:
@@ -146,25 +124,6 @@ def _join(deltas: Sequence[Delta], answer: Answer, job: Job) -> Choice:
     if job.raw_output:
         details["raw_output"] = _raw_output(deltas, answer)
     return Choice(whole.index, text, whole.finish_reason, details)
-
-
-async def _stream(answers: Answers, job: Job, send: Send) -> None:
-    chunks = _chunks(answers, job)
-    first = await anext(chunks)
-    await sse.send_events(send, answers.headers, _events(first, chunks, job))
-
-
-async def _events(first: Reply, rest: AsyncIterator[Reply], job: Job) -> AsyncIterator[bytes]:
-    yield sse.event(first)
-    try:
-        async for chunk in rest:
-            yield sse.event(chunk)
-    except Exception as error:  # a stream has begun: the failure has to be its last event
-        if not isinstance(error, RequestError):
-            logger.exception("generation %s failed", job.id)
-        yield sse.event(problem_body(as_request_error(error)))
-    else:
-        yield sse.DONE
 
 
 async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
@@ -183,7 +142,7 @@ async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
             if num_unfinished:
                 yield ending
     usage = usage_reply(answers.usage)
-    metrics = {"perf_metrics": answers.perf_metrics}
+    metrics = {"perf_metrics": _perf_metrics(answers)}
     if job.include_usage:
         yield ending | metrics
         yield _envelope(job, job.format.chunk_kind, []) | {"usage": usage}
@@ -263,6 +222,10 @@ def _prompt_details(answer: Answer, job: Job) -> ChoiceDetails:
     if job.token_ids and not job.format.prompt_ids_in_reply:
         return {"prompt_token_ids": list(answer.prompt_token_ids)}
     return {}
+
+
+def _perf_metrics(answers: Answers) -> PerfMetrics:
+    return perf_metrics_reply(answers.usage, answers.first_token_s, answers.total_s)
 
 
 def _raw_output(deltas: Sequence[Delta], answer: Answer) -> RawOutput:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from foveal.http.replies import ContentLogprobs, LegacyLogprobs, LogprobEntry, TopLogprobEntry
+    from foveal.http.dialects.openai.replies import ContentLogprobs, LegacyLogprobs, LogprobEntry, TopLogprobEntry
     from foveal.types import Echo, TokenLogprob
 
 MAX_GAP = 16  # characters of an echo that no token stands for

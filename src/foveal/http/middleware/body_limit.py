@@ -24,9 +24,6 @@ class BodyLimit:
         self.timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         body = _LimitedBody(scope, receive, self.max_body_bytes, self.timeout_s)
         await self.app(scope, body.receive, send)
 

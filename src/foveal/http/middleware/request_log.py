@@ -9,10 +9,12 @@ from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 
+from foveal.http.routing import route_in
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from foveal.http.metrics import Traffic
+    from foveal.http.traffic import Traffic
 
 MAX_LOGGED_PATH = 120  # characters
 
@@ -20,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """Outermost ASGI middleware: `x-request-id` on every answer, `state["request_id"]` for the routes, a log line.
+    """ASGI middleware: `x-request-id` on every answer, `state["request_id"]` for what is further in, a log line.
 
     An exception that got this far was answered with a 500 further in; here it gets its traceback, with the id.
     """
@@ -30,9 +32,6 @@ class RequestLog:
         self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         request_id = uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         started_s, status = time.monotonic(), 0
@@ -49,7 +48,7 @@ class RequestLog:
         except Exception:
             logger.exception("request %s failed", request_id)
         finally:
-            self.traffic.count(scope, status)
+            self.traffic.count(route_in(scope).endpoint.path, status)
             took_s = time.monotonic() - started_s
             logger.info("%s %s %d %.3f s %s", scope["method"], _loggable_path(scope), status, took_s, request_id)
 
