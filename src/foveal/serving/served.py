@@ -98,9 +98,10 @@ class ServedModels:
 
     def find(self, name: str) -> Served:
         """Raises NotFound where `name` is no model's id, alias or account name."""
-        for served in self._served:
-            if is_named(served.card, name):
-                return served
+        for is_meant in (_is_called, _is_called_in_accounts):  # an alias goes before what another's id gives
+            for served in self._served:
+                if is_meant(served.card, name):
+                    return served
         raise NotFound("Model not found, inaccessible, and/or not deployed", param="model")
 
     def find_ready(self, name: str) -> Served:
@@ -117,13 +118,6 @@ class ServedModels:
             served.check_ready()
 
 
-def is_named(card: ModelCard, name: str) -> bool:
-    """Whether clients may mean this model by `name`: its id, an alias, or accounts/<any>/models/<slug of the id>."""
-    account, _, model = name.removeprefix("accounts/").partition("/models/")
-    is_account_name = name.startswith("accounts/") and "/" not in account
-    return name == card.id or name in card.aliases or (is_account_name and model == slug(card.id))
-
-
 def slug(model: str) -> str:
     """A model's id as account names write it: `Qwen/Qwen2.5-VL-3B-Instruct` is `qwen2p5-vl-3b-instruct`."""
     return model.rpartition("/")[2].lower().replace(".", "p")
@@ -134,6 +128,16 @@ def account_names(card: ModelCard, account: str) -> list[str]:
     prefix = f"accounts/{account}/models/"
     aliases = [alias for alias in card.aliases if alias.startswith(prefix)]
     return list(dict.fromkeys([prefix + slug(card.id), *aliases]))
+
+
+def _is_called(card: ModelCard, name: str) -> bool:
+    return name == card.id or name in card.aliases
+
+
+def _is_called_in_accounts(card: ModelCard, name: str) -> bool:
+    """As `accounts/<any>/models/<slug of the id>`."""
+    account, _, model = name.removeprefix("accounts/").partition("/models/")
+    return name.startswith("accounts/") and "/" not in account and model == slug(card.id)
 
 
 def _names(card: ModelCard) -> set[str]:
