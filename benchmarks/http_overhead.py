@@ -24,6 +24,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
 from foveal.http.server import create_server
+from foveal.serving.served import ServedModels
 from tests.fakes import FakePipeline
 
 NUM_REQUESTS = 30
@@ -78,7 +79,8 @@ async def load() -> None:
 
 def serve() -> None:
     config, accounting = HttpConfig(port=PORT), Accounting()
-    uvloop.run(create_server(create_app(FakePipeline(), config, accounting), config, accounting).serve())
+    app = create_app(ServedModels([FakePipeline()]), config, accounting)
+    uvloop.run(create_server(app, config, accounting).serve())
 
 
 def main() -> None:

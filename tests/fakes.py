@@ -62,7 +62,7 @@ class FakePipeline:
 
     @property
     def vitals(self) -> Vitals:
-        return Vitals(self.accounting.totals, ImageStats(), self.engine)
+        return Vitals(ImageStats(), self.engine)
 
     def check_ready(self) -> None:
         if not self.is_ready:

@@ -170,6 +170,7 @@ async def _serve(config: Config) -> None:
     from foveal.engine_client.supervisor import EngineProcess
     from foveal.http.app import create_app
     from foveal.http.server import create_server, listen
+    from foveal.serving.served import ServedModels
 
     started_s = time.monotonic()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave people's pictures on the disk
@@ -180,7 +181,8 @@ async def _serve(config: Config) -> None:
         accounting = _accounting(config)
         service = _open(config, accounting)
         closing.push_async_callback(service.close)
-        server = create_server(create_app(service.pipeline, config.http, accounting), config.http, accounting)
+        app = create_app(ServedModels([service.pipeline]), config.http, accounting)
+        server = create_server(app, config.http, accounting)
         listener = closing.enter_context(listen(config.http))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         closing.push_async_callback(_finish, service, server, serving, hurried)

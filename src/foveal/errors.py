@@ -1,10 +1,11 @@
 """Every error a person can meet.
 
     FovealError
-    ├── RequestError               what the client can mend: its HTTP status, type, code and parameter are its own
+    ├── RequestError               what the client is told, with an HTTP status of its own
     │   ├── InvalidRequest         400
     │   │   ├── ImageError         400, names the image by position
-    │   │   └── PromptTooLong      400
+    │   │   ├── PromptTooLong      400
+    │   │   └── MethodNotAllowed   405
     │   ├── Unauthorized           401
     │   ├── SpendingLimitReached   402
     │   ├── Forbidden              403
@@ -18,14 +19,18 @@
     └── ConfigError                a setting that cannot work; says which and what would
 
 Messages are written for the person who gets them. They never hold a stack trace, a decoder's words, a path or an
-address of another system (except CheckpointError and ConfigError, which only the operator sees).
+address of another system (except CheckpointError and ConfigError, which only the operator sees). How an error looks on
+the wire, with its type and code, is a dialect's business.
 `assert` is for our own bugs and never guards against input.
 """
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class FovealError(Exception):
@@ -33,12 +38,9 @@ class FovealError(Exception):
 
 
 class RequestError(FovealError):
-    """A request that cannot be answered, with what the wire says about it (CONTRACT: section 5 of docs/api.md)."""
+    """A request that cannot be answered. `param`: the field that is to blame, if it is one."""
 
     status: ClassVar[int]
-    type: ClassVar[str] = "invalid_request_error"
-    code: ClassVar[str] = "invalid_request_error"
-    object: ClassVar[str] = "error"
     retry_after_s: int | None = None
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -66,10 +68,18 @@ class PromptTooLong(InvalidRequest):
         )
 
 
+class MethodNotAllowed(InvalidRequest):
+    """`allowed`: the methods that the path takes."""
+
+    status = 405
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
 class Unauthorized(RequestError):
     status = 401
-    type = "error"
-    code = "UNAUTHORIZED"
 
     def __init__(self) -> None:
         super().__init__("The API key you provided is invalid.")
@@ -77,20 +87,14 @@ class Unauthorized(RequestError):
 
 class SpendingLimitReached(RequestError):
     status = 402
-    type = "error"
-    code = "SPENDING_LIMIT_REACHED"
 
 
 class Forbidden(RequestError):
     status = 403
-    type = "error"
-    code = "FORBIDDEN"
 
 
 class NotFound(RequestError):
     status = 404
-    type = "error"
-    code = "NOT_FOUND"
 
 
 class BodyTooLarge(RequestError):
@@ -101,8 +105,6 @@ class TooManyRequests(RequestError):
     """A limit of the caller's key is reached. The same request will be let in after `wait_s`, if nobody is quicker."""
 
     status = 429
-    type = "error"
-    code = "RATE_LIMIT_EXCEEDED"
 
     def __init__(self, message: str, wait_s: float) -> None:
         super().__init__(message)
@@ -111,8 +113,6 @@ class TooManyRequests(RequestError):
 
 class Overloaded(RequestError):
     status = 503
-    type = "error"
-    code = "OVERLOADED"
     retry_after_s = 1
 
 
@@ -124,8 +124,6 @@ class Draining(Overloaded):
 
 class GenerationFailed(RequestError):
     status = 500
-    type = "error"
-    code = "GENERATION_FAILED"
 
 
 class CheckpointError(FovealError):

@@ -16,6 +16,7 @@ from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig, PriceC
 from foveal.engine_client.local import LocalEngine
 from foveal.http.app import create_app
 from foveal.serving.lifecycle import Service
+from foveal.serving.served import ServedModels
 from tests.builders import picture, tiny_phi3_v
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def client(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
     service = Service(config, folder)
     await service.start(LocalEngine.start)
     try:
-        transport = httpx.ASGITransport(create_app(service.pipeline, config.http, service.accounting))
+        transport = httpx.ASGITransport(create_app(ServedModels([service.pipeline]), config.http, service.accounting))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1/") as http:
             yield http
     finally:

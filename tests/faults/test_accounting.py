@@ -21,11 +21,10 @@ from foveal.accounting.database import Database
 from foveal.accounting.keys import Key, digest_of, new_key
 from foveal.config import HttpConfig, LimitConfig, PriceConfig
 from foveal.errors import SpendingLimitReached, TooManyRequests
-from foveal.http.app import create_app
 from foveal.types import Caller
 from tests.accounting.builders import ENTRY, SECRET, key, outcome, with_keys
 from tests.fakes import FakePipeline
-from tests.http.client import ASK, send
+from tests.http.client import ASK, app_for, send
 from tests.http.server import serving
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ KNOWN = Key("0123456789ab", "alice", digest_of(SECRET))
 
 def test_ten_thousand_wrong_keys_get_nowhere_and_leave_nothing_behind(tmp_path: Path) -> None:
     accounting = Accounting(open_books=with_keys(tmp_path, KNOWN))
-    app = create_app(FakePipeline(), HttpConfig(), accounting)
+    app = app_for(FakePipeline(), HttpConfig(), accounting)
 
     async def flood() -> set[int]:
         transport = httpx.ASGITransport(app)
@@ -67,7 +66,7 @@ def test_ten_thousand_wrong_keys_get_nowhere_and_leave_nothing_behind(tmp_path: 
     ],
 )
 def test_strange_keys_are_wrong_keys(tmp_path: Path, authorization: bytes) -> None:
-    app = create_app(FakePipeline(), HttpConfig(), Accounting(open_books=with_keys(tmp_path, KNOWN)))
+    app = app_for(FakePipeline(), HttpConfig(), Accounting(open_books=with_keys(tmp_path, KNOWN)))
     response = send(app, "GET", "/v1/models", headers=[(b"authorization", authorization)])
     assert response.status_code == 401
     assert [known.name for known in Database(tmp_path / "accounting.db").all_keys()] == ["alice"]
@@ -171,7 +170,7 @@ def test_a_key_that_is_revoked_while_it_streams_ends_its_answer_and_gets_no_othe
 
 def test_errors_about_accounts_tell_clients_nothing_of_them(tmp_path: Path) -> None:
     accounting = Accounting(open_books=with_keys(tmp_path, replace(KNOWN, limits=key().limits)))
-    app = create_app(FakePipeline(), HttpConfig(), accounting)
+    app = app_for(FakePipeline(), HttpConfig(), accounting)
     for authorization in ("Bearer fvl-0123456789ab-guess", "Bearer nothing"):
         body = send(app, "GET", "/v1/models", headers={"authorization": authorization}).text
         assert "alice" not in body

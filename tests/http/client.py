@@ -11,6 +11,7 @@ import httpx
 from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.http.app import create_app
+from foveal.serving.served import ServedModels
 from tests.fakes import FakePipeline
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ def call(
 ) -> httpx.Response:
     """Send one request to a new application; `request` is what httpx takes (json, content, headers)."""
     config = config or HttpConfig()
-    return send(create_app(pipeline or FakePipeline(), config, accounting_for(config)), method, path, **request)
+    return send(app_for(pipeline or FakePipeline(), config, accounting_for(config)), method, path, **request)
+
+
+def app_for(pipeline: FakePipeline, config: HttpConfig, accounting: Accounting) -> ASGIApp:
+    """The application of one model."""
+    return create_app(ServedModels([pipeline]), config, accounting)
 
 
 def accounting_for(config: HttpConfig) -> Accounting:

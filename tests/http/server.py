@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from foveal.config import HttpConfig
-from foveal.http.app import create_app
 from foveal.http.server import create_server
-from tests.http.client import accounting_for
+from tests.http.client import accounting_for, app_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +49,7 @@ def serving(
 ) -> Iterator[Served]:
     config = config or HttpConfig()
     accounting = accounting or accounting_for(config)
-    server = create_server(create_app(pipeline, config, accounting), replace(config, port=0), accounting)
+    server = create_server(app_for(pipeline, config, accounting), replace(config, port=0), accounting)
     thread = threading.Thread(target=lambda: uvloop.run(server.serve()))
     thread.start()
     try:

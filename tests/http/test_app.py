@@ -7,7 +7,7 @@ import re
 import pytest
 
 from foveal.config import HttpConfig
-from foveal.http.schemas import ChatBody, CompletionBody
+from foveal.http.dialects.openai.schemas import ChatBody, CompletionBody
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, COMPLETE, call, error
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from foveal.config import HttpConfig
 from foveal.errors import InvalidRequest
 from foveal.http.body import LARGE_BODY_BYTES, MAX_JSON_VALUES, BodyReader, parse_json, validate
-from foveal.http.schemas import ChatBody
+from foveal.http.dialects.openai.schemas import ChatBody
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, call, chat, error
 

@@ -12,11 +12,10 @@ from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
 from foveal.http import server as server_module
-from foveal.http.app import create_app
 from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server, listen
 from foveal.types import Delta
 from tests.fakes import FakePipeline
-from tests.http.client import ASK, accounting_for
+from tests.http.client import ASK, accounting_for, app_for
 from tests.http.server import Served, post_bytes, serving, wait_until
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ def test_a_head_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "vlm.example", ""])
 def test_without_keys_it_listens_to_this_machine_only(host: str) -> None:
     with pytest.raises(ConfigError, match="there is no API key"):
-        create_server(create_app(FakePipeline(), HttpConfig(), Accounting()), HttpConfig(host=host), Accounting())
+        create_server(app_for(FakePipeline(), HttpConfig(), Accounting()), HttpConfig(host=host), Accounting())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ def test_without_keys_it_listens_to_this_machine_only(host: str) -> None:
 )
 def test_with_keys_it_listens_anywhere(config: HttpConfig) -> None:
     accounting = accounting_for(config)
-    assert create_server(create_app(FakePipeline(), config, accounting), config, accounting).config.host == config.host
+    assert create_server(app_for(FakePipeline(), config, accounting), config, accounting).config.host == config.host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -1,96 +1,55 @@
-"""The ASGI application, put together: routes under their prefixes, inside limits, authentication and the log."""
+"""The ASGI application, put together: dialects and routes of our own, inside limits, authentication and the log."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
-
-from foveal import __version__
-from foveal.http.auth import Authentication
 from foveal.http.body import BodyReader
-from foveal.http.chat import chat_routes
-from foveal.http.completions import completion_routes
-from foveal.http.health import health_routes
-from foveal.http.limits import BodyLimit
-from foveal.http.metrics import Traffic, metrics_routes
-from foveal.http.models import model_routes
-from foveal.http.problems import ErrorBody, add_problem_responses
-from foveal.http.ratelimits import RateLimitHeaders
-from foveal.http.reference import reference_routes
-from foveal.http.refused import refused_routes
-from foveal.http.replies import ChatChunk, ChatCompletion, Completion
-from foveal.http.requestlog import RequestLog
-from foveal.http.schemas import ChatBody, CompletionBody, TokenizeBody
-from foveal.http.tokenize import Tokenization, tokenize_routes
+from foveal.http.dialects.openai.dialect import OPENAI
+from foveal.http.endpoint import Context
+from foveal.http.middleware.auth import Authentication
+from foveal.http.middleware.body_limit import BodyLimit
+from foveal.http.middleware.error_responses import ErrorResponses
+from foveal.http.middleware.rate_limit_headers import RateLimitHeaders
+from foveal.http.middleware.request_log import RequestLog
+from foveal.http.openapi import describe
+from foveal.http.routes import health, metrics, models, reference, refused, tokenize
+from foveal.http.routing import Dispatch, Route, Routing, routes_of
+from foveal.http.traffic import Traffic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import ASGIApp
 
     from foveal.accounting.accounting import Accounting
     from foveal.config import HttpConfig
-    from foveal.http.contract import Pipeline
+    from foveal.http.dialects.dialect import Dialect
+    from foveal.serving.served import ServedModels
 
-PREFIXES = ("/v1", "/inference/v1", "/inference/v1/v1")  # what the clients' documented base URLs lead to
-# What the routes read and write themselves. FastAPI could do it, at a tenth of a second of every start.
-UNSEEN_SCHEMAS: tuple[Any, ...] = (
-    ChatBody,
-    CompletionBody,
-    TokenizeBody,
-    ChatCompletion,
-    ChatChunk,
-    Completion,
-    Tokenization,
-    ErrorBody,
-)
+DIALECTS = (OPENAI,)  # the first one is spoken where no dialect was asked
+VERSIONED = (tokenize.ENDPOINT, *models.ENDPOINTS, *refused.ENDPOINTS)
+UNVERSIONED = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
 
-def create_app(pipeline: Pipeline, config: HttpConfig, accounting: Accounting) -> ASGIApp:
-    """Serve `pipeline` under `config` to those whom `accounting` knows."""
+def create_app(
+    models: ServedModels, config: HttpConfig, accounting: Accounting, dialects: Sequence[Dialect] = DIALECTS
+) -> ASGIApp:
+    """Serve `models` under `config` to those whom `accounting` knows."""
+    routes = all_routes(dialects)
     traffic = Traffic()
-    api = BodyLimit(create_api(pipeline, config, traffic), config.max_body_bytes)
-    return RequestLog(Authentication(RateLimitHeaders(api, accounting), accounting, config.host), traffic)
+    bodies, document = BodyReader(config.unknown_fields), cache(lambda: describe(routes))
+    app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, document))
+    app = BodyLimit(app, config.max_body_bytes)
+    app = Authentication(app, accounting, config.host)
+    app = ErrorResponses(app)
+    app = RateLimitHeaders(app, accounting)
+    app = RequestLog(app, traffic)
+    return Routing(app, routes, dialects[0])
 
 
-def create_api(pipeline: Pipeline, config: HttpConfig, traffic: Traffic) -> FastAPI:
-    """The routes alone, which is what the OpenAPI document describes."""
-    api = FastAPI(
-        title="Foveal",
-        version=__version__,
-        description="Vision-language models over the Fireworks and OpenAI dialects.",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,  # a redirect would be built from the Host header
-    )
-    add_problem_responses(api)
-    bodies = BodyReader(config.unknown_fields)
-    versioned = [
-        chat_routes(pipeline, config, bodies),
-        completion_routes(pipeline, config, bodies),
-        tokenize_routes(pipeline, config, bodies),
-        model_routes(pipeline),
-        refused_routes(),
-    ]
-    for prefix in PREFIXES:
-        for router in versioned:
-            api.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
-    api.include_router(health_routes(pipeline))
-    api.include_router(metrics_routes(traffic, pipeline))
-    api.include_router(reference_routes(lambda: describe(api)))
-    return api
-
-
-def describe(api: FastAPI) -> dict[str, object]:
-    """The OpenAPI document of the routes, with the bodies and events that the framework does not see, and the key."""
-    document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
-    adapters: list[tuple[object, Literal["validation"], TypeAdapter[Any]]] = [
-        (schema, "validation", TypeAdapter(schema)) for schema in UNSEEN_SCHEMAS
-    ]
-    _, unseen = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
-    document["components"]["schemas"] |= unseen["$defs"]
-    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    document["security"] = [{}, {"key": []}]  # a server without keys takes requests without one
-    return document
+def all_routes(dialects: Sequence[Dialect] = DIALECTS) -> list[Route]:
+    spoken = [route for dialect in dialects for route in routes_of(dialect.endpoints, dialect, dialect.prefixes)]
+    default = dialects[0]
+    return [*spoken, *routes_of(VERSIONED, default, default.prefixes), *routes_of(UNVERSIONED, default, [""])]

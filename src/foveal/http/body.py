@@ -1,4 +1,4 @@
-"""Bytes -> JSON -> a body of schemas.py, or one sentence about what is wrong with them.
+"""Bytes -> JSON -> a body of a dialect's schemas, or one sentence about what is wrong with them.
 
 Knows nothing of what the fields mean. Parsing runs on the event loop: the parser keeps Python's lock wherever it runs,
 so a thread would win nothing, and the bounds here keep it short (docs/decisions/050-bodies.md has the figures).
@@ -18,8 +18,8 @@ from pydantic_core import from_json
 from foveal.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from fastapi import Request
     from pydantic_core import ErrorDetails
+    from starlette.requests import Request
 
 MAX_JSON_VALUES = 300_000  # a long context as token ids fits twice; parsing that many takes some 30 ms
 LARGE_BODY_BYTES = 256 * 1024
@@ -40,7 +40,7 @@ class BodyReader:
     async def read(self, request: Request, schema: type[Body]) -> Body:
         """The request's body as a `schema`.
 
-        Raises InvalidRequest; BodyTooLarge comes from limits.py through `request.body()`.
+        Raises InvalidRequest; BodyTooLarge comes from body_limit.py through `request.body()`.
         """
         if not _is_json(request.headers.get("content-type", "")):
             # Also what keeps other people's web pages out: a browser asks before it sends this type across origins.
@@ -54,12 +54,6 @@ class BodyReader:
 
     def _parse(self, data: bytes, schema: type[Body]) -> Body:
         return validate(parse_json(data), schema, self._unknown_fields)
-
-
-def body_docs(schema: type[BaseModel], example: object) -> dict[str, object]:
-    """What the OpenAPI document says of an operation's body; the framework does not see it, since we read it."""
-    content = {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}, "example": example}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def parse_json(data: bytes) -> object:

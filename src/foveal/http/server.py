@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from foveal.errors import ConfigError
-from foveal.http.auth import is_loopback
+from foveal.http.middleware.auth import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> S
             ws="none",
             lifespan="off",
             log_config=None,  # whoever starts the process configures logging
-            access_log=False,  # requestlog.py writes the line
+            access_log=False,  # request_log.py writes the line
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,

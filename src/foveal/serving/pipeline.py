@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from foveal.accounting.accounting import Accounting
-from foveal.accounting.totals import Totals
 from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer, spelled
 from foveal.conversation.render import Renderer
@@ -72,7 +71,6 @@ class Measurement:
 class Vitals:
     """The stages, as those who watch a server see them."""
 
-    totals: Totals
     images: ImageStats
     engine: EngineClient | None  # None while the model is loaded
 
@@ -119,7 +117,7 @@ class Pipeline:
     @property
     def vitals(self) -> Vitals:
         """What can be measured of the stages now."""
-        return Vitals(self.accounting.totals, self.images.stats, self.engine)
+        return Vitals(self.images.stats, self.engine)
 
     def check_ready(self) -> EngineClient:
         """The engine, if it can be asked. Raises Overloaded."""

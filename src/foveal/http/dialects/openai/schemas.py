@@ -1,0 +1,270 @@
+"""The bodies that clients send, as pydantic models: every field the API knows, its type and its range.
+
+Strict: no field that is not here, no number as text, no NaN. `null` means absent. What the fields mean together, and
+with the served model, is for parse.py; what is known here but no model can do is refused there, by name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+
+MAX_INT = 2**31 - 1
+MAX_MESSAGES = 1024  # and parts of a message
+MAX_CHOICES = 128  # n, and prompts of a completion
+MAX_LOGIT_BIAS = 1024
+MAX_STOP = 4
+MAX_STOP_CHARS = 1024
+
+
+class WireModel(BaseModel):
+    """What holds for every object that a client sends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls_mean_absent(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: field for name, field in value.items() if field is not None}
+
+
+# --- fields of several types ------------------------------------------------------------------------------------------
+
+
+def by_json_type(expected: str) -> Discriminator:
+    """Tells a union's members apart by JSON type before they are validated, so that an error speaks of the one meant.
+
+    The tags stand in angle brackets, by which body.py keeps them out of error messages.
+    """
+    return Discriminator(_json_type, custom_error_type="type", custom_error_message=f"Input should be {expected}")
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, bool | str):
+        return f"<{type(value).__name__}>"
+    if isinstance(value, int | float):
+        return "<number>"
+    if not isinstance(value, list):
+        return "<object>"
+    if value and isinstance(value[0], int | list):
+        return f"<list of {type(value[0]).__name__}>"
+    return "<list>"
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+class TextPart(WireModel):
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(WireModel):
+    url: str = Field(description="http(s) URL, data URL or bare base64.")
+    detail: Literal["auto", "low", "high"] | None = Field(None, description="low: one crop; high: all of them.")
+
+
+Image = Annotated[
+    Annotated[str, Tag("<str>")] | Annotated[ImageUrl, Tag("<object>")], by_json_type("text or an object")
+]
+
+
+class ImagePart(WireModel):
+    type: Literal["image_url"]
+    image_url: Image
+
+
+def _part_type(value: object) -> str:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return f"<{kind}>" if isinstance(kind, str) else "<none>"
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
+    Discriminator(
+        _part_type,
+        custom_error_type="type",
+        custom_error_message='Input should be {"type": "text", ...} or {"type": "image_url", ...}',
+    ),
+]
+Parts = Annotated[list[Part], Field(max_length=MAX_MESSAGES)]
+Content = Annotated[
+    Annotated[str, Tag("<str>")] | Annotated[Parts, Tag("<list>")], by_json_type("text or a list of content parts")
+]
+
+
+class ChatMessage(WireModel):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
+        description="`developer` means `system`. `tool` and `function`: no model here has tools."
+    )
+    content: Content | None = Field(None, description="Text, or parts whose order is kept. null: an assistant's only.")
+    name: str | None = Field(
+        None, max_length=256, description="Accepted with a warning: conversation formats have no place for it."
+    )
+    tool_calls: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model has tools.")
+    tool_call_id: str | None = Field(None, description="Refused: no model here has tools.")
+
+
+# --- what both endpoints take -----------------------------------------------------------------------------------------
+
+
+class StreamOptions(WireModel):
+    include_usage: bool | None = Field(
+        None, description="Usage comes in one more event before [DONE], without choices, instead of with the last end."
+    )
+
+
+JsonSchema = Annotated[
+    Annotated[dict[str, object], Tag("<object>")] | Annotated[str, Tag("<str>")],
+    by_json_type("a JSON schema as an object or as text"),
+]
+
+
+class ResponseFormat(WireModel):
+    type: Literal["text", "json_object", "json_schema", "grammar"]
+    json_schema: JsonSchema | None = Field(
+        None, description='The schema, or {"name": ..., "schema": {...}} around it. With type json_schema.'
+    )
+    schema_: JsonSchema | None = Field(None, alias="schema", description="The schema, in another place.")
+    grammar: str | None = Field(None, description="GBNF, or llguidance's Lark. With type grammar.")
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+Stops = Annotated[list[Stop], Field(max_length=MAX_STOP)]
+StopField = Annotated[
+    Annotated[Stop, Tag("<str>")] | Annotated[Stops, Tag("<list>")], by_json_type("text or a list of texts")
+]
+Logprobs = Annotated[
+    Annotated[bool, Tag("<bool>")] | Annotated[int, Field(ge=0, le=5), Tag("<number>")],
+    by_json_type("true, false or a number from 0 to 5"),
+]
+UnitFloat = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
+
+
+class GenerationBody(WireModel):
+    """The fields of chat completions and completions alike."""
+
+    model: str = Field(description="The model's id, one of its aliases, or accounts/<any>/models/<name>.")
+    max_tokens: MaxTokens | None = Field(None, description="Default: what fits, up to the server's default (2048).")
+    max_completion_tokens: MaxTokens | None = Field(None, description="The same as max_tokens.")
+    min_tokens: int | None = Field(None, ge=0, le=MAX_INT, description="No end before this many tokens.")
+    temperature: float | None = Field(None, ge=0, le=2, description="0: greedy. Default: the checkpoint's.")
+    top_p: UnitFloat | None = Field(None, description="Default: the checkpoint's.")
+    top_k: int | None = Field(None, ge=0, le=100, description="0: off. Default: the checkpoint's.")
+    min_p: UnitFloat | None = Field(None, description="Default: the checkpoint's.")
+    typical_p: UnitFloat | None = Field(None, description="Locally typical sampling. 1: off.")
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: float | None = Field(None, ge=0.01, le=2, description="1: off.")
+    mirostat_target: float | None = Field(
+        None, ge=0, le=100, description="Mirostat 2.0: the surprise per token to hold, in bits. 0: off."
+    )
+    mirostat_lr: float | None = Field(None, ge=0, le=10, description="How fast Mirostat corrects itself. Default: 0.1.")
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Choices; the server caps it (default cap: 8).")
+    stop: StopField | None = Field(None, description="Up to 4 texts that end the answer; they are not part of it.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The same request and seed: the same answer.")
+    logit_bias: dict[str, Bias] | None = Field(
+        None, max_length=MAX_LOGIT_BIAS, description="Token id -> number added to its logit."
+    )
+    ignore_eos: bool | None = Field(None, description="Go on past the model's own end, until max_tokens or stop.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: Logprobs | None = Field(
+        None, description="true: OpenAI's chat format; a number: the older completions format with that many choices."
+    )
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="With logprobs: true.")
+    context_length_exceeded_behavior: Literal["truncate", "error"] | None = Field(
+        None, description="Where max_tokens does not fit: truncate it (default), or answer with an error."
+    )
+    response_format: ResponseFormat | None = Field(None, description="Holds the answer to JSON, a schema or a grammar.")
+    echo: bool | None = Field(
+        None, description="The answer begins with the prompt: as it was given, or in chat as it was written."
+    )
+    echo_last: int | None = Field(None, ge=0, le=MAX_INT, description="Echo the prompt's last so many tokens only.")
+    raw_output: bool | None = Field(None, description="Adds to each choice what the model saw and said.")
+    return_token_ids: bool | None = Field(None, description="Adds the ids of the prompt's and the answer's tokens.")
+    perf_metrics_in_response: bool | None = Field(None, description="Adds perf_metrics; streams always carry them.")
+    safe_tokenization: bool | None = Field(
+        None,
+        description="true: what looks like a special token in a completion's prompt is text. Chat is always safe.",
+    )
+    prompt_cache_key: str | None = Field(None, max_length=1024, description="A routing hint; one engine needs none.")
+    prompt_cache_isolation_key: str | None = Field(
+        None, max_length=1024, description="Requests with different keys share no cached state."
+    )
+    prompt_cache_max_len: int | None = Field(
+        None, ge=0, le=MAX_INT, description="Prompt tokens that may be found computed; 0: nothing is shared at all."
+    )
+    user: str | None = Field(None, max_length=1024, description="The client's own note; no effect on the answer.")
+    metadata: dict[str, str] | None = Field(
+        None, max_length=16, description="The client's own notes; no effect on the answer."
+    )
+    service_tier: Literal["auto", "default"] | None = Field(None, description="There is one tier.")
+
+
+# --- the two bodies ---------------------------------------------------------------------------------------------------
+
+
+class ChatBody(GenerationBody):
+    """POST chat/completions: the server formats the prompt."""
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    prompt_truncate_len: int | None = Field(
+        None, ge=1, le=MAX_INT, description="Leave out the oldest turns until the prompt has no more tokens than this."
+    )
+    tools: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model here has tools.")
+    tool_choice: str | dict[str, object] | None = Field(None, description="none or auto, which mean the same here.")
+    parallel_tool_calls: bool | None = Field(None, description="Without tools there is nothing to call.")
+
+
+TokenId = Annotated[int, Field(ge=0, le=MAX_INT)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES)]
+TokenIdLists = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_CHOICES)]
+ImageLists = Annotated[list[list[str]], Field(max_length=MAX_CHOICES)]
+
+
+Prompt = Annotated[
+    Annotated[str, Tag("<str>")]
+    | Annotated[Texts, Tag("<list>")]
+    | Annotated[TokenIds, Tag("<list of int>")]
+    | Annotated[TokenIdLists, Tag("<list of list>")],
+    by_json_type("text, token ids, or a list of either"),
+]
+Images = Annotated[
+    Annotated[list[str], Tag("<list>")] | Annotated[ImageLists, Tag("<list of list>")],
+    by_json_type("a list of images, or with several prompts a list of such lists"),
+]
+
+
+class CompletionBody(GenerationBody):
+    """POST completions: the prompt is taken as it is, with `<image>` where an image belongs."""
+
+    prompt: Prompt = Field(
+        description="Text, token ids, or a list of either: several prompts give several choices, in order."
+    )
+    images: Images | None = Field(
+        None, description="URLs, data URLs or base64, one for each `<image>`; with several prompts a list for each."
+    )
+
+
+# --- either -----------------------------------------------------------------------------------------------------------
+
+
+def _endpoint(value: object) -> str:
+    return "<completion>" if isinstance(value, dict) and "prompt" in value else "<chat>"
+
+
+Endpoint = Annotated[
+    Annotated[ChatBody, Tag("<chat>")] | Annotated[CompletionBody, Tag("<completion>")], Discriminator(_endpoint)
+]
+
+
+class TokenizeBody(RootModel[Endpoint]):
+    """POST tokenize: the body of the request that is to be measured."""

@@ -1,0 +1,13 @@
+"""Server-sent events: how one is written. What is in it, and which one is the last, is the dialect's."""
+
+from __future__ import annotations
+
+from foveal.http.responses import to_json
+
+MEDIA_TYPE = "text/event-stream"
+
+
+def event(payload: object, name: str | None = None) -> bytes:
+    """One event. JSON has no bare line ends, so one `data:` line is enough."""
+    data = b"data: " + to_json(payload) + b"\n\n"
+    return data if name is None else b"event: " + name.encode() + b"\n" + data

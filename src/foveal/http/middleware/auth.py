@@ -1,0 +1,87 @@
+"""Who may ask. With API keys: whoever sends one. Without: whoever reaches this machine's loopback under its own name.
+
+Decides on the route that the request takes, never on a URL built from the Host header. Which headers hold a key is
+the route's dialect's to say.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+
+from foveal.errors import Forbidden, InvalidRequest, Unauthorized
+from foveal.http.routing import route_in
+from foveal.types import Caller
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from foveal.accounting.accounting import Accounting
+    from foveal.accounting.keys import Key
+    from foveal.http.dialects.dialect import Dialect
+
+
+class Authentication:
+    """ASGI middleware: lets in who may ask, and notes who it is (`caller_in`). `host`: what the server listens on.
+
+    Raises Unauthorized, Forbidden or InvalidRequest for everyone else.
+    """
+
+    def __init__(self, app: ASGIApp, accounting: Accounting, host: str) -> None:
+        self.app = app
+        self.accounting = accounting
+        self.is_local = is_loopback(host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if route_in(scope).endpoint.access != "open":
+            scope["state"]["caller"] = self._caller(scope)
+        await self.app(scope, receive, send)
+
+    def _caller(self, scope: Scope) -> Caller:
+        route, headers, request_id = route_in(scope), Headers(scope=scope), scope["state"]["request_id"]
+        if self.accounting.requires_key or not self.is_local:
+            key = self._key(headers, route.dialect)
+            if route.endpoint.access == "operator" and not key.is_operator:
+                raise Forbidden("This path is for the operator of the server, and this API key is not the operator's.")
+            return Caller(request_id, key.id, key.account)
+        if not is_loopback(_host_name(headers.get("host", ""))):
+            raise InvalidRequest(
+                "This server has no API keys, so it answers only under this machine's own name: ask it at "
+                "http://127.0.0.1 or http://localhost, or configure api_keys."
+            )
+        return Caller(request_id)
+
+    def _key(self, headers: Headers, dialect: Dialect) -> Key:
+        """Of exactly one header. Raises Unauthorized."""
+        secrets = [known.secret_in(value) for known in dialect.key_headers for value in headers.getlist(known.name)]
+        key = self.accounting.identify((secrets[0] if len(secrets) == 1 else "").encode("latin-1"))
+        if key is None:
+            raise Unauthorized
+        return key
+
+
+def caller_in(scope: Scope) -> Caller | None:
+    """Who asks, of a request that was let in; None on an open path, where nobody is asked."""
+    caller: Caller | None = scope["state"].get("caller")
+    return caller
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine. A browser that was lured to another name of ours
+    (DNS rebinding) still sends that name, so this also tells a local program from a foreign page.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_name(host: str) -> str:
+    """`name`, `name:port`, `[::1]` or `[::1]:port` without port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

@@ -1,0 +1,52 @@
+"""How the caller stands with its limits, as headers on every answer to a caller that is known, refusals included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+
+from foveal.http.middleware.auth import caller_in
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from foveal.accounting.accounting import Accounting
+    from foveal.accounting.limits import Allowance, Standing
+
+
+class RateLimitHeaders:
+    """ASGI middleware, outside authentication, which tells the caller. What it says is of when the answer begins."""
+
+    def __init__(self, app: ASGIApp, accounting: Accounting) -> None:
+        self.app = app
+        self.accounting = accounting
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_standing(message: Message) -> None:
+            caller = caller_in(scope)
+            if message["type"] == "http.response.start" and caller is not None:
+                standing = self.accounting.standing(caller.key_id)
+                MutableHeaders(scope=message).update(headers(standing, message["status"]))
+            await send(message)
+
+        await self.app(scope, receive, send_with_standing)
+
+
+def headers(standing: Standing, status: int) -> dict[str, str]:
+    """A limit that there is not has no header."""
+    return {
+        **_pair("requests", standing.requests),
+        **_pair("tokens-prompt", standing.prompt_tokens),
+        **_pair("tokens-generated", standing.generated_tokens),
+        "x-ratelimit-over-limit": "yes" if status == 429 or standing.is_at_limit else "no",
+    }
+
+
+def _pair(what: str, allowance: Allowance | None) -> dict[str, str]:
+    if allowance is None:
+        return {}
+    return {
+        f"x-ratelimit-limit-{what}": str(allowance.limit),
+        f"x-ratelimit-remaining-{what}": str(allowance.remaining),
+    }

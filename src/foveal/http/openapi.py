@@ -1,0 +1,115 @@
+"""The OpenAPI document, made from the routes and from the types of their bodies."""
+
+from __future__ import annotations
+
+import re
+from inspect import getdoc
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from starlette.routing import compile_path
+
+from foveal import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from foveal.http.endpoint import Docs
+    from foveal.http.routing import Route
+
+Document = dict[str, Any]
+ERRORS = {
+    400: "Something about the request or one of its images; the message says what and what to do.",
+    401: "The API key is missing or wrong.",
+    402: "The spending limit of the API key is reached.",
+    403: "The API key is not the operator's.",
+    404: "No such model.",
+    413: "The body is over its limit.",
+    429: "A limit of the API key is reached; Retry-After says when the same request will be let in.",
+    500: "This request failed in the server.",
+    503: "Loading, overloaded or stopping; Retry-After says when to ask again.",
+}
+
+
+def describe(routes: Sequence[Route]) -> Document:
+    documented = [route for route in routes if route.is_documented]
+    types = list(dict.fromkeys(kind for route in documented for kind in _types(route)))
+    schemas, definitions = _schemas(types)
+    paths: dict[str, Document] = {}
+    for route in documented:
+        path = compile_path(route.path)[1]
+        operation = _operation(route, path, schemas)
+        paths.setdefault(path, {}).update({method.lower(): operation for method in route.endpoint.methods})
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Foveal",
+            "description": "Vision-language models over the Fireworks and OpenAI dialects.",
+            "version": __version__,
+        },
+        "paths": paths,
+        "components": {"schemas": definitions, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"key": []}],  # a server without keys takes requests without one
+    }
+
+
+def _types(route: Route) -> Iterator[Any]:
+    """What the document needs schemas of."""
+    docs = _docs(route)
+    yield from (kind for kind in docs.content.values() if not isinstance(kind, dict))
+    yield from docs.more_schemas
+    yield route.dialect.error_schema
+    if docs.body is not None:
+        yield docs.body
+
+
+def _schemas(types: Sequence[Any]) -> tuple[dict[Any, Document], Document]:
+    """The schema of each type, most of them references, and what they refer to."""
+    found, definitions = TypeAdapter.json_schemas(
+        [(kind, "validation", TypeAdapter(kind)) for kind in types], ref_template="#/components/schemas/{model}"
+    )
+    return {kind: schema for (kind, _), schema in found.items()}, definitions["$defs"]
+
+
+def _operation(route: Route, path: str, schemas: Mapping[Any, Document]) -> Document:
+    docs, answer = _docs(route), route.endpoint.answer
+    name = answer.__name__
+    operation: Document = {"tags": [docs.tag], "summary": name.replace("_", " ").title()}
+    if description := getdoc(answer):
+        operation["description"] = description
+    operation["operationId"] = re.sub(r"\W", "_", name + path) + "_" + route.endpoint.methods[0].lower()
+    if parameters := [_parameter(found) for found in re.findall(r"{(\w+)}", path)]:
+        operation["parameters"] = parameters
+    if docs.body is not None:
+        content = {"schema": schemas[docs.body], "example": docs.example}
+        operation["requestBody"] = {"content": {"application/json": content}, "required": True}
+    operation["responses"] = {"200": _success(docs, schemas), **_errors(docs, schemas[route.dialect.error_schema])}
+    return operation
+
+
+def _parameter(name: str) -> Document:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": name.title()}}
+
+
+def _success(docs: Docs, schemas: Mapping[Any, Document]) -> Document:
+    content = {
+        media_type: kind if isinstance(kind, dict) else {"schema": schemas[kind]}
+        for media_type, kind in docs.content.items()
+    }
+    return {"description": docs.description, "content": content}
+
+
+def _errors(docs: Docs, schema: Document) -> Document:
+    described = {str(status): ERRORS[status] for status in docs.errors} | {
+        "default": "Any other error, in the same form."
+    }
+    return {
+        status: {"description": text, "content": {"application/json": {"schema": schema}}}
+        for status, text in described.items()
+    }
+
+
+def _docs(route: Route) -> Docs:
+    docs = route.endpoint.docs
+    assert docs is not None, "an endpoint that the document does not mention"
+    return docs

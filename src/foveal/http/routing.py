@@ -1,0 +1,107 @@
+"""Which route a request takes, decided before anything else: who may ask and how errors are written depend on it.
+
+A request always has a route. Where nothing is at its path, that is the one that says so, in the default dialect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.routing import compile_path
+
+from foveal.errors import MethodNotAllowed, NotFound
+from foveal.http.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from foveal.http.dialects.dialect import Dialect
+    from foveal.http.endpoint import Context
+
+NO_ROUTE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An endpoint at one of its paths."""
+
+    path: str
+    endpoint: Endpoint
+    dialect: Dialect  # which writes its errors and names its keys' headers
+    is_documented: bool = False
+    pattern: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pattern", compile_path(self.path)[0])
+
+
+def routes_of(endpoints: Sequence[Endpoint], dialect: Dialect, prefixes: Sequence[str]) -> list[Route]:
+    """The endpoints under every prefix; the document describes the first one."""
+    return [
+        Route(prefix + endpoint.path, endpoint, dialect, prefix == prefixes[0] and endpoint.docs is not None)
+        for prefix in prefixes
+        for endpoint in endpoints
+    ]
+
+
+class Routing:
+    """Outermost ASGI middleware: leaves the route (`route_in`) and the path's parameters in the scope."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[Route], default: Dialect) -> None:
+        methods = [(route.path, method) for route in routes for method in route.endpoint.methods]
+        assert len(methods) == len(set(methods)), "two endpoints for one path and method"
+        self.app = app
+        self.routes = routes
+        self.nowhere = Route(f"/{NO_ROUTE}", Endpoint(NO_ROUTE, _nothing_here), default)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"no {scope['type']} here")  # what ASGI asks of applications without lifespan
+        scope["route"], scope["path_params"] = self.find(scope["method"], scope["path"])
+        await self.app(scope, receive, send)
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The first route for both, with the path's parameters; or one whose endpoint tells what is wrong."""
+        at_path = []
+        for route in self.routes:
+            if match := route.pattern.fullmatch(path):  # `match` would let a line's end pass behind the path
+                if method in route.endpoint.methods:
+                    return route, match.groupdict()
+                at_path.append(route)
+        return (_refusing_method(at_path) if at_path else self.nowhere), {}
+
+
+class Dispatch:
+    """Innermost ASGI application: the answer of the route's endpoint."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await route_in(scope).endpoint.answer(Request(scope, receive, send), self.context)
+        await response(scope, receive, send)
+
+
+def route_in(scope: Scope) -> Route:
+    """The route of a request that came through `Routing`."""
+    route: Route = scope["route"]
+    return route
+
+
+async def _nothing_here(request: Request, context: Context) -> ASGIApp:
+    raise NotFound("There is nothing at this path; /docs lists what there is.")
+
+
+def _refusing_method(at_path: Sequence[Route]) -> Route:
+    """A route that is there, for those who may ask it, but takes other methods."""
+    allowed = sorted({method for route in at_path for method in route.endpoint.methods})
+
+    async def refuse(request: Request, context: Context) -> ASGIApp:
+        raise MethodNotAllowed("This path does not take this method; /docs says what it takes.", allowed)
+
+    return replace(at_path[0], endpoint=replace(at_path[0].endpoint, answer=refuse))

@@ -1,0 +1,122 @@
+"""Which route a path takes decides who may ask: no spelling of a path comes to a route by a side door."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from foveal.accounting.accounting import Accounting
+from foveal.accounting.keys import digest_of
+from foveal.config import HttpConfig
+from foveal.http.app import all_routes
+from foveal.http.dialects.openai.dialect import OPENAI
+from foveal.http.endpoint import Endpoint
+from foveal.http.routing import Routing, routes_of
+from tests.accounting.builders import key, with_keys
+from tests.fakes import FakePipeline
+from tests.http.client import app_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Message
+
+OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json"}
+TENANT, OPERATOR = "fvl-tenant-x", "fvl-operator-x"
+ENDS = ("\n", "\r\n", " ", "\x00", "/", "/.", "//", "?", "%0a", ";", "\u2028")
+SPELLINGS: tuple[Callable[[str], str], ...] = (
+    lambda path: path,
+    *(lambda path, end=end: path + end for end in ENDS),
+    lambda path: "/" + path,
+    lambda path: "\n" + path,
+    lambda path: path[1:],
+    lambda path: path.upper(),
+    lambda path: path.replace("/", "//"),
+    lambda path: path.replace("/", "/./"),
+    lambda path: "/v1" + path,
+    lambda path: "/healthz/.." + path,
+)  # fmt: skip
+
+
+def spelled_paths() -> Iterator[str]:
+    """As the server decodes them: every route, spelled in every way."""
+    for route in all_routes():
+        path = route.path.replace("{model:path}", "foveal-mini").replace("{rest:path}", "x")
+        path = path.replace("{account}", "me").replace("{model}", "eyes")
+        yield from (spell(path) for spell in SPELLINGS)
+
+
+async def answer_of(app: ASGIApp, method: str, path: str, secret: str | None) -> tuple[int, bytes]:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [] if secret is None else [(b"authorization", b"Bearer " + secret.encode())]
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
+    await app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> ASGIApp:
+    """With a tenant's key and an operator's."""
+    tenant = key("tenant", digest=digest_of(TENANT.encode()))
+    operator = replace(key("operator", digest=digest_of(OPERATOR.encode())), is_operator=True)
+    accounting = Accounting(open_books=with_keys(tmp_path, tenant, operator))
+    return app_for(FakePipeline(), HttpConfig(), accounting)
+
+
+def test_without_a_key_only_the_open_paths_answer(app: ASGIApp) -> None:
+    async def walk() -> None:
+        for path in spelled_paths():
+            for method in ("GET", "POST"):
+                status, _ = await answer_of(app, method, path, None)
+                assert (status != 401) == (path in OPEN), (method, path)
+
+    asyncio.run(walk())
+
+
+def test_no_spelling_shows_a_tenant_what_is_the_operators(app: ASGIApp) -> None:
+    async def walk() -> None:
+        for path in spelled_paths():
+            status, body = await answer_of(app, "GET", path, TENANT)
+            assert b"foveal_http_requests" not in body, path
+            assert (status == 403) == (path == "/metrics"), path
+        assert b"foveal_http_requests" in (await answer_of(app, "GET", "/metrics", OPERATOR))[1]
+
+    asyncio.run(walk())
+
+
+def test_what_is_open_and_what_is_the_operators_is_known_here() -> None:
+    by_access: dict[str, set[str]] = {"open": set(), "operator": set(), "caller": set()}
+    for route in all_routes():
+        by_access[route.endpoint.access].add(route.path)
+    assert (by_access["open"], by_access["operator"]) == (OPEN, {"/metrics"})
+
+
+def test_a_path_that_takes_other_methods_says_which() -> None:
+    async def answer(*_: Any) -> ASGIApp:
+        raise NotImplementedError
+
+    endpoints = [Endpoint("/{name}", answer, methods=(method,)) for method in ("GET", "DELETE")]
+    routing = Routing(answer, routes_of(endpoints, OPENAI, [""]), OPENAI)  # type: ignore[arg-type]
+    for method, path, expected in (("GET", "/a", "/{name}"), ("DELETE", "/a", "/{name}"), ("GET", "/a/b", "/none")):
+        assert routing.find(method, path)[0].path == expected
+    assert routing.find("GET", "/a")[1] == {"name": "a"}
+
+
+def test_two_endpoints_for_one_path_and_method_are_our_own_bug() -> None:
+    async def answer(*_: Any) -> ASGIApp:
+        raise NotImplementedError
+
+    endpoints = [Endpoint("/a", answer)] * 2
+    with pytest.raises(AssertionError, match="two endpoints"):
+        Routing(answer, routes_of(endpoints, OPENAI, [""]), OPENAI)  # type: ignore[arg-type]
