@@ -14,11 +14,12 @@ ROOT = Path(__file__).parents[2]
 ASK = 'foveal ask docs/images/shapes.png "What colour is the circle?"'
 POST = "post() { curl -sN http://127.0.0.1:8000/v1/$1 --json @docs/examples/$2.json; }"
 TO_ANSWER = """grep -o '"content":"[^"]*"' | md5sum"""
+ANSWER = """grep -o '"content":[^}]*\\|"cached_tokens":[0-9]*'"""
 SERVED = (
-    "post tokenize question | cut -c 24-118",
-    "post chat/completions question | grep -o '\"content.*' | cut -c -240",
-    "post chat/completions question | grep -o '\"cached_tokens\":[0-9]*'",
-    f"post chat/completions stream | {TO_ANSWER}",
+    "# what the question takes, before it runs\npost tokenize question | cut -c 24-78",
+    f"# asked twice: the second time, the prompt is cached\npost chat/completions question | {ANSWER}",
+    f"post chat/completions question | {ANSWER}",
+    f"# the engine is killed in mid-stream: the answer is the same\npost chat/completions stream | {TO_ANSWER}",
     f"post chat/completions stream | {{ sed -u 9q; kill -9 $ENGINE; cat; }} | {TO_ANSWER}",
 )
 WRAP, LINE, CHAR, MARGIN = 100, 19, 7.8, 20
@@ -60,7 +61,7 @@ def _banner(server: "subprocess.Popen[str]") -> list[str]:
 def _run(command: str, known: str) -> list[str]:
     """The command as it is typed, and what it prints where the shell knows what `known` defines."""
     done = subprocess.run(["bash", "-c", f"{known}\n{command}"], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [f"$ {command}", *done.stdout.rstrip().splitlines(), ""]
+    return [*(f"$ {line}" for line in command.splitlines()), *done.stdout.rstrip().splitlines(), ""]
 
 
 def _drawn(lines: list[str]) -> str:
@@ -83,7 +84,7 @@ def _drawn(lines: list[str]) -> str:
 def _wrapped(line: str) -> list[str]:
     """Like a shell's continued lines: a command is cut at a pipe where that is enough."""
     if line.startswith("$") and len(line) > WRAP:
-        cut = line.rindex("|", 0, WRAP)
+        cut = line.rindex("|", 0, WRAP - 1)
         return [line[:cut] + "\\", *_wrapped("    " + line[cut:])]
     return [line[start : start + WRAP] for start in range(0, len(line), WRAP)] or [""]
 
