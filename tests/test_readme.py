@@ -12,11 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+OURS = re.compile(r"https://(?:github\.com/foveal/foveal/blob|raw\.githubusercontent\.com/foveal/foveal)/main/(\S+)")
 SERVE = "make serve"
 NOT_RUN_HERE = {
     "make test": "this is what runs",
     "make check": "the gate runs it beside the tests",
-    "make evaluate": "takes minutes; training/README.md says what it printed",
+    "pip install foveal": "would test what an index has, not what is here",
+    "git clone --depth 1 https://github.com/foveal/foveal && cd foveal": "the same of the repository",
 }
 
 
@@ -61,8 +63,18 @@ def test_the_readme_starts_the_server_as_we_do_here() -> None:
 
 @pytest.mark.parametrize(("command", "shown"), RUN, ids=[command.splitlines()[0][:60] for command, _ in RUN])
 def test_a_command_gives_what_the_readme_shows(command: str, shown: str, port: int) -> None:
-    command = command.replace(":8000", f":{port}")
+    command = command.replace("8000", str(port))
     ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
     pattern = shown.strip().replace("[", "[[]").replace("...", "*")
     assert fnmatchcase(ran.stdout.strip(), pattern)
+
+
+def test_links_and_pictures_work_on_a_package_index_too() -> None:
+    """There they cannot be relative; those to this repository lead to files that are here."""
+    targets = re.findall(r"^\[[^]]+\]: (\S+)$|\]\(([^)]+)\)", README, re.MULTILINE)
+    urls = [url for pair in targets for url in pair if url]
+    assert [url for url in urls if not url.startswith("https://")] == []
+    ours = [match[1] for url in urls if (match := OURS.fullmatch(url))]
+    assert ours
+    assert [path for path in ours if not (ROOT / path).is_file()] == []
