@@ -86,8 +86,10 @@ def test_a_conversation_may_be_written_by_the_checkpoint_s_own_template(tmp_path
 
     async def written() -> list[str | int]:
         service = Service(Config(ModelConfig(path=str(folder), conversation="checkpoint")), folder)
+        await service.start(LocalEngine.start)
         try:
-            return service.pipeline.renderer.fragments(ChatRequest((Message("user", (" Q ",)),)))
+            async with service.pipeline.answer(ChatRequest((Message("user", (" Q ",)),))) as answer:
+                return answer.prompt_fragments()
         finally:
             await service.close()
 

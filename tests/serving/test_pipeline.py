@@ -22,7 +22,8 @@ from foveal.errors import (
     TooManyRequests,
 )
 from foveal.media.stats import ImageStats
-from foveal.serving.pipeline import MAX_PROMPT_LOGPROBS, ModelCard, Pipeline, fit_to_context, num_prompt_logprobs
+from foveal.serving.pipeline import ModelCard, Pipeline
+from foveal.serving.sampling import MAX_PROMPT_LOGPROBS, fit_to_context, num_prompt_logprobs
 from foveal.types import (
     Caller,
     ChatRequest,
@@ -258,7 +259,7 @@ def test_a_pipeline_that_drains_lets_answers_end_and_takes_no_more() -> None:
         async with served.answer(chat(("user", "hi"))) as answer:
             deltas = answer.deltas()
             await anext(deltas)
-            draining = asyncio.create_task(served.drain(timeout_s=60))
+            draining = asyncio.create_task(served.in_flight.drain(timeout_s=60))
             await asyncio.sleep(0)
             with pytest.raises(Draining):
                 await collect(served, chat(("user", "me too")))
@@ -274,7 +275,7 @@ def test_draining_ends_when_its_time_is_over() -> None:
     async def scene() -> None:
         served = pipeline(ScriptedEngine(lambda seed: says("never ends")))
         async with served.answer(chat(("user", "hi"))):
-            await served.drain(timeout_s=0.01)
+            await served.in_flight.drain(timeout_s=0.01)
 
     asyncio.run(scene())
 
