@@ -13,7 +13,8 @@ from foveal.config import HttpConfig
 from foveal.errors import ConfigError
 from foveal.http import server as server_module
 from foveal.http.app import create_app
-from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server, listen
+from foveal.http.listener import listen
+from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server
 from foveal.types import Delta
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, accounting_for

@@ -193,6 +193,33 @@ def test_choices_are_told_apart_and_drawn_with_seeds_of_their_own() -> None:
     assert usage.completion_tokens == 3 * (len("answer 5") + 1)
 
 
+def test_an_answer_that_has_all_its_tokens_at_once_lets_others_have_their_turn() -> None:
+    class Burst(ScriptedEngine):
+        async def _tokens(self, tokens: list[Token]) -> AsyncIterator[Token]:
+            for token in tokens:
+                yield token
+
+    async def num_turns() -> int:
+        turns = 0
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(take_turns())
+        request = replace(chat(("user", "hi")), options=GenerationOptions(max_tokens=40))
+        async with pipeline(Burst(lambda seed: says("x" * 1000))).answer(request) as answer:
+            turns = 0
+            async for _ in answer.deltas():
+                pass
+        other.cancel()
+        return turns
+
+    assert 10 < asyncio.run(num_turns()) < 20
+
+
 @pytest.mark.parametrize(
     ("request_", "options", "expected"),
     [

@@ -14,12 +14,12 @@ class InFlight:
 
     def __init__(self) -> None:
         self._num_running = 0
-        self._is_draining = False
+        self.is_draining = False
         self._all_ended = asyncio.Event()
 
     def check_open(self) -> None:
         """Raises Draining."""
-        if self._is_draining:
+        if self.is_draining:
             raise Draining("The server is stopping. Try again in a few seconds.")
 
     @contextmanager
@@ -36,7 +36,7 @@ class InFlight:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more requests, and wait for those that run, but no longer than `timeout_s`."""
-        self._is_draining = True
+        self.is_draining = True
         try:
             async with asyncio.timeout(timeout_s):
                 while self._num_running:
