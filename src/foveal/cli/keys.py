@@ -86,17 +86,8 @@ def create(
     check_name(account, "account")
     config = load_config(config_file, os.environ, {})
     new, now_s = new_key(), time.time()
-    key = Key(
-        new.id,
-        name,
-        new.digest,
-        account,
-        created_s=now_s,
-        expires_s=_moment(expires or NEVER, now_s),
-        limits=Limits(**limits),
-        spending_limit_nano=_spending_limit(spending_limit or NONE, config),
-        is_operator=operator,
-    )
+    terms = _terms(spending_limit or NONE, expires or NEVER, config)
+    key = Key(new.id, name, new.digest, account, now_s, limits=Limits(**limits), is_operator=operator, **terms)
     with open_database(config, make=True) as database:
         database.add(key)
     tell(f"Key {name}. Keep its secret now: it is kept nowhere else, and is not shown again.")
@@ -139,16 +130,12 @@ def change(
     from foveal.accounting.limits import Limits
 
     config = load_config(config_file, os.environ, {})
-    changes: dict[str, Any] = {}
-    if expires is not None:
-        changes["expires_s"] = _moment(expires, time.time())
-    if spending_limit is not None:
-        changes["spending_limit_nano"] = _spending_limit(spending_limit, config)
+    terms = _terms(spending_limit, expires, config)
     named = {limit: value for limit, value in limits.items() if value is not None}
     with open_database(config) as database:
         key = database.key(name)
         own = replace(Limits() if server_limits else key.limits, **named)
-        key = replace(key, limits=own, **changes)
+        key = replace(key, limits=own, **terms)
         database.change(key)
     tell(f"Key {name}: {_state(key)}; limits: {_limits(key.limits)}")
 
@@ -172,6 +159,16 @@ def revoke(name: str, config_file: Path | None) -> None:
 
 
 # --- what a person types ----------------------------------------------------------------------------------------------
+
+
+def _terms(spending_limit: str | None, expires: str | None, config: Config) -> dict[str, Any]:
+    """Those fields of a `Key` that were named. Raises BadParameter."""
+    terms: dict[str, Any] = {}
+    if spending_limit is not None:
+        terms["spending_limit_nano"] = _spending_limit(spending_limit, config)
+    if expires is not None:
+        terms["expires_s"] = _moment(expires, time.time())
+    return terms
 
 
 def _moment(text: str, now_s: float) -> float | None:

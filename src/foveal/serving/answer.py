@@ -107,7 +107,7 @@ class Choice:
 
 
 def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
-    """The items of all streams, each as soon as it is there. One stream is its own: a task an item would be dear."""
+    """The items of all streams, each as soon as it is there. A single stream needs no task an item."""
     return streams[0] if len(streams) == 1 else _as_they_come(streams)
 
 

@@ -125,15 +125,8 @@ class Service:
         self._folder = folder
         self._arena = PixelArena.create(config.images.arena_bytes)
         self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
-        card = ModelCard(
-            id=model_id(config),
-            created=int(time.time()),
-            context_length=config.engine.max_model_len or checkpoint.context_length,
-            vocab_size=checkpoint.vocab_size,
-            supports_image_input=processor is not None,
-            default_sampling=default_sampling(checkpoint, renderer.stop_token_ids),
-            aliases=config.model.aliases,
-            prices=config.prices,
+        card = _card(
+            config, checkpoint, supports_image_input=processor is not None, stop_token_ids=renderer.stop_token_ids
         )
         self._grammars = GrammarCheck(folder)
         self.accounting = accounting or Accounting(config.limits, config.prices)
@@ -169,6 +162,21 @@ class NoImages:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+
+def _card(
+    config: Config, checkpoint: Checkpoint, *, supports_image_input: bool, stop_token_ids: tuple[int, ...]
+) -> ModelCard:
+    return ModelCard(
+        id=model_id(config),
+        created=int(time.time()),
+        context_length=config.engine.max_model_len or checkpoint.context_length,
+        vocab_size=checkpoint.vocab_size,
+        supports_image_input=supports_image_input,
+        default_sampling=default_sampling(checkpoint, stop_token_ids),
+        aliases=config.model.aliases,
+        prices=config.prices,
+    )
 
 
 def model_id(config: Config) -> str:
