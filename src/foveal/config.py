@@ -95,7 +95,7 @@ class PriceConfig:
     """What a million tokens cost. None: nothing is said of costs. An image's tokens cost what text's do."""
 
     prompt: float | None = None  # images included; such as 0.2
-    cached_prompt: float | None = None  # prompt tokens that were found computed; default: the price of the others
+    cached_prompt: float | None = None  # prompt tokens found in the cache; default: the price of the others
     completion: float | None = None  # generated tokens
     currency: str = "USD"  # as it is shown
 

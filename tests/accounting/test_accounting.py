@@ -126,6 +126,18 @@ def test_a_row_says_what_a_request_took_and_nothing_of_what_was_said(tmp_path: P
     ]
 
 
+def test_each_model_has_prices_of_its_own(tmp_path: Path) -> None:
+    accounting = Accounting(prices=PRICES, open_books=with_keys(tmp_path, key("alice", spending_limit_nano=10**9)))
+    dear = PriceConfig(prompt=2.0, completion=20.0, currency="EUR")
+    bills = []
+    for model, prices in (("small", None), ("large", dear)):
+        with accounting.admit(ALICE, model, prices) as bill:
+            bill.reserve(10, 5)
+            bill.count(outcome(10, 5))
+            bills.append((bill.model, bill.currency, bill.cost_nano))
+    assert bills == [("small", "USD", 20_000), ("large", "EUR", 120_000)]
+
+
 def test_keys_are_known_by_their_secret(tmp_path: Path) -> None:
     known = key("alice", id="0123456789ab", digest=digest_of(SECRET))
     accounting = Accounting(api_keys=("mine",), open_books=with_keys(tmp_path, known))

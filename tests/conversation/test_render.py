@@ -41,12 +41,12 @@ def _id(token: str, kind: str = "byte_level") -> int:
     ],
 )
 def test_phi3_v_puts_a_bos_at_the_start_and_after_each_image(request_: ChatRequest, expected: str) -> None:
-    prompt = _renderer().render(request_, images(len(request_.image_refs)))
+    prompt = _renderer().render(request_, images(len(request_.image_refs))).prompt
     assert spelled(prompt) == expected
 
 
 def test_each_piece_of_phi3_v_is_tokenised_as_a_text_of_its_own() -> None:
-    prompt = _renderer(kind="prepend").render(chat(("user", [IMAGE, "the shape"])), images(1))
+    prompt = _renderer(kind="prepend").render(chat(("user", [IMAGE, "the shape"])), images(1)).prompt
     bos, image = _id("<s>", "prepend"), _id("<|image|>", "prepend")
     before, after = (
         backend("prepend").encode(text, add_special_tokens=False).ids
@@ -57,7 +57,7 @@ def test_each_piece_of_phi3_v_is_tokenised_as_a_text_of_its_own() -> None:
 
 def test_spans_are_where_the_features_stand() -> None:
     pictures = images(2)
-    prompt = _renderer().render(chat(("user", [IMAGE, IMAGE, "Q"])), pictures)
+    prompt = _renderer().render(chat(("user", [IMAGE, IMAGE, "Q"])), pictures).prompt
     starts = [place for place, token_id in enumerate(prompt.token_ids) if token_id == _id("<|image|>")][::6]
     assert [(placed.image, placed.spans) for placed in prompt.images] == [
         (picture, (ImageSpan(start, 2), ImageSpan(start + 2, 3)))
@@ -67,26 +67,26 @@ def test_spans_are_where_the_features_stand() -> None:
 
 
 def test_the_bundled_style_of_phi3_v_can_be_changed_to_vicuna() -> None:
-    prompt = _renderer("vicuna").render(chat(("system", "S"), ("user", [IMAGE, "Q"])), images(1))
+    prompt = _renderer("vicuna").render(chat(("system", "S"), ("user", [IMAGE, "Q"])), images(1)).prompt
     assert spelled(prompt) == "<s>SYSTEM: S\n\nUSER: IMG<s>\nQ\n\nASSISTANT:"
 
 
 def test_a_family_that_does_not_split_at_images_has_its_bos_at_the_start_alone() -> None:
     rules = PromptRules(bos_token="<s>", before_image="[", after_image="]")
-    prompt = _renderer(config=_echo(rules)).render(chat(("user", ["a", IMAGE, "b", IMAGE])), images(2))
+    prompt = _renderer(config=_echo(rules)).render(chat(("user", ["a", IMAGE, "b", IMAGE])), images(2)).prompt
     assert spelled(prompt) == "<s>a[IMG]b[IMG]"
 
 
 def test_text_between_images_does_not_begin_a_text_where_the_family_does_not_split() -> None:
     subject = _renderer(config=_echo(PromptRules()), kind="metaspace_first")
-    prompt = subject.render(chat(("user", ["the", IMAGE, "the"])), images(1))
+    prompt = subject.render(chat(("user", ["the", IMAGE, "the"])), images(1)).prompt
     assert spelled(prompt, "metaspace_first") == " theIMGthe"
 
 
 @pytest.mark.parametrize("typed", ["<|end|>", "<|image|>", "<|image_1|>", "<image>", "<s>", "<|end|>\n<|system|>\n"])
 def test_what_a_person_types_in_a_chat_is_text(typed: str) -> None:
-    with_text = _renderer().render(chat(("user", [IMAGE, typed])), images(1))
-    without = _renderer().render(chat(("user", [IMAGE, ""])), images(1))
+    with_text = _renderer().render(chat(("user", [IMAGE, typed])), images(1)).prompt
+    without = _renderer().render(chat(("user", [IMAGE, ""])), images(1)).prompt
     assert _special(with_text.token_ids) == _special(without.token_ids)
 
 
@@ -100,35 +100,35 @@ def test_what_a_person_types_in_a_chat_is_text(typed: str) -> None:
     ],
 )
 def test_a_completion_is_taken_as_it_is_with_its_marks_replaced(text: str, count: int, expected: str) -> None:
-    prompt = _renderer().render(CompletionRequest(text, (_REF,) * count), images(count))
+    prompt = _renderer().render(CompletionRequest(text, (_REF,) * count), images(count)).prompt
     assert spelled(prompt) == expected
 
 
 def test_special_tokens_of_a_completion_are_special_but_for_those_that_images_bring() -> None:
-    prompt = _renderer().render(CompletionRequest("<|user|>\n<|image|><|end|>"))
+    prompt = _renderer().render(CompletionRequest("<|user|>\n<|image|><|end|>")).prompt
     assert _special(prompt.token_ids) == [_id("<s>"), _id("<|user|>"), _id("<|end|>")]
     assert spelled(prompt) == "<s><|user|>\n<|image|><|end|>"
 
 
 def test_safe_tokenization_leaves_a_completion_its_image_marks_and_no_other_special_token() -> None:
     request = CompletionRequest("<|user|>\n<image><|end|>", (_REF,), safe_tokenization=True)
-    prompt = _renderer().render(request, images(1))
+    prompt = _renderer().render(request, images(1)).prompt
     assert _special(prompt.token_ids) == [_id("<s>"), *[_id("<|image|>")] * 6, _id("<s>")]
     assert spelled(prompt) == "<s><|user|>\nIMG<s><|end|>"
 
 
 def test_an_image_is_counted_with_its_separators() -> None:
-    prompt = _renderer().render(chat(("user", [IMAGE, IMAGE])), images(2))
+    prompt = _renderer().render(chat(("user", [IMAGE, IMAGE])), images(2)).prompt
     assert prompt.num_text_tokens == len(prompt.token_ids) - 12
 
 
 def test_fragments_are_the_prompt_as_it_is_written() -> None:
     bos, request = _id("<s>"), chat(("user", ["see ", IMAGE, "Q"]))
-    assert _renderer().fragments(request) == [
+    assert _renderer().render(request, images(1)).fragments() == [
         *[bos, "<|user|>\n", "see ", "<image>"],
         *[bos, "\n", "Q", "<|end|>\n<|assistant|>\n"],
     ]
-    assert _renderer().fragments(CompletionRequest((5, 6))) == [5, 6]
+    assert _renderer().render(CompletionRequest((5, 6))).fragments() == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,17 @@ def test_text_before_an_image_is_warned_of_where_the_model_wants_images_first(
     content: list[object], is_warned: bool
 ) -> None:
     config = replace(_echo(PromptRules()), images_first=True)
-    asked = chat(("user", content))
-    assert bool(_renderer(config=config).warnings(asked)) is is_warned
-    assert _renderer(config=_echo(PromptRules())).warnings(asked) == ()
+    asked, pictures = chat(("user", content)), images(content.count(IMAGE))
+    assert bool(_renderer(config=config).render(asked, pictures).warnings) is is_warned
+    assert _renderer(config=_echo(PromptRules())).render(asked, pictures).warnings == ()
 
 
 def test_names_that_no_template_shows_are_warned_of() -> None:
     named, plain = Message("user", ("Q",), "Ann"), Message("user", ("Q",))
     renderer = _renderer()
-    assert renderer.warnings(ChatRequest((plain, named))) == (NAME_NOT_SHOWN,)
-    assert renderer.warnings(ChatRequest((plain,))) == ()
-    assert renderer.render(ChatRequest((named,)), ()) == renderer.render(ChatRequest((plain,)), ())
+    assert renderer.render(ChatRequest((plain, named))).warnings == (NAME_NOT_SHOWN,)
+    assert renderer.render(ChatRequest((plain,))).warnings == ()
+    assert renderer.render(ChatRequest((named,))).prompt == renderer.render(ChatRequest((plain,))).prompt
 
 
 def test_llama_3_2_vision_wants_images_first() -> None:
@@ -157,11 +157,11 @@ def test_llama_3_2_vision_wants_images_first() -> None:
 
 
 def test_token_ids_are_the_prompt() -> None:
-    assert _renderer().render(CompletionRequest((5, 0, 7))).token_ids == (5, 0, 7)
+    assert _renderer().render(CompletionRequest((5, 0, 7))).prompt.token_ids == (5, 0, 7)
 
 
 def test_the_image_mark_is_text_to_a_model_that_takes_no_images() -> None:
-    prompt = _renderer(takes_images=False).render(CompletionRequest("a <image> tag"))
+    prompt = _renderer(takes_images=False).render(CompletionRequest("a <image> tag")).prompt
     assert spelled(prompt) == "<s>a <image> tag"
 
 
@@ -204,7 +204,7 @@ def test_an_empty_completion_is_refused_where_no_bos_stands_before_it() -> None:
 def test_of_several_bos_tokens_the_first_that_the_tokenizer_has_is_taken() -> None:
     rules = PromptRules(bos_token=("<bos>", "<s>", "<|end|>"))
 
-    prompt = _renderer(config=_echo(rules)).render(chat(("user", "Q")))
+    prompt = _renderer(config=_echo(rules)).render(chat(("user", "Q"))).prompt
 
     assert prompt.token_ids[0] == _id("<s>")
     assert prompt.token_ids[1] != _id("<|end|>")
@@ -213,7 +213,7 @@ def test_of_several_bos_tokens_the_first_that_the_tokenizer_has_is_taken() -> No
 def test_a_family_may_do_without_a_bos_where_the_tokenizer_has_none() -> None:
     rules = PromptRules(bos_token=("<bos>", "a", ""))  # "a" is an ordinary token
 
-    prompt = _renderer(config=_echo(rules)).render(chat(("user", "<s>Q")))
+    prompt = _renderer(config=_echo(rules)).render(chat(("user", "<s>Q"))).prompt
 
     assert prompt.token_ids == tuple(tokenizer().encode([Run("<s>Q", is_markup=False)]))
 
@@ -230,7 +230,7 @@ def test_an_answer_ends_at_the_stop_tokens_that_the_tokenizer_has() -> None:
 def test_the_style_s_stop_strings_are_for_chats_alone() -> None:
     subject, options = _renderer("vicuna"), GenerationOptions(stop=("x",))
     requests = (replace(chat(("user", "Q")), options=options), CompletionRequest("Q", options=options))
-    assert [subject.stop_strings(request) for request in requests] == [("x", "\n\nUSER:"), ("x",)]
+    assert [subject.render(request).stop for request in requests] == [("x", "\n\nUSER:"), ("x",)]
 
 
 def _renderer(

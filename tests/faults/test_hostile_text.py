@@ -21,7 +21,7 @@ def test_typed_marks_stay_text(kind: str, style: str) -> None:
     chance = random.Random(11)
 
     def marks(text: str) -> list[int]:
-        prompt = renderer.render(chat(("system", text), ("user", [IMAGE, text]), ("assistant", text)), images(1))
+        prompt = renderer.render(chat(("system", text), ("user", [IMAGE, text]), ("assistant", text)), images(1)).prompt
         return _special(prompt, kind)
 
     for _ in range(100):

@@ -12,7 +12,8 @@ from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
 from foveal.http import server as server_module
-from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server, listen
+from foveal.http.listener import check_port, listen
+from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server
 from foveal.types import Delta
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, accounting_for, app_for
@@ -188,6 +189,15 @@ def test_a_port_of_ones_own_is_listened_to(host: str) -> None:
 def test_a_port_that_is_taken_is_a_config_error() -> None:
     with listen(HttpConfig(port=0)) as listener, pytest.raises(ConfigError, match="is taken"):
         listen(HttpConfig(port=listener.getsockname()[1]))
+
+
+def test_a_port_is_checked_and_not_kept() -> None:
+    with listen(HttpConfig(port=0)) as listener:
+        config = HttpConfig(port=listener.getsockname()[1])
+        with pytest.raises(ConfigError, match="is taken"):
+            check_port(config)
+    check_port(config)
+    listen(config).close()
 
 
 def test_an_address_that_is_not_here_is_a_config_error() -> None:

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import errors
 
 from foveal.errors import CheckpointError
-from foveal.models.hub import BUNDLED_FOLDER, SETTINGS, WEIGHTS, local_folder
+from foveal.models.hub import BUNDLED_FOLDER, SETTINGS, WEIGHTS, check_model, local_folder
 from tests.builders import tiny_phi3_v
 
 if TYPE_CHECKING:
@@ -60,10 +60,21 @@ def test_weights_of_an_unsupported_model_are_not_downloaded(tmp_path: Path) -> N
     assert len(hub.asked) == 1
 
 
-@pytest.mark.parametrize("path", ["nowhere", "./nowhere/at/all", "owner/name/more"])
+@pytest.mark.parametrize("path", ["nowhere", "./nowhere", "../nowhere", "./nowhere/at/all", "owner/name/more"])
 def test_what_is_neither_folder_nor_hub_id_is_refused(path: str) -> None:
-    with pytest.raises(CheckpointError, match=r"give a folder, a hub id \(owner/name\) or foveal-mini"):
-        local_folder(path)
+    for look_up in (local_folder, check_model):
+        with pytest.raises(CheckpointError, match=r"give a folder, a hub id \(owner/name\) or foveal-mini"):
+            look_up(path)
+
+
+def test_a_folder_that_cannot_be_served_is_refused_before_anything_slow(tmp_path: Path) -> None:
+    check_model("foveal-mini")
+    check_model("owner/name")  # nothing can be said of it without the hub
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        check_model(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(CheckpointError, match="model_type 'gpt2'"):
+        check_model(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from foveal.config import Config, ModelConfig
+from foveal.accounting.accounting import Accounting
+from foveal.accounting.database import Database
+from foveal.arena import PixelArena
+from foveal.config import Config, EngineConfig, ModelConfig, PriceConfig
+from foveal.engine_client.client import EngineClient
 from foveal.engine_client.local import LocalEngine
 from foveal.errors import InvalidRequest
 from foveal.models.checkpoint import Checkpoint
 from foveal.serving.lifecycle import Service, default_sampling, model_id
-from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message, SamplingParams
+from foveal.types import (
+    Caller,
+    ChatRequest,
+    GenerationOptions,
+    ImageRef,
+    Message,
+    OnProgress,
+    SamplingParams,
+    Token,
+)
+from tests.accounting.builders import key, with_keys
 from tests.builders import tiny_llama, tiny_phi3_v
+from tests.serving.test_pipeline import ScriptedEngine
 
 
 @pytest.mark.parametrize(
@@ -86,9 +101,38 @@ def test_a_conversation_may_be_written_by_the_checkpoint_s_own_template(tmp_path
 
     async def written() -> list[str | int]:
         service = Service(Config(ModelConfig(path=str(folder), conversation="checkpoint")), folder)
+        await service.start(LocalEngine.start)
         try:
-            return service.pipeline.renderer.fragments(ChatRequest((Message("user", (" Q ",)),)))
+            async with service.pipeline.answer(ChatRequest((Message("user", (" Q ",)),))) as answer:
+                return answer.prompt_fragments()
         finally:
             await service.close()
 
     assert asyncio.run(written())[-3:] == ["[", "Q", "]"]
+
+
+def test_several_models_run_side_by_side_with_one_accounting_and_prices_of_their_own(tmp_path: Path) -> None:
+    folder = tiny_llama(tmp_path / "model")
+    request = ChatRequest((Message("user", ("hello",)),), GenerationOptions(max_tokens=3), Caller("", "alice"))
+
+    async def start_engine(path: str, config: EngineConfig, arena: PixelArena, _: OnProgress) -> EngineClient:
+        return ScriptedEngine(lambda seed: [Token(1), Token(1, "length")])
+
+    async def ask_both() -> None:
+        accounting = Accounting(open_books=with_keys(tmp_path, key("alice")))
+        accounting.start()
+        configs = [Config(ModelConfig(str(folder), name=f"at {price}"), prices=PriceConfig(price)) for price in (1, 2)]
+        services = [Service(config, folder, accounting) for config in configs]
+        for service in services:
+            await service.start(start_engine)
+        async with services[0].pipeline.answer(request) as one, services[1].pipeline.answer(request) as other:
+            assert [delta.finish_reason async for delta in other.deltas()][-1] == "length"
+            await services[1].close()
+            assert [delta.finish_reason async for delta in one.deltas()][-1] == "length"
+        await services[0].close()
+        await accounting.close()
+
+    asyncio.run(ask_both())
+    cheap, dear = Database(tmp_path / "accounting.db").usage("model")
+    assert (cheap.group, cheap.num_requests, dear.group, dear.num_requests) == ("at 1", 1, "at 2", 1)
+    assert dear.cost_nano == 2 * cheap.cost_nano > 0

@@ -22,7 +22,8 @@ from foveal.errors import (
     TooManyRequests,
 )
 from foveal.media.stats import ImageStats
-from foveal.serving.pipeline import MAX_PROMPT_LOGPROBS, ModelCard, Pipeline, fit_to_context, num_prompt_logprobs
+from foveal.serving.pipeline import ModelCard, Pipeline
+from foveal.serving.sampling import MAX_PROMPT_LOGPROBS, fit_to_context, num_prompt_logprobs
 from foveal.types import (
     Caller,
     ChatRequest,
@@ -192,6 +193,33 @@ def test_choices_are_told_apart_and_drawn_with_seeds_of_their_own() -> None:
     assert usage.completion_tokens == 3 * (len("answer 5") + 1)
 
 
+def test_an_answer_that_has_all_its_tokens_at_once_lets_others_have_their_turn() -> None:
+    class Burst(ScriptedEngine):
+        async def _tokens(self, tokens: list[Token]) -> AsyncIterator[Token]:
+            for token in tokens:
+                yield token
+
+    async def num_turns() -> int:
+        turns = 0
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        other = asyncio.create_task(take_turns())
+        request = replace(chat(("user", "hi")), options=GenerationOptions(max_tokens=40))
+        async with pipeline(Burst(lambda seed: says("x" * 1000))).answer(request) as answer:
+            turns = 0
+            async for _ in answer.deltas():
+                pass
+        other.cancel()
+        return turns
+
+    assert 10 < asyncio.run(num_turns()) < 20
+
+
 @pytest.mark.parametrize(
     ("request_", "options", "expected"),
     [
@@ -258,7 +286,7 @@ def test_a_pipeline_that_drains_lets_answers_end_and_takes_no_more() -> None:
         async with served.answer(chat(("user", "hi"))) as answer:
             deltas = answer.deltas()
             await anext(deltas)
-            draining = asyncio.create_task(served.drain(timeout_s=60))
+            draining = asyncio.create_task(served.in_flight.drain(timeout_s=60))
             await asyncio.sleep(0)
             with pytest.raises(Draining):
                 await collect(served, chat(("user", "me too")))
@@ -274,7 +302,7 @@ def test_draining_ends_when_its_time_is_over() -> None:
     async def scene() -> None:
         served = pipeline(ScriptedEngine(lambda seed: says("never ends")))
         async with served.answer(chat(("user", "hi"))):
-            await served.drain(timeout_s=0.01)
+            await served.in_flight.drain(timeout_s=0.01)
 
     asyncio.run(scene())
 

@@ -28,8 +28,9 @@ OpenBooks = Callable[[Callable[[Sequence[Key]], None]], Books]
 
 
 class Accounting:
-    """`open_books` is given the function that takes in changed keys; without it nothing is kept, and only the
-    configuration has keys. `clock`: monotonic seconds, for limits; `now`: Unix time, for dates.
+    """`prices` are those of a model that has none of its own. `open_books` is given the function that takes in changed
+    keys; without it nothing is kept, and only the configuration has keys. `clock`: monotonic seconds, for limits;
+    `now`: Unix time, for dates.
     """
 
     def __init__(
@@ -83,12 +84,13 @@ class Accounting:
     # --- how much -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def admit(self, caller: Caller, model: str) -> Iterator[Bill]:
+    def admit(self, caller: Caller, model: str, prices: PriceConfig | None = None) -> Iterator[Bill]:
         """The request's bill, settled when the last one who was given it leaves.
 
-        The prompts of one request have one bill. Raises SpendingLimitReached or TooManyRequests on entering.
+        The prompts of one request, which are for one model, have one bill. Raises SpendingLimitReached or
+        TooManyRequests on entering.
         """
-        bill = self._open.get(caller.request_id) or self._start(caller, model)
+        bill = self._open.get(caller.request_id) or self._start(caller, model, prices or self._prices)
         bill.num_parts += 1
         try:
             yield bill
@@ -97,8 +99,8 @@ class Accounting:
             if bill.num_parts == 0:
                 self._settle(bill)
 
-    def _start(self, caller: Caller, model: str) -> Bill:
-        meter, terms = self._meters[caller.key_id], self._terms(caller.key_id)
+    def _start(self, caller: Caller, model: str, prices: PriceConfig) -> Bill:
+        meter, terms = self._meters[caller.key_id], self._terms(caller.key_id, prices)
         now_s = self._clock()
         check_can_start(meter, terms, now_s)
         meter.requests.take(1, now_s)
@@ -132,13 +134,13 @@ class Accounting:
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens,
             cost_nano=bill.cost_nano,
-            currency=self._prices.currency,
+            currency=bill.currency,
             duration_s=max(outcome.total_s for outcome in outcomes),
             first_token_s=min((o.first_token_s for o in outcomes if o.first_token_s is not None), default=None),
         )
 
-    def _terms(self, key_id: str) -> Terms:
-        return Terms(self._limits_of(self._ring.get(key_id)), self._prices, lambda: self._funds_nano(key_id))
+    def _terms(self, key_id: str, prices: PriceConfig) -> Terms:
+        return Terms(self._limits_of(self._ring.get(key_id)), prices, lambda: self._funds_nano(key_id))
 
     def _limits_of(self, key: Key | None) -> LimitConfig:
         return key.limits.over(self._limits) if key else self._limits

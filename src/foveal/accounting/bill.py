@@ -115,6 +115,11 @@ class Bill:
             for usage in usages
         )
 
+    @property
+    def currency(self) -> str:
+        """Of `cost_nano`."""
+        return self._terms.prices.currency
+
     def _check_funds(self, nano: int) -> None:
         funds_nano = self._terms.funds_nano()
         if funds_nano is None:

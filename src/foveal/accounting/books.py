@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 1.0
 PRUNE_S = 3600.0
-MAX_UNWRITTEN = 100_000  # rows, while the file cannot be written; more are given up, and the log says so
+MAX_UNWRITTEN = 100_000  # rows, while the file cannot be written; more are dropped, and the log says so
 NUM_LAST_TRIES = 3
 DAY_S = 86_400
 
@@ -39,7 +39,7 @@ class Books:
 
     def __init__(self, path: Path, config: AccountingConfig, on_keys: OnKeys) -> None:
         """Opens the file if it is there, or if there is to be a ledger. Raises ConfigError."""
-        self.num_lost = 0  # rows that were given up
+        self.num_lost = 0  # rows that were dropped
         self._path = path
         self._config = config
         self._on_keys = on_keys

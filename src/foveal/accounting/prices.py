@@ -19,7 +19,7 @@ def has_prices(prices: PriceConfig) -> bool:
 
 
 def cost_nano(prices: PriceConfig, prompt_tokens: int, completion_tokens: int = 0, cached_tokens: int = 0) -> int:
-    """What the tokens cost. `cached_tokens` are those of the prompt that were found computed."""
+    """What the tokens cost. `cached_tokens` are those of the prompt that were found in the cache."""
     cached_price = prices.prompt if prices.cached_prompt is None else prices.cached_prompt
     total = (
         _exact(prices.prompt) * (prompt_tokens - cached_tokens)

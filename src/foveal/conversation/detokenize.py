@@ -9,35 +9,51 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from foveal.conversation.rendered import EchoedPrompt
 from foveal.conversation.tokenizer import Tokenizer
-from foveal.types import Delta, FinishReason, Token, TokenLogprob, TopLogprob
+from foveal.types import Delta, Echo, FinishReason, Token, TokenLogprob, TopLogprob
 
 
 class Detokenizer:
     """The text of one choice. Push its tokens in order, until a Delta has a finish_reason."""
 
     def __init__(
-        self, tokenizer: Tokenizer, stop: Sequence[str] = (), *, index: int = 0, continues: bool = False
+        self,
+        tokenizer: Tokenizer,
+        stop: Sequence[str] = (),
+        *,
+        index: int = 0,
+        continues: bool = False,
+        echo: EchoedPrompt | None = None,
     ) -> None:
         """`continues`: the text goes on from the prompt's (a completion), so a first space belongs to it."""
         self._tokenizer = tokenizer
         self._matches = [_StopMatch(text) for text in stop if text]
         self._index = index
         self._drop_space = tokenizer.drops_first_space and not continues
+        self._echo = echo  # until the first token is there
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # decoded and not yet given out
         self._num_given = 0  # characters given out
         self._logprobs: deque[_HeldLogprob] = deque()
 
     def push(self, token: Token) -> Delta:
-        """What has become final with this token.
+        """What has become final with this token; with the first, behind what is echoed of the prompt.
 
         The token that made the engine stop is not shown. A stop string ends the choice with finish_reason "stop":
         the caller then stops pushing.
         """
+        delta = self._push(token)
+        return delta if self._echo is None else self._behind_echo(delta, token)
+
+    def spell(self, token_ids: Iterable[int]) -> str:
+        """The text of generated tokens as the model gave it, special tokens by name."""
+        return self._tokenizer.spell(token_ids)
+
+    def _push(self, token: Token) -> Delta:
         ended_by_token = token.finish_reason == "stop"
         shown = not ended_by_token and not self._tokenizer.is_special(token.token_id)
         start = self._num_given + len(self._held)
@@ -47,9 +63,17 @@ class Detokenizer:
         self._held += text
         if (num_shown := self._find_stop(text)) is not None:
             self._held = self._held[:num_shown]
-            return self._give(num_shown, "stop")
+            return self._give(num_shown, "stop", token.token_id)
         num_held = 0 if token.finish_reason else max((match.length for match in self._matches), default=0)
-        return self._give(len(self._held) - num_held, token.finish_reason)
+        return self._give(len(self._held) - num_held, token.finish_reason, token.token_id)
+
+    def _behind_echo(self, delta: Delta, first: Token) -> Delta:
+        """The prompt's logprobs, which the first token brings, are as many as were asked for: all of them or none."""
+        assert self._echo is not None
+        echoed, self._echo = self._echo, None
+        pairs = zip(echoed.token_ids, first.prompt_logprobs, strict=False)
+        echo = Echo(echoed.text, tuple(spelled(self._tokenizer, token_id, *known) for token_id, known in pairs))
+        return replace(delta, text=echo.text + delta.text, echo=echo)
 
     def _decode(self, data: bytes, finish_reason: FinishReason | None) -> str:
         if self._drop_space and data:
@@ -66,13 +90,13 @@ class Detokenizer:
                 return place - max(map(len, found))
         return None
 
-    def _give(self, num_chars: int, finish_reason: FinishReason | None) -> Delta:
+    def _give(self, num_chars: int, finish_reason: FinishReason | None, token_id: int) -> Delta:
         text, self._held = self._held[:num_chars], self._held[num_chars:]
         self._num_given += num_chars
         logprobs = []
         while self._logprobs and self._is_out(self._logprobs[0], finish_reason):
             logprobs.append(self._logprobs.popleft().logprob)
-        return Delta(self._index, text, tuple(logprobs), finish_reason)
+        return Delta(self._index, text, tuple(logprobs), finish_reason, (token_id,))
 
     def _is_out(self, held: _HeldLogprob, finish_reason: FinishReason | None) -> bool:
         """A token is given out with the last of its characters; at the end, if any of it is in the text."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def without_oldest_turns(request: ChatRequest, images: Sequence[Image], render: Rendering) -> Illustrated:
-    """The chat, and those of its images that are left, without as few turns as `max_prompt_tokens` asks for.
+    """The chat without its oldest turns, as far as `max_prompt_tokens` asks for it, and the images that are left.
 
     `render` is asked once for each halving of the number of turns. Raises InvalidRequest if the last turn alone is
     too long.

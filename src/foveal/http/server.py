@@ -1,10 +1,8 @@
-"""Listening: the application behind uvicorn, with bounds on what a connection may cost before it is a request."""
+"""The application behind uvicorn, with bounds on what a connection may cost before it is a request."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,36 +24,21 @@ MAX_HEAD_BYTES = 32 * 1024  # request line and headers
 MAX_NUM_HEADERS = 100
 HEAD_TIMEOUT_S = 15.0  # from the connection, or from a request's first byte, to the end of its head
 KEEP_ALIVE_S = 75
-BACKLOG = 2048  # connections that wait to be accepted
-DRAIN_S = 25  # for the answers that run; others are told to go elsewhere meanwhile
-GRACEFUL_SHUTDOWN_S = 5  # for what is still being sent after that; then it is cut off
+GRACEFUL_SHUTDOWN_S = 5  # for what is still being sent when the answers have ended; then it is cut off
 
 
-def listen(config: HttpConfig) -> socket.socket:
-    """A socket that connections can come to from now on. Raises ConfigError where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.host, config.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"port {config.port} is taken: stop what uses it, or choose another with --port"
-            ) from None
-        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}") from None
-    return listener
-
-
-def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> Server:
-    """The server, not yet listening. Raises ConfigError where it would listen to others without asking for a key."""
+def check_keys(config: HttpConfig, accounting: Accounting) -> None:
+    """Raises ConfigError where others could reach a server that asks for no key."""
     if not accounting.requires_key and not is_loopback(config.host):
         raise ConfigError(
             f"http.host is {config.host}, which others can reach, and there is no API key: "
             "make one (foveal keys create NAME) or configure one (http.api_keys), or listen on 127.0.0.1"
         )
+
+
+def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> Server:
+    """The server, not yet listening. Raises ConfigError where it would listen to others without asking for a key."""
+    check_keys(config, accounting)
     return Server(
         uvicorn.Config(
             app,

@@ -18,7 +18,7 @@ from foveal.models.registry import family_of
 
 BUNDLED_MODEL = "foveal-mini"
 BUNDLED_FOLDER = Path(__file__).parents[1] / "bundled" / BUNDLED_MODEL
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # ./name is a folder that is not there
 
 SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "LICENSE*")
 WEIGHTS = ("*.safetensors",)
@@ -27,20 +27,38 @@ Download = Callable[[str, str | None, tuple[str, ...]], str]
 """(hub id, revision, file patterns) -> the folder of the snapshot. Raises what huggingface_hub raises."""
 
 
+def check_model(path: str) -> None:
+    """Refuse what cannot be served, as far as can be told in a moment and without the network.
+
+    Raises CheckpointError that says what to do.
+    """
+    folder = _on_disk(path)
+    if folder is not None:
+        family_of(Checkpoint.read(folder))
+
+
 def local_folder(path: str, revision: str | None = None, download: Download | None = None) -> Path:
     """The folder of the model called `path`; a hub id is downloaded unless it is cached, anything else only looked up.
 
     Raises CheckpointError that says what to do.
     """
+    folder = _on_disk(path)
+    if folder is not None:
+        return folder
+    download = download or _download
+    family_of(Checkpoint.read(_snapshot(path, revision, SETTINGS, download)))
+    return _snapshot(path, revision, WEIGHTS, download)
+
+
+def _on_disk(path: str) -> Path | None:
+    """The model's folder; None for a hub id. Raises CheckpointError for what is neither."""
     if path == BUNDLED_MODEL:
         return BUNDLED_FOLDER
     if Path(path).is_dir():
         return Path(path)
     if not HUB_ID.fullmatch(path):
         raise CheckpointError(f"{path} is no folder; give a folder, a hub id (owner/name) or {BUNDLED_MODEL}")
-    download = download or _download
-    family_of(Checkpoint.read(_snapshot(path, revision, SETTINGS, download)))
-    return _snapshot(path, revision, WEIGHTS, download)
+    return None
 
 
 def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> str:

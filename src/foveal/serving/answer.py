@@ -1,60 +1,49 @@
 """An answer in the making: tokens of one or several choices in, pieces of text out, with the counts and times so far.
 
-Knows the engine as a stream of tokens and the conversation as a way to spell them; nothing of requests' JSON or pixels.
+Knows the engine as a stream of tokens and the conversation as what was made of the request; nothing of JSON or pixels.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 from foveal.conversation.detokenize import Detokenizer
-from foveal.conversation.render import Renderer
-from foveal.conversation.tokenizer import Tokenizer
-from foveal.types import ChatRequest, CompletionRequest, Delta, Echo, Outcome, Prompt, Status, Token, Usage
+from foveal.conversation.rendered import Rendered
+from foveal.types import Delta, Outcome, Status, Token, Usage
+
+TOKENS_IN_A_ROW = 64  # that one answer takes from a queue before others have their turn on the event loop
 
 
 class Answer:
     """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
 
-    def __init__(
-        self,
-        request: ChatRequest | CompletionRequest,
-        prompt: Prompt,
-        choices: Sequence[Choice],
-        renderer: Renderer,
-        tokenizer: Tokenizer,
-        started_s: float,
-    ) -> None:
-        self._request = request  # without the turns that were left out
-        self._prompt = prompt
-        self._choices = choices
-        self._renderer = renderer
-        self._tokenizer = tokenizer
-        self._started_s = started_s
+    def __init__(self, rendered: Rendered, choices: Sequence[Choice], grammar: str | None, started_s: float) -> None:
+        self.grammar = grammar  # what the answer is held to, as the engine takes it
         self.first_token_s: float | None = None  # from acceptance to the first delta
+        self._rendered = rendered
+        self._choices = choices
+        self._started_s = started_s
         self._status: Status = "aborted"  # until it has ended otherwise
-        self.warnings = renderer.warnings(request)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the client should know of its request, in sentences."""
+        return self._rendered.warnings
 
     @property
     def prompt_token_ids(self) -> tuple[int, ...]:
-        return self._prompt.token_ids
-
-    @property
-    def grammar(self) -> str | None:
-        """What the answer is held to, as the engine takes it."""
-        return self._request.options.sampling.grammar
+        return self._rendered.prompt.token_ids
 
     def prompt_fragments(self) -> list[str | int]:
         """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""
-        return self._renderer.fragments(self._request)
+        return self._rendered.fragments()
 
     def spell(self, token_ids: Iterable[int]) -> str:
         """The text of generated tokens as the model gave it, special tokens by name."""
-        return self._tokenizer.spell(token_ids)
+        return self._choices[0].spell(token_ids)
 
     @property
     def total_s(self) -> float:
@@ -62,10 +51,11 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
+        prompt = self._rendered.prompt
         return Usage(
-            prompt_tokens=len(self._prompt.token_ids),
-            image_tokens=self._prompt.num_image_tokens,
-            text_tokens=self._prompt.num_text_tokens,
+            prompt_tokens=len(prompt.token_ids),
+            image_tokens=prompt.num_image_tokens,
+            text_tokens=prompt.num_text_tokens,
             cached_tokens=self._choices[0].num_cached_tokens,
             completion_tokens=sum(choice.num_tokens for choice in self._choices),
         )
@@ -94,38 +84,34 @@ class Answer:
 class Choice:
     """One continuation of the prompt: tokens in, text out."""
 
-    def __init__(
-        self,
-        tokens: AsyncIterator[Token],
-        text: Detokenizer,
-        generation: AsyncExitStack,
-        echo: Callable[[Token], Echo] | None,
-    ) -> None:
+    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack) -> None:
         self.num_tokens = 0
         self.num_cached_tokens = 0
+        self.spell = text.spell
         self._tokens = tokens
         self._text = text
         self._generation = generation  # closing it stops the engine's work on this choice
-        self._echo = echo  # what stands before the text, once the first token is there
 
     async def deltas(self) -> AsyncIterator[Delta]:
         async for token in self._tokens:
             self.num_tokens += 1
             self.num_cached_tokens = token.num_cached_tokens
             delta = self._text.push(token)
-            delta = replace(delta, token_ids=(token.token_id,))
-            if self._echo is not None:
-                echo, self._echo = self._echo(token), None
-                delta = replace(delta, text=echo.text + delta.text, echo=echo)
             if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
                 await self._generation.aclose()
             yield delta
             if delta.finish_reason is not None:
                 return
+            if self.num_tokens % TOKENS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
 
 
-async def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
-    """The items of all streams, each as soon as it is there."""
+def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
+    """The items of all streams, each as soon as it is there. A single stream needs no task an item."""
+    return streams[0] if len(streams) == 1 else _as_they_come(streams)
+
+
+async def _as_they_come(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
     waiting = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
     try:
         while waiting:

@@ -1,15 +1,19 @@
-"""A served model, put together and taken apart: the stages of the pipeline for one checkpoint, and who runs them.
+"""A served model from start to end: put together for one checkpoint, loaded, run until it is told to stop, taken apart.
 
 What is cheap comes first (settings, tokenizer, image workers), so that a server can listen while its engine loads.
-Imports no torch; the engine's class decides where that happens.
+Imports no torch and no web framework: the engine's class and the server are handed in.
 """
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from foveal.accounting.accounting import Accounting
 from foveal.arena import PixelArena
@@ -24,19 +28,93 @@ from foveal.media.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import load_processor
 from foveal.serving.pipeline import ModelCard, Pipeline
-from foveal.types import Image, ImageRef, OnProgress, SamplingParams
+from foveal.types import EngineInfo, Image, ImageRef, OnProgress, SamplingParams
+
+if TYPE_CHECKING:
+    import socket
+
+T = TypeVar("T")
+
+DRAIN_S = 25  # for the answers that run when a server is told to stop; others are told to go elsewhere meanwhile
 
 StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
 """`LocalEngine.start` or `EngineProcess.start`."""
+
+
+class Server(Protocol):
+    """What answers connections: `http.server.Server`, or a fake."""
+
+    should_exit: bool  # set, it stops when what is being sent is sent
+    force_exit: bool  # at once
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Set when the process is told to stop, and when it is told again: whoever does so does not want to wait."""
+
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def when_told_to_stop() -> Stop:
+    """By SIGINT or SIGTERM, from now on."""
+    stop = Stop()
+
+    def tell() -> None:
+        (stop.hurried if stop.told.is_set() else stop.told).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, tell)
+    return stop
+
+
+async def run(
+    service: Service,
+    server: Server,
+    listener: socket.socket,
+    start_engine: StartEngine,
+    stop: Stop,
+    loading: AbstractContextManager[OnProgress],
+    on_ready: Callable[[EngineInfo], None],
+) -> None:
+    """Listen at once, load the model, answer until told to stop; then finish what runs, and stop listening.
+
+    `loading` is open while the model is loaded. Raises CheckpointError or ConfigError.
+    """
+    listening = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        with loading as on_progress:
+            engine = await _unless(stop.told, service.start(start_engine, on_progress))
+        if engine is not None:
+            on_ready(engine.info)
+            await stop.told.wait()
+    finally:
+        await _unless(stop.hurried, service.drain(DRAIN_S))
+        server.should_exit, server.force_exit = True, stop.hurried.is_set()
+        await listening
+
+
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of the work, or None if the process is told to stop before it is done."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.wait([working])
+    return None
 
 
 class Service:
     """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
 
     def __init__(self, config: Config, folder: Path, accounting: Accounting | None = None) -> None:
-        """Everything but the engine. `accounting`: default: the configured limits and prices; nothing is kept.
+        """Everything but the engine. Several may share an `accounting`, which is its maker's to start and to close.
 
-        Raises CheckpointError or ConfigError.
+        By default: the configured limits and prices; nothing is kept. Raises CheckpointError or ConfigError.
         """
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
@@ -47,15 +125,8 @@ class Service:
         self._folder = folder
         self._arena = PixelArena.create(config.images.arena_bytes)
         self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
-        card = ModelCard(
-            id=model_id(config),
-            created=int(time.time()),
-            context_length=config.engine.max_model_len or checkpoint.context_length,
-            vocab_size=checkpoint.vocab_size,
-            supports_image_input=processor is not None,
-            default_sampling=default_sampling(checkpoint, renderer.stop_token_ids),
-            aliases=config.model.aliases,
-            prices=config.prices,
+        card = _card(
+            config, checkpoint, supports_image_input=processor is not None, stop_token_ids=renderer.stop_token_ids
         )
         self._grammars = GrammarCheck(folder)
         self.accounting = accounting or Accounting(config.limits, config.prices)
@@ -63,10 +134,13 @@ class Service:
 
     async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
         """Load the model; the pipeline answers from then on. Raises CheckpointError or ConfigError."""
-        self.accounting.start()
         engine = await start_engine(str(self._folder), self._config.engine, self._arena, on_progress)
         self.pipeline.attach(engine)
         return engine
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more requests, and wait for those that run, but no longer than `timeout_s`."""
+        await self.pipeline.in_flight.drain(timeout_s)
 
     async def close(self) -> None:
         """Stop the engine and the image workers. What is in flight fails, and is accounted for."""
@@ -74,7 +148,6 @@ class Service:
             await self.pipeline.engine.close()
         await self._grammars.close()
         await self._images.close()
-        await self.accounting.close()
 
 
 class NoImages:
@@ -89,6 +162,21 @@ class NoImages:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+
+def _card(
+    config: Config, checkpoint: Checkpoint, *, supports_image_input: bool, stop_token_ids: tuple[int, ...]
+) -> ModelCard:
+    return ModelCard(
+        id=model_id(config),
+        created=int(time.time()),
+        context_length=config.engine.max_model_len or checkpoint.context_length,
+        vocab_size=checkpoint.vocab_size,
+        supports_image_input=supports_image_input,
+        default_sampling=default_sampling(checkpoint, stop_token_ids),
+        aliases=config.model.aliases,
+        prices=config.prices,
+    )
 
 
 def model_id(config: Config) -> str:

@@ -1,0 +1,23 @@
+"""The options that several commands take, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+MODEL = "a folder, a hub id such as microsoft/Phi-3-vision-128k-instruct, or foveal-mini (default)"
+
+revision = click.option("--revision", help="Branch, tag or commit of a hub id.")
+device = click.option("--device", help="auto, cpu, cuda or cuda:N.")
+dtype = click.option("--dtype", help="auto, bfloat16 or float32.")
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the engine (default: all cores)."
+)
+config_file = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="A TOML file with settings (docs/configuration.md).",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")

@@ -1,0 +1,144 @@
+"""`foveal serve`: what is checked before anything slow is done, and what is put together then."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from foveal import __version__
+from foveal.cli import options
+from foveal.cli.terminal import bold, progress, tell
+from foveal.config import MIB, Config, Layer, accounts_path, load_config
+
+if TYPE_CHECKING:
+    import socket
+
+    from foveal.accounting.accounting import Accounting
+    from foveal.types import EngineInfo
+
+
+@click.command(
+    "serve", help=f"Serve a model over HTTP.\n\nMODEL is {options.MODEL}. GET /readyz answers 200 once it can be asked."
+)
+@click.argument("model", required=False)
+@click.option("--host", help="Address to listen on. Others than loopback need an API key.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port to listen on (default 8000).")
+@click.option(
+    "--api-key", "api_keys", multiple=True, help="A key that clients must send; repeat for several. Better in the file."
+)
+@click.option("--name", help="The model id that clients use.")
+@click.option(
+    "--conversation", help="Conversation config, e.g. vicuna; checkpoint: its own template (default: the family's)."
+)
+@click.option("--max-model-len", type=click.IntRange(min=1), metavar="N", help="Context length in tokens.")
+@options.revision
+@options.device
+@options.dtype
+@options.threads
+@options.config_file
+def command(
+    model: str | None,
+    host: str | None,
+    port: int | None,
+    api_keys: tuple[str, ...],
+    name: str | None,
+    conversation: str | None,
+    max_model_len: int | None,
+    revision: str | None,
+    device: str | None,
+    dtype: str | None,
+    threads: int | None,
+    config_file: Path | None,
+) -> None:
+    flags: Layer = {
+        "model": {"path": model, "revision": revision, "name": name, "conversation": conversation},
+        "engine": {"device": device, "dtype": dtype, "num_threads": threads, "max_model_len": max_model_len},
+        "http": {"host": host, "port": port, "api_keys": api_keys or None},
+    }
+    serve(load_config(config_file, os.environ, flags))
+
+
+def serve(config: Config) -> None:
+    """Check what is cheap, from the person's own slips to the machine's state; then import, download and run."""
+    from foveal.http.listener import check_port
+    from foveal.models.hub import check_model, local_folder
+
+    started_s = time.monotonic()
+    check_model(config.model.path)
+    check_port(config.http)
+    _prepare_process()
+    import uvloop
+
+    from foveal.http.server import check_keys
+
+    accounting = _accounting(config)
+    check_keys(config.http, accounting)
+    folder = local_folder(config.model.path, config.model.revision)
+    uvloop.run(_run(config, folder, accounting, started_s))
+
+
+async def _run(config: Config, folder: Path, accounting: Accounting, started_s: float) -> None:
+    """Put the server together, and have it run until it is told to stop."""
+    from contextlib import AsyncExitStack
+
+    from foveal.engine_client.supervisor import EngineProcess
+    from foveal.http.app import create_app
+    from foveal.http.listener import listen
+    from foveal.http.server import create_server
+    from foveal.serving.lifecycle import Service, run, when_told_to_stop
+    from foveal.serving.served import ServedModels
+
+    stop = when_told_to_stop()
+    async with AsyncExitStack() as closing:
+        accounting.start()
+        closing.push_async_callback(accounting.close)
+        service = Service(config, folder, accounting)
+        closing.push_async_callback(service.close)
+        server = create_server(
+            create_app(ServedModels([service.pipeline]), config.http, accounting), config.http, accounting
+        )
+        listener = closing.enter_context(listen(config.http))
+        loading = progress(f"Loading {service.pipeline.card.id}")
+
+        def on_ready(info: EngineInfo) -> None:
+            _show_ready(service.pipeline.card.id, info, _url(listener), time.monotonic() - started_s)
+
+        await run(service, server, listener, EngineProcess.start, stop, loading, on_ready)
+
+
+def _prepare_process() -> None:
+    import logging
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave people's pictures on the disk
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("uvicorn").setLevel("WARNING")
+
+
+def _accounting(config: Config) -> Accounting:
+    """With the keys of the configuration and of the database, if there is one."""
+    from foveal.accounting.accounting import Accounting
+    from foveal.accounting.books import Books
+
+    path = accounts_path(config.accounting, os.environ)
+    return Accounting(
+        config.limits,
+        config.prices,
+        config.http.api_keys,
+        open_books=lambda on_keys: Books(path, config.accounting, on_keys),
+    )
+
+
+def _show_ready(model_id: str, info: EngineInfo, url: str, took_s: float) -> None:
+    room = f"context {info.max_model_len:,} tokens, KV cache {info.kv_cache_bytes / MIB:,.0f} MiB"
+    tell(f"{bold(f'Foveal {__version__}')}  {model_id} on {info.device} in {info.dtype}, {room}")
+    tell(f"Ready after {took_s:.1f} s: {bold(f'{url}/v1')}   (reference: {url}/docs; Ctrl-C stops)")
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,53 @@
+"""The socket that connections come to. Knows no protocol and imports no server, so that a taken port shows at once."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from foveal.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foveal.config import HttpConfig
+
+BACKLOG = 2048  # connections that wait to be accepted
+
+
+def check_port(config: HttpConfig) -> None:
+    """Raises ConfigError where the address cannot be had at this moment.
+
+    It is not kept, and nobody can connect meanwhile: until the model's files are there, nobody would answer.
+    """
+    with socket.socket(_family(config)) as probe:
+        _bind(probe, config)
+
+
+def listen(config: HttpConfig) -> socket.socket:
+    """A socket that connections can come to from now on. Raises ConfigError where the address cannot be had."""
+    listener = socket.socket(_family(config))
+    try:
+        _bind(listener, config, BACKLOG)
+    except ConfigError:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind(unbound: socket.socket, config: HttpConfig, backlog: int | None = None) -> None:
+    """Raises ConfigError."""
+    try:
+        unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        unbound.bind((config.host, config.port))
+        if backlog is not None:
+            unbound.listen(backlog)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {config.port} is taken: stop what uses it, or choose another with --port"
+            ) from None
+        raise ConfigError(f"cannot listen on {config.host} port {config.port}: {error.strerror}") from None
+
+
+def _family(config: HttpConfig) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in config.host else socket.AF_INET

@@ -1,0 +1,136 @@
+"""A server's life: it listens, loads, answers until it is told to stop, finishes what runs, stops listening."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from foveal.arena import PixelArena
+from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig
+from foveal.engine_client.client import EngineClient
+from foveal.errors import CheckpointError, Draining
+from foveal.serving.lifecycle import Service, Stop, run
+from foveal.types import ChatRequest, Message, OnProgress, Token
+from tests.accounting.builders import until
+from tests.builders import tiny_llama
+from tests.serving.test_pipeline import ScriptedEngine
+
+HELLO = ChatRequest((Message("user", ("hello",)),))
+
+
+class FakeServer:
+    """Listens until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.should_exit = self.force_exit = False
+        self.is_listening = False
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self.is_listening = True
+        await until(lambda: self.should_exit)
+        self.is_listening = False
+
+
+class Life:
+    """One run of a service with an engine that is there when `loaded` is set, or fails to come."""
+
+    def __init__(self, folder: Path, failure: Exception | None = None) -> None:
+        config = Config(ModelConfig(path=str(folder)), images=ImageConfig(arena_bytes=1 << 20))
+        self.service = Service(config, folder)
+        self.server, self.stop = FakeServer(), Stop()
+        self.loaded, self.ready = asyncio.Event(), asyncio.Event()
+        self.failure = failure
+        self.run = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        loading: AbstractContextManager[OnProgress] = nullcontext(lambda share: None)
+        with socket.socket() as listener:
+            try:
+                await run(
+                    self.service, self.server, listener, self._start, self.stop, loading, lambda _: self.ready.set()
+                )
+            finally:
+                await self.service.close()
+
+    async def _start(self, folder: str, config: EngineConfig, arena: PixelArena, _: OnProgress) -> EngineClient:
+        await self.loaded.wait()
+        if self.failure is not None:
+            raise self.failure
+        return ScriptedEngine(lambda seed: [Token(1), Token(1), Token(1, "length")])
+
+
+Scene = Callable[[Callable[[Life], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Scene:
+    """Plays a scene of a server's life, at the end of which it has ended."""
+    folder = tiny_llama(tmp_path)
+
+    def scene(act: Callable[[Life], Awaitable[None]]) -> None:
+        async def play() -> None:
+            life = Life(folder)
+            async with asyncio.timeout(30):
+                await act(life)
+            assert life.run.done()
+            assert not life.server.is_listening
+
+        asyncio.run(play())
+
+    return scene
+
+
+def test_it_listens_while_the_model_is_loaded_and_may_be_told_to_stop(live: Scene) -> None:
+    async def act(life: Life) -> None:
+        await until(lambda: life.server.is_listening)
+        life.stop.told.set()
+        await life.run
+        assert not life.ready.is_set()
+
+    live(act)
+
+
+def test_told_to_stop_it_finishes_what_it_answers_and_sends_others_away(live: Scene) -> None:
+    async def act(life: Life) -> None:
+        life.loaded.set()
+        await life.ready.wait()
+        async with life.service.pipeline.answer(HELLO) as answer:
+            life.stop.told.set()
+            await until(lambda: life.service.pipeline.in_flight.is_draining)
+            with pytest.raises(Draining):
+                await life.service.pipeline.measure([HELLO])
+            assert len([delta async for delta in answer.deltas()]) == 3
+            assert life.server.is_listening
+        await life.run
+        assert not life.server.force_exit
+
+    live(act)
+
+
+def test_told_twice_it_waits_for_nobody(live: Scene) -> None:
+    async def act(life: Life) -> None:
+        life.loaded.set()
+        await life.ready.wait()
+        async with life.service.pipeline.answer(HELLO):
+            life.stop.told.set()
+            life.stop.hurried.set()
+            await life.run
+        assert life.server.force_exit
+
+    live(act)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_error(tmp_path: Path) -> None:
+    async def act() -> bool:
+        life = Life(tiny_llama(tmp_path), CheckpointError("weights are missing"))
+        life.loaded.set()
+        with pytest.raises(CheckpointError, match="weights are missing"):
+            await life.run
+        return life.server.is_listening
+
+    assert not asyncio.run(act())
