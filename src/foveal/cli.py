@@ -34,9 +34,8 @@ from foveal.errors import FovealError
 from foveal.types import ChatRequest, GenerationOptions, ImageRef, Message
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from foveal.accounting.accounting import Accounting
+    from foveal.http.server import Server
     from foveal.serving.lifecycle import Service
     from foveal.types import EngineInfo, OnProgress
 
@@ -191,9 +190,7 @@ async def _serve(config: Config) -> None:
             await stopped.wait()
 
 
-async def _finish(
-    service: Service, server: uvicorn.Server, serving: asyncio.Task[None], hurried: asyncio.Event
-) -> None:
+async def _finish(service: Service, server: Server, serving: asyncio.Task[None], hurried: asyncio.Event) -> None:
     """Take no more requests, and say so, until those that are being answered have ended; then stop listening."""
     from foveal.http.server import DRAIN_S
 

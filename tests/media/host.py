@@ -40,11 +40,29 @@ class Host:
     pages: Mapping[str, Page]
     port: int = 0
     requests: list[str] = field(default_factory=list)  # heads, as they came
+    answering: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, path: str, host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.answering.add(asyncio.create_task(self._answer(reader, writer)))
+
+    async def close(self) -> None:
+        """Give up what is still being answered."""
+        for task in self.answering:
+            task.cancel()
+        await asyncio.gather(*self.answering, return_exceptions=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._send(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.requests.append(head)
@@ -52,7 +70,6 @@ class Host:
             await asyncio.sleep(page.delay_s)
             writer.write(page.head())
             await self._send_body(page, writer)
-        writer.close()
 
     async def _send_body(self, page: Page, writer: asyncio.StreamWriter) -> None:
         if not page.pause_s:
@@ -66,9 +83,10 @@ class Host:
 @asynccontextmanager
 async def serving(pages: Mapping[str, Page], tls: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
     host = Host(pages)
-    server = await asyncio.start_server(host.answer, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(host.accept, "127.0.0.1", 0, ssl=tls)
     host.port = server.sockets[0].getsockname()[1]
     try:
         yield host
     finally:
         server.close()
+        await host.close()
