@@ -45,7 +45,7 @@ train: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 train: export MALLOC_TOP_PAD_ = 268435456
 train: export MALLOC_TRIM_THRESHOLD_ = 4294967296
 train: export MALLOC_MMAP_THRESHOLD_ = 4294967296
-train: .venv/tested-with ## foveal-mini from nothing; takes days
+train: .venv/tested-with ## foveal-mini, from nothing
 	$(BIN)/python -m training.train training/tower.toml
 	$(BIN)/python -m training.export training/tower.toml training/runs/tower/exported --heads training/runs/tower/heads.safetensors
 	$(BIN)/python -m training.train training/mini.toml
