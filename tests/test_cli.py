@@ -185,12 +185,13 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others
     body = {"model": "eyes", "prompt": "Hello", "n": 8, "max_tokens": 400, "ignore_eos": True}  # half a second or more
     with serving(model, "--name", "eyes") as (server, url), ThreadPoolExecutor(1) as client:
         answering = client.submit(get, f"{url}/v1/completions", body)
-        _wait_until(lambda: _is_answering(url))
+        _wait_until(lambda: _num_sequences(url) == 8)
         assert not answering.done()
         server.send_signal(signal.SIGTERM)
         _wait_until(lambda: _is_draining(url))
         with pytest.raises(urllib.error.HTTPError) as refused:
             get(f"{url}/v1/completions", body | {"n": 1, "max_tokens": 1})
+        refused.value.close()
         assert (refused.value.status, int(refused.value.headers["retry-after"]) > 0) == (503, True)
         assert answering.result()[0] == 200
         assert server.wait(timeout=60) == 0
@@ -203,7 +204,7 @@ def test_a_server_that_is_told_twice_waits_for_no_answer_and_accounts_for_it(mod
     body = {"model": "eyes", "prompt": ["Hello"] * 16, "n": 8, "max_tokens": 900, "ignore_eos": True}  # many seconds
     with serving(model, "--name", "eyes", "--config", config) as (server, url), ThreadPoolExecutor(1) as client:
         answering = client.submit(get, f"{url}/v1/completions", body)
-        _wait_until(lambda: _is_answering(url))
+        _wait_until(lambda: _num_sequences(url) == 16 * 8)
         server.send_signal(signal.SIGTERM)
         _wait_until(lambda: _is_draining(url))
         server.send_signal(signal.SIGTERM)
@@ -214,16 +215,19 @@ def test_a_server_that_is_told_twice_waits_for_no_answer_and_accounts_for_it(mod
     assert row.num_failed + row.num_aborted == 1
 
 
-def _is_answering(url: str) -> bool:
+def _num_sequences(url: str) -> float:
+    """That the engine has, running or waiting."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
-        return re.search(r"^foveal_running_sequences [1-9]", response.read().decode(), re.MULTILINE) is not None
+        found = re.findall(r"^foveal_(?:running|waiting)_sequences (\S+)", response.read().decode(), re.MULTILINE)
+    return sum(map(float, found))
 
 
 def _is_draining(url: str) -> bool:
     try:
         return get(f"{url}/readyz")[0] != 200
     except urllib.error.HTTPError as refused:
-        return refused.status == 503
+        with refused:
+            return refused.status == 503
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
