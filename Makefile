@@ -1,6 +1,3 @@
-# make serve   a vision-language model server on http://127.0.0.1:8000, nothing to download but Python packages
-# make test    the tests            make check   style, types, architecture
-# make contract   the clients that people use, each in an environment of its own under .clients/, against the server
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -8,33 +5,38 @@ BIN := .venv/bin
 PIP_INSTALL := --disable-pip-version-check install --quiet
 PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test contract check shapes evaluate train clean
+.PHONY: help install serve test test-fast contract check shapes evaluate train clean
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 CLIENTS := .clients/node/installed $(patsubst tests/contract/%.txt,.%/installed,$(wildcard tests/contract/clients/*.txt))
 
+# What stands after ## in the line of a target is its help.
 help:
-	@sed -n 's/^# //p' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
 
-install: .venv/installed
+install: .venv/installed ## Foveal and what it needs, into .venv
 
-serve: .venv/installed
+serve: .venv/installed ## a server on http://127.0.0.1:8000; another port: make serve PORT=9000
 	$(BIN)/foveal serve --host $(HOST) --port $(PORT)
 
-test: .venv/tested-with
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+test: .venv/tested-with ## all tests, and how much of the code they run
+	$(PYTEST) --cov --cov-report=
 
-contract: .venv/tested-with $(CLIENTS)
+test-fast: .venv/tested-with ## the tests without the slow ones, in under two minutes
+	$(PYTEST) -m 'not slow and not clients'
+
+contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
 	$(BIN)/python -m pytest tests/contract -m clients
 
-check: .venv/tested-with
+check: .venv/tested-with ## style, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-shapes: .venv/tested-with
+shapes: .venv/tested-with ## every family at a published size, with random weights
 	$(BIN)/python -m benchmarks.real_shapes
 
-evaluate: .venv/tested-with
+evaluate: .venv/tested-with ## what foveal-mini answers right, task by task
 	$(BIN)/python -m training.evaluate --show 2 --sheet training/runs/wrong.png
 
 # glibc's allocator is to keep large tensors instead of returning them to the kernel, and to ask for large pages.
@@ -43,7 +45,7 @@ train: export GLIBC_TUNABLES = glibc.malloc.hugetlb=1
 train: export MALLOC_TOP_PAD_ = 268435456
 train: export MALLOC_TRIM_THRESHOLD_ = 4294967296
 train: export MALLOC_MMAP_THRESHOLD_ = 4294967296
-train: .venv/tested-with
+train: .venv/tested-with ## foveal-mini, from nothing
 	$(BIN)/python -m training.train training/tower.toml
 	$(BIN)/python -m training.export training/tower.toml training/runs/tower/exported --heads training/runs/tower/heads.safetensors
 	$(BIN)/python -m training.train training/mini.toml
@@ -52,7 +54,7 @@ train: .venv/tested-with
 	$(BIN)/python -m training.export training/finer.toml training/runs/finer/exported --heads training/runs/finer/heads.safetensors
 	$(BIN)/python -m training.train training/charts.toml
 
-clean:
+clean: ## remove what was installed
 	rm -rf .venv .clients
 
 .venv/installed: pyproject.toml constraints.txt

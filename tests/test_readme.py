@@ -65,7 +65,7 @@ def test_the_readme_starts_the_server_as_we_do_here() -> None:
 def test_a_command_gives_what_the_readme_shows(command: str, shown: str, port: int) -> None:
     command = command.replace("port 8000", f"port {port}")
     command = command.replace(":8000", f":{port}")
-    ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
     pattern = shown.strip().replace("[", "[[]").replace("...", "*")
     assert fnmatchcase(ran.stdout.strip(), pattern)

@@ -29,6 +29,7 @@ def served(pictures: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     log = tmp_path_factory.mktemp("served") / "log.txt"
     settings = {
         "FOVEAL_IMAGES_ALLOWED_HOSTS": f"127.0.0.1:{pictures.port}",
+        "FOVEAL_IMAGES_FETCH_TIMEOUT_S": "5",  # more than by default, for a busy machine
         "FOVEAL_ENGINE_DTYPE": "float32",  # so that one picture, however it came, gives the same numbers
     }
     with serving(log, **settings) as running:

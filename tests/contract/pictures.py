@@ -75,7 +75,7 @@ PAGES = {
     "/metadata": redirect("http://169.254.169.254/latest/meta-data/"),
     "/file": redirect("file:///etc/passwd"),
     "/round": redirect("/round"),
-    "/slow.png": Page(PNG, delay_s=1.6),
+    "/slow.png": Page(PNG, delay_s=3600),
     "/dripping.png": Page(PNG, pause_s=0.1),
     "/large.png": Page(padded(PNG, MAX_IMAGE_BYTES + 1)),
     "/fits.png": Page(padded(PNG, MAX_IMAGE_BYTES)),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KEY = "sk-of-the-contract-tests"
 MODEL = "foveal-mini"
-READY_S = 90.0
+READY_S = 300.0
 COMMAND = [sys.executable, "-m", "foveal", "serve", "--port", "0", "--threads", "1"]
 
 
@@ -28,7 +28,7 @@ class Served:
     url: str  # http://127.0.0.1:port
 
     def post(self, path: str, body: object, key: str = KEY) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=60)
+        return httpx.post(self.url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=300)
 
 
 @contextmanager

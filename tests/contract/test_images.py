@@ -83,8 +83,8 @@ SEEN = [
 REFUSED = [
     # the source                      how it is sent                              what the client is told
     ("URL that is not there",         "HOST/nothing.png",                         "answered with status 404"),
-    ("URL that is slow",              "HOST/slow.png",                            "longer than 1.5 s"),
-    ("URL that drips",                "HOST/dripping.png",                        "longer than 1.5 s"),
+    ("URL that is slow",              "HOST/slow.png",                            "longer than 5 s"),
+    ("URL that drips",                "HOST/dripping.png",                        "longer than 5 s"),
     ("URL over the limit",            "HOST/large.png",                           TOO_LARGE),
     ("URL of nothing",                "HOST/empty.png",                           "the image is empty"),
     ("URL of a page",                 "HOST/page.html",                           NO_PICTURE),

@@ -96,7 +96,7 @@ def test_requests_that_race_pass_no_limit() -> None:
     pipeline = FakePipeline(accounting=accounting)
     with serving(pipeline, accounting=accounting) as served, ThreadPoolExecutor(16) as clients:
         url = f"{served.url}/v1/chat/completions"
-        answers = list(clients.map(lambda _: httpx.post(url, json=ASK, timeout=30), range(50)))
+        answers = list(clients.map(lambda _: httpx.post(url, json=ASK, timeout=60), range(50)))
     statuses = [answer.status_code for answer in answers]
     assert (statuses.count(200), statuses.count(429)) == (20, 30)
     assert all(0 < int(answer.headers["retry-after"]) <= 61 for answer in answers if answer.status_code == 429)
@@ -153,8 +153,9 @@ asyncio.run(main())
         assert process.stdout is not None
         said = [int(next(process.stdout)) for _ in range(400)]
         os.kill(process.pid, signal.SIGKILL)
+        said += [int(line) for line in process.stdout if line.endswith("\n")]  # while we were kept from killing it
     (row,) = Database(path).usage("key")
-    assert len(said) - 250 <= row.num_requests <= len(said) + 10
+    assert len(said) - 250 <= row.num_requests <= len(said) + 1
     assert ENTRY.prompt_tokens * row.num_requests == row.prompt_tokens  # rows are whole
 
 

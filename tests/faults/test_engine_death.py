@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 ROOT = Path(__file__).parents[2]
 CONFIG = EngineConfig(
-    device="cpu", dtype="float32", num_threads=1, block_size=4, kv_cache_bytes=1 << 16, step_timeout_s=1.5
+    device="cpu", dtype="float32", num_threads=1, block_size=4, kv_cache_bytes=1 << 16, step_timeout_s=5.0
 )
 SEEDED = SamplingParams(temperature=1.0, seed=11, max_tokens=40)
 
@@ -278,7 +278,7 @@ asyncio.run(main())
     assert is_gone(int(parent.stdout))
 
 
-def is_gone(pid: int, within_s: float = 5.0) -> bool:
+def is_gone(pid: int, within_s: float = 60.0) -> bool:
     """Whether the process ends within that time."""
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:

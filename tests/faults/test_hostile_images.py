@@ -36,7 +36,7 @@ async def main():
             asyncio.create_task(bench.loader.load(refs(png("blue", TRAP))).__aenter__())
             await asyncio.sleep(0.3)
             print(*bench.loader.decoder.pids, flush=True)
-            await asyncio.sleep(60)
+            await asyncio.sleep(3600)
 
 asyncio.run(main())
 """
@@ -45,7 +45,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("trap", ["hang", "crash", "grow", "fail"])
 def test_requests_with_good_pictures_never_notice(trap: str) -> None:
     async def run() -> list[object]:
-        async with image_loader(num_workers=2, trap=trap, decode_timeout_s=1.0) as bench:
+        async with image_loader(num_workers=2, trap=trap, decode_timeout_s=2.0) as bench:
 
             async def request(i: int) -> bool:
                 async with bench.loader.load(refs(png((i, 0, 0)))) as (image,):
@@ -124,7 +124,7 @@ def test_nothing_is_left_behind_by_a_server_that_is_killed(tmp_path: Path) -> No
     assert len(workers) == 2
     assert "/memfd:foveal-pixels (deleted)" in files  # memory without a name
     assert not [file for file in files if file.startswith((str(tmp_path), "/dev/shm"))]
-    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), within_s=20)
+    assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), within_s=60)
     assert list(tmp_path.iterdir()) == []
 
 

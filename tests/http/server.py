@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foveal.accounting.accounting import Accounting
     from tests.fakes import FakePipeline
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -113,11 +113,11 @@ def test_wrong_values_stay_errors_where_unknown_fields_are_warnings() -> None:
     ],
 )
 def test_a_body_with_thousands_of_problems_is_refused_with_a_short_message_and_soon(fields: dict[str, Any]) -> None:
-    started_s = time.monotonic()
+    started_s = time.thread_time()  # what it costs, however busy the machine is
     with pytest.raises(InvalidRequest, match="fields of the body are unknown or wrong") as caught:
         validate(ASK | fields, ChatBody, "error")
     assert len(str(caught.value)) < 100
-    assert time.monotonic() - started_s < 2  # generous: the machine is shared
+    assert time.thread_time() - started_s < 2
 
 
 def test_between_two_large_bodies_all_else_has_its_turn() -> None:

@@ -47,6 +47,10 @@ def refs(*sources: str | bytes) -> list[ImageRef]:
     return [ImageRef(text, position) for position, text in enumerate(texts, 1)]
 
 
+# Limits of time for tests that are not about them: a busy machine takes long for the smallest picture.
+PATIENT = {"fetch_timeout_s": 60.0, "decode_timeout_s": 60.0, "load_timeout_s": 60.0}
+
+
 @dataclass(frozen=True)
 class Bench:
     """A loader with its arena."""
@@ -58,7 +62,7 @@ class Bench:
 @asynccontextmanager
 async def image_loader(*, arena_bytes: int = 4 * MIB, trap: str = "", **settings: Any) -> AsyncIterator[Bench]:
     """Decodes in this process unless `num_workers` says otherwise; loopback servers may be fetched from."""
-    local: dict[str, Any] = {"num_workers": 0, "allowed_hosts": ("127.0.0.1",), "fetch_timeout_s": 5.0}
+    local: dict[str, Any] = {"num_workers": 0, "allowed_hosts": ("127.0.0.1",)} | PATIENT
     config = ImageConfig(**local | settings)
     arena = PixelArena.create(arena_bytes)
     processor = TinyProcessor(trap)

@@ -22,6 +22,7 @@ class Page:
     headers: tuple[str, ...] = ()
     stated_length: str | None = ""  # of the Content-Length; empty: the true one, None: no such header
     delay_s: float = 0.0  # before the first byte
+    gate: asyncio.Event | None = None  # waited for before the first byte
     pause_s: float = 0.0  # after each byte of the body
 
     def head(self) -> bytes:
@@ -40,19 +41,46 @@ class Host:
     pages: Mapping[str, Page]
     port: int = 0
     requests: list[str] = field(default_factory=list)  # heads, as they came
+    heard: asyncio.Event = field(default_factory=asyncio.Event)  # set with each of them
+    answering: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, path: str, host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def asked(self, num_requests: int) -> None:
+        """Wait until so many requests have come."""
+        while len(self.requests) < num_requests:
+            self.heard.clear()
+            await self.heard.wait()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.answering.add(asyncio.create_task(self._answer(reader, writer)))
+
+    async def close(self) -> None:
+        """Give up what is still being answered."""
+        for task in self.answering:
+            task.cancel()
+        await asyncio.gather(*self.answering, return_exceptions=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._send(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.requests.append(head)
+            self.heard.set()
             page = self.pages.get(head.split()[1], Page(status=404))
             await asyncio.sleep(page.delay_s)
+            if page.gate is not None:
+                await page.gate.wait()
             writer.write(page.head())
             await self._send_body(page, writer)
-        writer.close()
 
     async def _send_body(self, page: Page, writer: asyncio.StreamWriter) -> None:
         if not page.pause_s:
@@ -66,9 +94,10 @@ class Host:
 @asynccontextmanager
 async def serving(pages: Mapping[str, Page], tls: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
     host = Host(pages)
-    server = await asyncio.start_server(host.answer, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(host.accept, "127.0.0.1", 0, ssl=tls)
     host.port = server.sockets[0].getsockname()[1]
     try:
         yield host
     finally:
         server.close()
+        await host.close()

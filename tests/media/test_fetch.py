@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 CERTIFICATE = Path(__file__).parent / "data" / "pictures.test.pem"  # self-signed, for the name pictures.test
+ENDLESS_S = 3600.0
 NOT_ALLOWED = "^this address is not allowed$"
 
 
@@ -46,7 +47,7 @@ class Names:
 async def fetching(
     names: Names | None = None, tls: ssl.SSLContext | None = None, **settings: Any
 ) -> AsyncIterator[Fetcher]:
-    local: dict[str, Any] = {"allowed_hosts": ("127.0.0.1",), "max_image_bytes": 1000, "fetch_timeout_s": 5.0}
+    local: dict[str, Any] = {"allowed_hosts": ("127.0.0.1",), "max_image_bytes": 1000, "fetch_timeout_s": 60.0}
     fetcher = Fetcher(ImageConfig(**local | settings), names or Names(), tls)
     try:
         yield fetcher
@@ -140,7 +141,7 @@ async def test_a_name_without_addresses() -> None:
 
 
 async def test_the_name_service_of_the_system() -> None:
-    config = ImageConfig(allowed_hosts=("localhost",))
+    config = ImageConfig(allowed_hosts=("localhost",), fetch_timeout_s=60)
     fetcher = Fetcher(config)
     async with serving({"/a.png": Page(b"picture")}) as host:
         download = await fetcher.fetch(parse_url(host.url("/a.png", "localhost")))
@@ -212,18 +213,15 @@ async def test_the_limit_on_bytes(num_bytes: int, fits: bool, stated_length: str
 
 
 async def test_a_stated_length_over_the_limit_is_enough() -> None:
-    started = time.monotonic()
     with pytest.raises(Refused, match="larger than 1,000 bytes"):
-        await fetch_one(Page(b"x" * 900, stated_length="1001", pause_s=1))
-
-    assert time.monotonic() - started < 4
+        await fetch_one(Page(b"x" * 900, stated_length="1001", pause_s=ENDLESS_S))
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        Page(b"picture", delay_s=3),
-        Page(b"picture", pause_s=0.5),
+        Page(b"picture", delay_s=ENDLESS_S),
+        Page(b"x" * 1000, pause_s=0.1),
     ],
     ids=["late", "trickling"],
 )
@@ -232,12 +230,12 @@ async def test_the_limit_on_time(page: Page) -> None:
     with pytest.raises(Refused, match=r"^the download took longer than 0\.3 s; use a faster host or send the image as"):
         await fetch_one(page, fetch_timeout_s=0.3)
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 60  # the trickle would take 100 s
 
 
 async def test_the_limit_on_time_covers_the_lookup() -> None:
     async def slow_names(host: str) -> Sequence[str]:
-        await asyncio.sleep(3)
+        await asyncio.sleep(ENDLESS_S)
         return ["127.0.0.1"]
 
     fetcher = Fetcher(ImageConfig(fetch_timeout_s=0.2), slow_names)
@@ -280,7 +278,7 @@ async def test_answers_that_cannot_be_used(page: Page, sentence: str) -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 300, "no-such-host.invalid"])
 async def test_names_that_cannot_be_looked_up(host: str) -> None:
-    fetcher = Fetcher(ImageConfig(fetch_timeout_s=5))
+    fetcher = Fetcher(ImageConfig(fetch_timeout_s=60))
     with pytest.raises(Refused, match=r"did not answer as expected|took longer"):
         await fetcher.fetch(parse_url(f"http://{host}/a.png"))
     await fetcher.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,8 @@ def prepare(size: Size = SIZE, colour: str = "red") -> Prepare:
 @asynccontextmanager
 async def pool(trap: str = "", **settings: Any) -> AsyncIterator[WorkerPool]:
     """One worker, which does what `trap` says with a picture of the size TRAP."""
-    config = ImageConfig(**{"num_workers": 1} | settings)
+    local: dict[str, Any] = {"num_workers": 1, "decode_timeout_s": 60.0}
+    config = ImageConfig(**local | settings)
     workers = WorkerPool(config, PixelArena.create(4096), LOAD_TINY, trap)
     try:
         yield workers
@@ -56,7 +56,7 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize("num_workers", [0, 1])
 async def test_both_ways_of_decoding_answer_alike(num_workers: int) -> None:
     arena = PixelArena.create(4096)
-    config = ImageConfig(num_workers=num_workers)
+    config = ImageConfig(num_workers=num_workers, decode_timeout_s=60)
     decoder: Decoder = (
         WorkerPool(config, arena, LOAD_TINY, "") if num_workers else InProcess(TinyProcessor(), arena, 50_000_000)
     )
@@ -82,14 +82,12 @@ async def test_a_large_picture_passes() -> None:
 
 
 async def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
-    async with pool("hang", decode_timeout_s=0.3) as workers:
+    async with pool("hang", decode_timeout_s=2.0) as workers:
         hung = workers.pids
-        started = time.monotonic()
         first, second = await asyncio.gather(workers.run(prepare(TRAP)), workers.run(prepare()))
 
-        assert first == Refusal("decoding took longer than 0.3 s; scale it down or save it as PNG or JPEG")
+        assert first == Refusal("decoding took longer than 2 s; scale it down or save it as PNG or JPEG")
         assert second == Done(SIZE)
-        assert time.monotonic() - started < 20
         assert not is_running(hung[0])
         assert len(workers.pids) == 1
 
@@ -114,12 +112,12 @@ async def test_a_decoder_that_grows_meets_its_limit() -> None:
 
 
 async def test_a_stopped_worker_is_like_one_that_hangs() -> None:
-    async with pool(decode_timeout_s=0.3) as workers:
+    async with pool(decode_timeout_s=2.0) as workers:
         await workers.run(prepare())
         os.kill(workers.pids[0], signal.SIGSTOP)
 
         assert await workers.run(prepare()) == Refusal(
-            "decoding took longer than 0.3 s; scale it down or save it as PNG or JPEG"
+            "decoding took longer than 2 s; scale it down or save it as PNG or JPEG"
         )
         assert await workers.run(prepare()) == Done(SIZE)
 
@@ -128,7 +126,7 @@ async def test_a_worker_that_died_between_jobs_costs_nothing() -> None:
     async with pool() as workers:
         await workers.run(prepare())
         os.kill(workers.pids[0], signal.SIGKILL)
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(os.waitid, os.P_PID, workers.pids[0], os.WEXITED | os.WNOWAIT)  # its end is not taken
 
         assert await workers.run(prepare()) == Done(SIZE)
 

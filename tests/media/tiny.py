@@ -54,7 +54,7 @@ def load_tiny(trap: str) -> TinyProcessor:
 def spring(trap: str) -> None:
     match trap:
         case "hang":
-            time.sleep(60)
+            time.sleep(3600)
         case "crash":
             os.abort()
         case "grow":

@@ -101,6 +101,7 @@ def url() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
+    server.server_close()
 
 
 def test_answers_come_in_the_order_of_the_questions(url: str) -> None:
@@ -160,7 +161,7 @@ def test_who_stops_the_evaluation_stops_its_server_too() -> None:
         time.sleep(0.1)
         assert evaluation.poll() is None
     evaluation.terminate()
-    assert evaluation.wait(30) == 1
+    assert evaluation.wait(300) == 1
     assert not server.exists()
 
 

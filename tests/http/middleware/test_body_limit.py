@@ -45,7 +45,7 @@ def read_through(
 
     headers = [] if content_length is None else [(b"content-length", content_length.encode())]
     scope = {"type": "http", "headers": headers}
-    asyncio.run(BodyLimit(application, 10, timeout_s=0.02)(scope, receive, send))
+    asyncio.run(BodyLimit(application, 10, timeout_s=0.02 if None in pieces else 60.0)(scope, receive, send))
     return taken, failure
 
 
