@@ -5,6 +5,7 @@ matplotlib is an extra (`pip install 'foveal[bench]'`); whoever asks for a plot 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,11 @@ COLOURS = ("#1f5fa8", "#d9730d")  # apart for colour-blind eyes, and in grey
 FAILED = "#b3261e"
 WAITING_ALPHA = 0.35
 DPI = 120
-MAX_BAR_SHARE = 0.8  # of the height that a request has
+TIMELINE_POINTS = 290.0  # its height on paper
+LINE_SHARE = 0.8  # of the height that a request has
+
+Look = tuple[str, float]  # colour, alpha
+Span = tuple[int, float, float]  # height, from, to
 
 
 def check_matplotlib() -> None:
@@ -77,23 +82,32 @@ def _draw_ecdf(axes: Axes, result: Result, what: str, times_s: Sequence[Sequence
 
 def _draw_timeline(axes: Axes, result: Result) -> None:
     """A line for each request, in the order of their starts."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = sorted(
         ((sample, index) for index, samples in enumerate(result.run.samples) for sample in samples),
         key=lambda row: row[0].start_s,
     )
     zero_s = rows[0][0].start_s if rows else 0.0
-    for height, (sample, index) in enumerate(rows):
-        _draw_request(axes, height, sample, COLOURS[index], zero_s)
-    axes.set(xlabel="s", ylabel="request", ylim=(len(rows) - 0.5, -0.5))
+    width = LINE_SHARE * TIMELINE_POINTS / max(1, len(rows))
+    for (colour, alpha), spans in _spans(rows, zero_s).items():
+        heights, starts_s, ends_s = zip(*spans, strict=True)
+        axes.hlines(heights, starts_s, ends_s, colors=colour, alpha=alpha, linewidth=width)
+    axes.set(xlabel="s", ylabel="request", ylim=(len(rows) + 0.5, 0.5))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=0)
     axes.set_title("pale: until the first token; full: until the end; red: failed", fontsize=9, loc="left")
 
 
-def _draw_request(axes: Axes, height: int, sample: Sample, colour: str, zero_s: float) -> None:
-    start_s, ended_s = sample.start_s - zero_s, sample.ended_s - zero_s
-    if sample.error is not None:
-        axes.barh(height, ended_s - start_s, MAX_BAR_SHARE, start_s, color=FAILED)
-        return
-    first_s = (sample.chunks_s[0] if sample.chunks_s else sample.ended_s) - zero_s
-    axes.barh(height, first_s - start_s, MAX_BAR_SHARE, start_s, color=colour, alpha=WAITING_ALPHA)
-    axes.barh(height, ended_s - first_s, MAX_BAR_SHARE, first_s, color=colour)
+def _spans(rows: Sequence[tuple[Sample, int]], zero_s: float) -> dict[Look, list[Span]]:
+    """What is drawn in each look, which is one collection however many requests there are."""
+    spans: dict[Look, list[Span]] = defaultdict(list)
+    for height, (sample, index) in enumerate(rows, 1):
+        start_s, ended_s = sample.start_s - zero_s, sample.ended_s - zero_s
+        if sample.error is not None:
+            spans[FAILED, 1.0].append((height, start_s, ended_s))
+            continue
+        first_s = (sample.chunks_s[0] if sample.chunks_s else sample.ended_s) - zero_s
+        spans[COLOURS[index], WAITING_ALPHA].append((height, start_s, first_s))
+        spans[COLOURS[index], 1.0].append((height, first_s, ended_s))
+    return spans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from foveal.bench import wire
@@ -66,7 +67,7 @@ def tpot_s(sample: Sample) -> float | None:
 
 
 def gaps_s(sample: Sample) -> list[float]:
-    return [later - sooner for sooner, later in zip(sample.chunks_s, sample.chunks_s[1:], strict=False)]
+    return [later - sooner for sooner, later in pairwise(sample.chunks_s)]
 
 
 def longest_gap_s(sample: Sample) -> float | None:
