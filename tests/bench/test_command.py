@@ -17,6 +17,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from PIL import Image
 
+from foveal.bench.plot import check_matplotlib
 from foveal.cli_bench import parse_size
 from foveal.errors import ConfigError
 from tests.bench.fake_server import FakeServer, Script, Seen, serving
@@ -166,6 +167,12 @@ def test_one_server_is_not_compared_with_itself() -> None:
     with served() as server:
         done = bench(server.url, "--against", f"{server.url}/v1/")
     assert "both URLs are one server" in done.stderr
+
+
+def test_a_plot_without_matplotlib_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foveal.bench.plot.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'foveal\[bench\]'"):
+        check_matplotlib()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+from collections.abc import Iterable, Iterator
 from itertools import count, islice
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from foveal.bench import conversations
 from foveal.bench.records import Conversation, Workload
-from foveal.bench.stock import ahead, drawn_ahead
+from foveal.bench.stock import Stock, ahead, drawn_ahead
 from foveal.errors import ConfigError
 from foveal.types import Size
 from tests.bench.builders import FakeClock
@@ -97,29 +98,31 @@ def test_what_cannot_be_is_said(workload: Workload, words: str) -> None:
         conversations.check(workload)
 
 
-def plan(num_conversations: int | None = None) -> list[Conversation]:
-    return [Conversation(number, (), ("What?",)) for number in range(num_conversations or 0)]
+def without_pictures(numbers: Iterable[int]) -> Iterator[Conversation]:
+    return (Conversation(number, (), ("What?",)) for number in numbers)
+
+
+async def take(stock: Stock, most: int) -> list[int | None]:
+    taken = [await stock.take() for _ in range(most)]
+    return [None if each is None else each.number for each in taken]
 
 
 def test_a_stock_is_drawn_before_it_is_used_and_ends() -> None:
     async def taken() -> tuple[int, list[int | None]]:
-        num_drawn = count()
-        async with drawn_ahead(iter(plan(5)), 5, FakeClock(), lambda: next(num_drawn)) as stock:
-            drawn_first = next(num_drawn)
-            numbers = [each and each.number for each in [await stock.take() for _ in range(7)]]
-        return drawn_first, numbers
+        drawn: list[str] = []
+        plan = without_pictures(range(5))
+        async with drawn_ahead(plan, 5, FakeClock(), lambda: drawn.append("one")) as stock:
+            return len(drawn), await take(stock, 7)
 
     assert asyncio.run(taken()) == (5, [0, 1, 2, 3, 4, None, None])
 
 
 def test_a_stock_without_end_is_drawn_as_far_ahead_as_wanted() -> None:
-    async def taken() -> int | None:
-        endless = (Conversation(number, (), ("What?",)) for number in count())
-        async with drawn_ahead(endless, 3, FakeClock(), lambda: None) as stock:
-            several = [await stock.take() for _ in range(10)]
-        return several[-1] and several[-1].number
+    async def taken() -> list[int | None]:
+        async with drawn_ahead(without_pictures(count()), 3, FakeClock(), lambda: None) as stock:
+            return await take(stock, 10)
 
-    assert asyncio.run(taken()) == 9
+    assert asyncio.run(taken()) == list(range(10))
 
 
 def test_what_is_drawn_ahead_is_bounded() -> None:

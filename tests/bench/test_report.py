@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from foveal.bench.expectations import failures, parse
-from foveal.bench.ratios import answers_differ, ratios_of
-from foveal.bench.records import Ratio, RoundTime, Sample
+from foveal.bench.ratios import answers_differ, confidence, ratios_of
+from foveal.bench.records import Ratio, Request, RoundTime, Sample
 from foveal.bench.report import distribution_of, report_of
 from foveal.errors import ConfigError
 from tests.bench.builders import run_of, sample
@@ -69,6 +72,22 @@ def test_lateness_is_told_with_a_rate() -> None:
     assert report.lag.max == 0.25
 
 
+def test_later_turns_and_shared_beginnings_are_told_apart() -> None:
+    asked = [Request(0, 1, 0), Request(0, 2, 0), Request(1, 1, 0, True), Request(1, 2, 0, True)]
+    times_s = [8.0, 1.0, 2.0, 1.0]
+    samples = [
+        replace(sample(first_s=first_s), request=request) for first_s, request in zip(times_s, asked, strict=True)
+    ]
+    found = dict(report_of(samples, [ROUND], has_rate=False).ttft_of)
+    assert {kind: of_kind.mean for kind, of_kind in found.items()} == {
+        "first turn": 5.0,
+        "later turns": 1.0,
+        "beginning of its own": 8.0,
+        "shared beginning": 2.0,
+    }
+    assert report_of(samples[:1], [ROUND], has_rate=False).ttft_of == ()
+
+
 def test_nothing_answered_is_a_report_without_times() -> None:
     report = report_of([], [], has_rate=False)
     assert (report.ttft, report.tpot, report.gap, report.e2e) == (None,) * 4
@@ -95,6 +114,23 @@ def test_a_ratio_is_of_the_same_requests() -> None:
     assert 1.8 < found.low <= found.value <= found.high < 2.2  # though requests differ by a factor of fifteen
 
 
+def test_rounds_may_have_more_and_fewer_requests() -> None:
+    rng = np.random.default_rng(4)
+    numbers = [number for number in range(12) for _ in range(1 + number % 3)]
+    one, other = (
+        [
+            sample(at, first_s=float(rng.uniform(low, 1.0)), round_number=round_number)
+            for at, round_number in enumerate(numbers)
+        ]
+        for low in (0.5, 0.1)
+    )
+    found = ratio(ratios_of(run_of(one, other), seed=0), "ttft.p90")
+    by_hand = [np.percentile([each.chunks_s[0] for each in of_server], 90) for of_server in (one, other)]
+    assert found.value == pytest.approx(by_hand[0] / by_hand[1])
+    assert found.low is not None
+    assert found.low < found.value
+
+
 def test_servers_that_are_alike_have_a_ratio_around_one() -> None:
     found = ratio(ratios_of(run_of(noisy(1.0, 2), noisy(1.0, 3)), seed=0), "ttft.p50")
     assert found.low is not None
@@ -113,6 +149,29 @@ def test_rates_are_compared_by_the_time_of_each_server() -> None:
     ratios = ratios_of(run_of(several, several, round_s=(1.0, 4.0)), seed=0)
     assert ratio(ratios, "requests_per_s").value == pytest.approx(4.0)
     assert ratio(ratios, "output_tokens_per_s").low == pytest.approx(4.0)
+
+
+def test_an_interval_of_few_rounds_is_wider() -> None:
+    """Student's t of 11 degrees is 2.201, so that at twelve rounds 2.2 sqrt(12 / 11) deviations are wanted."""
+    assert confidence(1_000_000) == pytest.approx((2.5, 97.5), abs=0.01)
+    assert confidence(12)[0] == pytest.approx(100 * NormalDist().cdf(-2.201 * (12 / 11) ** 0.5), abs=0.1)
+
+
+@pytest.mark.parametrize("num_rounds", [8, 20])
+def test_servers_that_are_alike_are_seldom_told_apart(num_rounds: int) -> None:
+    """Nineteen times of twenty an interval holds one; over rounds of such noise, at least nine of ten."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(40):
+        one, other = (
+            [sample(at, first_s=float(rng.lognormal(0, 0.3)), round_number=at) for at in range(num_rounds)]
+            for _ in range(2)
+        )
+        found = ratio(ratios_of(run_of(one, other), seed=0), "ttft.p50")
+        assert found.low is not None
+        assert found.high is not None
+        wrong += not found.low <= 1.0 <= found.high
+    assert wrong <= 4
 
 
 def test_few_rounds_have_no_interval() -> None:

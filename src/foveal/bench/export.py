@@ -17,7 +17,6 @@ from foveal import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from foveal.bench.program import Result
     from foveal.bench.records import Sample
@@ -34,7 +33,7 @@ def as_json(result: Result) -> dict[str, object]:
     return {
         "format": FORMAT,
         "foveal": __version__,
-        "date": _date(result.date),
+        "date": result.date.isoformat(timespec="seconds"),
         "machine": machine(),
         "workload": asdict(result.workload),
         "is_cut": result.run.is_cut,
@@ -77,10 +76,6 @@ def _row(sample: Sample, zero_s: float) -> dict[str, object]:
         row[name] = None if row[name] is None else round(row[name] - zero_s, 6)
     row["chunks_s"] = [round(at_s - zero_s, 6) for at_s in sample.chunks_s]
     return sample.request._asdict() | row
-
-
-def _date(date: datetime) -> str:
-    return date.isoformat(timespec="seconds")
 
 
 def _processor() -> str:

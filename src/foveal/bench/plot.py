@@ -13,6 +13,7 @@ import numpy as np
 
 from foveal.bench import timing
 from foveal.bench.report import times
+from foveal.bench.show import milliseconds
 from foveal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _draw_ecdf(axes: Axes, result: Result, what: str, times_s: Sequence[Sequence
     for server, values_s, colour in zip(result.servers, times_s, COLOURS, strict=False):
         if values_s:
             values_ms = 1000 * np.asarray(values_s)
-            axes.ecdf(values_ms, color=colour, label=f"{server.url} (median {np.median(values_ms):,.3g} ms)")
+            axes.ecdf(
+                values_ms, color=colour, label=f"{server.url} (median {milliseconds(float(np.median(values_s)))} ms)"
+            )
     axes.set(xlabel=f"{what}, ms", ylabel="share", ylim=(0, 1.02))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)

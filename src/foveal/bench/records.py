@@ -123,6 +123,7 @@ class Report:
     num_without_text: int  # of the answered
     busy_s: float  # while it was being asked
     ttft: Distribution | None  # start to the first chunk with text
+    ttft_of: tuple[tuple[str, Distribution], ...]  # of kinds of requests, where a run has several
     tpot: Distribution | None  # a request's mean time of a token after its first
     gap: Distribution | None  # between neighbouring chunks with text
     e2e: Distribution | None  # start to the last byte

@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from foveal.bench import timing
-from foveal.bench.records import Counting, Distribution, Report, RoundTime, Sample
+from foveal.bench.records import Counting, Distribution, Report, Request, RoundTime, Sample
 
 PERCENTILES = (50, 90, 99)
+KINDS: tuple[tuple[str, Callable[[Request], bool]], ...] = (
+    ("first turn", lambda request: request.turn == 1),
+    ("later turns", lambda request: request.turn > 1),
+    ("beginning of its own", lambda request: request.turn == 1 and not request.is_shared),
+    ("shared beginning", lambda request: request.turn == 1 and request.is_shared),
+)
 
 
 def report_of(samples: Sequence[Sample], rounds: Sequence[RoundTime], *, has_rate: bool) -> Report:
@@ -28,6 +34,7 @@ def report_of(samples: Sequence[Sample], rounds: Sequence[RoundTime], *, has_rat
         num_without_text=sum(not sample.chunks_s for sample in answered),
         busy_s=busy_s,
         ttft=distribution_of(times(answered, timing.ttft_s)),
+        ttft_of=_by_kind(answered),
         tpot=distribution_of(times(answered, timing.tpot_s)),
         gap=distribution_of([gap for sample in answered for gap in timing.gaps_s(sample)]),
         e2e=distribution_of(times(answered, timing.e2e_s)),
@@ -53,6 +60,16 @@ def distribution_of(times_s: Sequence[float]) -> Distribution | None:
         return None
     p50, p90, p99 = (float(value) for value in np.percentile(times_s, PERCENTILES, method="linear"))
     return Distribution(len(times_s), float(np.mean(times_s)), p50, p90, p99, max(times_s))
+
+
+def _by_kind(answered: Sequence[Sample]) -> tuple[tuple[str, Distribution], ...]:
+    """Times to the first token, apart for what a cache can make quicker. A kind that is everything says nothing new."""
+    found = []
+    for name, is_of in KINDS:
+        of_kind = distribution_of(times((each for each in answered if is_of(each.request)), timing.ttft_s))
+        if of_kind is not None and of_kind.count < len(times(answered, timing.ttft_s)):
+            found.append((name, of_kind))
+    return tuple(found)
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

@@ -102,9 +102,16 @@ def _times(report: Report) -> Table:
     for name, key in TIMES:
         found: Distribution | None = getattr(report, key)
         if found is not None:
-            values = (found.p50, found.p90, found.p99, found.mean, found.max)
-            table.add_row(name, *(milliseconds(value) for value in values), f"{found.count:,}")
+            table.add_row(name, *_cells(found))
+        if key == "ttft":
+            for kind, of_kind in report.ttft_of:
+                table.add_row(f"  {kind}", *_cells(of_kind))
     return table
+
+
+def _cells(found: Distribution) -> list[str]:
+    values = (found.p50, found.p90, found.p99, found.mean, found.max)
+    return [*(milliseconds(value) for value in values), f"{found.count:,}"]
 
 
 def _counts(report: Report) -> Table:
