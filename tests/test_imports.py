@@ -13,7 +13,7 @@ from pkgutil import walk_packages
 
 import foveal
 
-WEB = ("fastapi", "starlette", "uvicorn", "httpx", "pydantic", "typer", "rich")
+WEB = ("fastapi", "starlette", "uvicorn", "httpx", "pydantic", "click", "rich")
 COMPUTES = (  # what may import torch, or something that does
     "foveal.engine.*",
     "foveal.engine_client.local",

@@ -18,25 +18,13 @@ from anyio.from_thread import start_blocking_portal
 from PIL import Image
 
 from foveal.bench.plot import check_matplotlib
-from foveal.cli_bench import parse_size
+from foveal.cli.bench import parse_size
 from foveal.errors import ConfigError
 from tests.bench.fake_server import FakeServer, Script, Seen, serving
 from tests.contract.serve import KEY, MODEL
 from tests.contract.serve import serving as serving_foveal
 
-PROGRAM = """
-import sys, typer
-from foveal.cli_bench import bench
-from foveal.errors import FovealError
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(bench)
-try:
-    app()
-except FovealError as error:
-    print(f"foveal: {error}", file=sys.stderr)
-    sys.exit(1)
-"""
-COMMAND = [sys.executable, "-c", PROGRAM]
+COMMAND = [sys.executable, "-m", "foveal", "bench"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
 SMALL = ("--image-size", "64", "--max-tokens", "16", "--seed", "1")
 DEADLINE_S = 60.0

@@ -77,7 +77,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_help_names_the_commands_and_version_tells_the_version() -> None:
-    assert all(command in foveal("--help").stdout for command in ("serve", "ask", "models", "keys", "usage"))
+    assert all(command in foveal("--help").stdout for command in ("serve", "ask", "models", "keys", "usage", "bench"))
     shown = foveal("keys", "create", "--help").stdout
     assert "[limits]" in shown  # tables of the configuration are no markup
     assert "[prices]" in shown
