@@ -69,7 +69,8 @@ def test_the_figures_are_the_scripts(tmp_path: Path) -> None:
     assert all(len(seen.body["messages"][0]["content"]) == 3 for seen in asked)
     assert found["workload"]["num_images"] == 2
     assert {"platform", "cores"} <= found["machine"].keys()
-    assert Image.open(plot).format == "PNG"
+    with Image.open(plot) as drawn:
+        assert drawn.format == "PNG"
 
 
 def test_two_servers_are_asked_the_same_in_turn(tmp_path: Path) -> None:

@@ -35,10 +35,11 @@ def cpu_s(*arguments: str) -> tuple[float, int]:
     [
         (["--help"], 0),
         (["serve", "--prot", "1"], 2),
+        (["bench", "--modell", "any"], 2),
         (["serve", "no-such-folder"], 1),
         (["serve", "--port", "TAKEN"], 1),
     ],
-    ids=["help", "mistyped flag", "missing folder", "taken port"],
+    ids=["help", "mistyped flag", "mistyped flag of bench", "missing folder", "taken port"],
 )
 def test_help_and_mistakes_are_answered_at_once(arguments: list[str], status: int, taken_port: int) -> None:
     arguments = [argument.replace("TAKEN", str(taken_port)) for argument in arguments]
