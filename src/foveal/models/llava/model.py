@@ -4,8 +4,8 @@ Letters: N crops, S pixels a side of a crop, P tokens of a crop, C vision width,
 
 Quirks, as published. The hidden state before the tower's last layer is used, in most checkpoints without the class
 token. LLaVA-NeXT joins the tokens of all crops into rows over the image. Tokens of the canvas's padding are left
-out, and a learned separator ends each row. A very narrow image has no row left. An image of only the whole ends with one
-separator.
+out, and a learned separator ends each row. A very narrow image has no row left. An image of only the whole ends with
+one separator.
 """
 
 from __future__ import annotations
