@@ -134,7 +134,7 @@ class Engine:
         return draws
 
     def _emit(self, draws: Seq[tuple[Sequence, Draw]]) -> StepDone:
-        alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted meanwhile
+        alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted since
         tokens = tuple((sequence.sequence_id, self._take(sequence, draw)) for sequence, draw in alive)
         done = StepDone(tokens, tuple(self._failed), tuple(self._aborted), self.scheduler.stats)
         self._failed, self._aborted = [], []

@@ -35,7 +35,7 @@ class Kind:
 
     run: str  # "module:function": called in the child with its socket
     environment: Mapping[str, str]  # inherited variables take precedence
-    inherits: tuple[str, ...] = ()  # beside INHERITED_BY_ALL
+    inherits: tuple[str, ...] = ()  # in addition to INHERITED_BY_ALL
 
 
 def spawn(kind: Kind, settings: bytes, fds: Sequence[int] = ()) -> ChildProcess:
