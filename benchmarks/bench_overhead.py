@@ -1,9 +1,9 @@
-"""What `foveal bench` itself costs: CPU time of its process for a request and for a chunk, and requests a second.
+"""Measures the cost of `foveal bench` itself: CPU time of its process for a request and a chunk, and requests a second.
 
     python -m benchmarks.bench_overhead
 
-The server is a process of its own that answers at once from a script (tests/bench/fake_server.py), so that everything
-measured is the load generator. What it printed, and where: benchmarks/bench_overhead.txt.
+The server is another process that answers at once from a script (tests/bench/fake_server.py). So all time measured is
+spent by the load generator. Results: benchmarks/bench_overhead.txt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cost:
 
 
 async def cost(workload: Workload) -> Cost:
-    plan = list(measured(workload))  # drawn before, as in a run
+    plan = list(measured(workload))  # drawn before the clock starts, as in a run
 
     async def take() -> Conversation | None:
         return plan.pop() if plan else None

@@ -1,9 +1,11 @@
-"""What a newcomer waits for, over HTTP, with the bundled model: from `foveal serve` to ready, and from a request to its
-first token and to the end of 20, about a picture that the server has not seen and about one that it has.
+"""Measures the waiting times of a first use over HTTP, with the bundled model.
+
+These are the times from `foveal serve` to ready, and from a request to its first and its twentieth token. Requests are
+about an image that the server has not seen, and about one that it has.
 
     python -m benchmarks.first_answer [--requests 20]
 
-What it printed, and where: benchmarks/first_answer.txt.
+Results: benchmarks/first_answer.txt.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from foveal.engine.machine import cpu_bfloat16
 
 @contextmanager
 def server() -> Iterator[tuple[str, float]]:
-    """A ready server's URL, and the seconds from its start to there."""
+    """A ready server's URL, and the seconds from its start until it was ready."""
     started_s = time.perf_counter()
     command = [sys.executable, "-m", "foveal", "serve", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -46,7 +48,7 @@ def server() -> Iterator[tuple[str, float]]:
 
 
 def picture(number: int) -> str:
-    """A 512 x 512 picture that no other number gives, as a data URL."""
+    """A 512 x 512 image, different for each number, as a data URL."""
     image = Image.new("RGB", (512, 512), "white")
     ImageDraw.Draw(image).ellipse((100 + number, 120, 380, 400), "red")
     encoded = io.BytesIO()
@@ -55,7 +57,7 @@ def picture(number: int) -> str:
 
 
 def ask(client: httpx.Client, url: str, image: str, max_tokens: int = 20) -> tuple[float, float]:
-    """Seconds to the first piece of text and to the end of a streamed answer of exactly `max_tokens`."""
+    """Seconds to the first text and to the end of a streamed answer of exactly `max_tokens`."""
     content = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": "Describe the picture."}]
     body = {"model": "foveal-mini", "messages": [{"role": "user", "content": content}], "stream": True,
             "max_tokens": max_tokens, "ignore_eos": True}  # fmt: skip

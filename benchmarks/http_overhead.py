@@ -1,9 +1,9 @@
-"""What the wire costs: a chat request with a 4 MB base64 image, and /healthz while ten of them are under way.
+"""Measures HTTP overhead: a chat request with a 4 MB base64 image, and /healthz during ten of them.
 
     python -m benchmarks.http_overhead
 
-The server is a process of its own with a pipeline that answers at once, so that everything measured is http/ and the
-client. What it printed, and where: benchmarks/http_overhead.txt.
+The server is another process with a pipeline that answers at once, so all time measured is spent in http/ and the
+client. Results: benchmarks/http_overhead.txt.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure_one_by_one(client: httpx.Client, content: bytes) -> str:
 
 
 def measure_health(client: httpx.Client) -> str:
-    """/healthz, again and again, while a process of its own keeps ten requests under way."""
+    """Requests /healthz repeatedly while another process keeps ten requests running."""
     load = subprocess.Popen([sys.executable, "-m", "benchmarks.http_overhead", "load"])
     latencies_s = []
     while load.poll() is None:

@@ -1,7 +1,7 @@
-"""Published checkpoints as their settings: what config.json and preprocessor_config.json say, and the special tokens.
+"""The settings of published checkpoints: config.json, preprocessor_config.json and special tokens.
 
-Facts about the models, for checkpoints of random weights (benchmarks/real_shapes.py). Settings that equal the
-defaults of transformers' configuration classes are left out.
+benchmarks/real_shapes.py makes checkpoints of random weights from them. Settings that equal the defaults of
+transformers' configuration classes are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint's settings. `note` says what was left out for the sake of memory, if anything."""
+    """A checkpoint's settings. `note` says what was left out to save memory, if anything."""
 
     config: dict[str, Any]
     images: dict[str, Any]  # preprocessor_config.json
@@ -386,5 +386,5 @@ PUBLISHED = {
     ),
     "llava-1.5-7b-hf, 16 layers": llava_1_5(16, "float16", "16 of 32 decoder layers, float16 as published"),
     "llava-1.5-7b-hf, bfloat16": llava_1_5(32, "bfloat16", "all layers; published in float16"),
-    "Llama-3.2-11B-Vision-Instruct, 20 layers": mllama(20, "20 of 40 decoder layers, 4 of 8 that look; whole tower"),
+    "Llama-3.2-11B-Vision-Instruct, 20 layers": mllama(20, "20 of 40 decoder layers, 4 of 8 cross layers; whole tower"),
 }

@@ -1,13 +1,13 @@
-"""Every family at a published size: random weights in shards, loaded and asked about a picture over HTTP.
+"""Loads every family at a published size, with random weights in shards, and asks it about an image over HTTP.
 
     python -m benchmarks.real_shapes [NAME ...]      (make shapes; all of published_sizes.py by default)
 
-A checkpoint is written as published ones are (tensor names, shards of at most 5 GB, an index, their dtype), except that
-its weights repeat one random block and its tokenizer knows bytes and special tokens only. Then `foveal serve FOLDER`
-loads it, and the engine's memory is watched meanwhile: weights that are mapped count as file pages, which the kernel
-can drop; a second copy of them would be anonymous. The folder is deleted before the next one is written.
+A checkpoint is written like a published one: its tensor names, shards of at most 5 GB, an index, and its dtype. But its
+weights repeat one random block, and its tokenizer has only bytes and special tokens. `foveal serve FOLDER` loads it
+while the engine's memory is measured. Mapped weights count as file pages, which the kernel can drop; a second copy of
+them would be anonymous memory. The folder is deleted before the next one is written.
 
-What it printed, and where: benchmarks/real_shapes.txt.
+Results: benchmarks/real_shapes.txt.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SAFETENSORS_DTYPES = {"bfloat16": "BF16", "float16": "F16"}
 
 
 def write_checkpoint(folder: Path, published: Published) -> int:
-    """Returns the bytes of its weights."""
+    """Write a checkpoint; returns the bytes of its weights."""
     config = published.config | {"torch_dtype": published.dtype}
     vocab_size = config.get("text_config", config).get("vocab_size", 128256)
     shapes = tensor_shapes(published)
@@ -74,7 +74,7 @@ def full_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensor_shapes(published: Published) -> Shapes:
-    """Names and shapes as a published checkpoint has them; nothing is allocated."""
+    """Names and shapes as in a published checkpoint; nothing is allocated."""
     if published.config["model_type"] == "phi3_v":
         return phi3_v_shapes(published.config)
     config = transformers.AutoConfig.for_model(**published.config)
@@ -85,7 +85,7 @@ def tensor_shapes(published: Published) -> Shapes:
 
 
 def tokenizer(special_tokens: dict[str, int], size: int) -> Tokenizer:
-    """A token a byte; the special tokens where they are published; unused names elsewhere."""
+    """One token for each byte, the special tokens at their published ids, unused names elsewhere."""
     by_id = {token_id: token for token, token_id in special_tokens.items()}
     free = (token_id for token_id in range(size) if token_id not in by_id)
     names = dict(zip(free, ["<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())], strict=False))
@@ -131,7 +131,7 @@ def write_shard(path: Path, shapes: Shapes, dtype: str) -> None:
 
 
 def write_tensor(file: io.BufferedWriter, num_bytes: int, dtype: str, is_norm: bool) -> None:
-    """Ones for a norm's weight, otherwise the random block, as often as it goes."""
+    """Ones for a norm's weight, otherwise the random block, repeated."""
     block = torch.ones(BLOCK_BYTES // 2) if is_norm else 0.02 * torch.from_numpy(_NOISE)
     data = block.to(getattr(torch, dtype)).view(torch.int16).numpy().data.cast("B")
     while num_bytes > 0:
@@ -150,13 +150,13 @@ def write_json(path: Path, content: object) -> None:
 
 @dataclass
 class EngineMemory:
-    """The most that the engine's process had at a time, in bytes, looked at every 50 ms."""
+    """The largest memory of the engine's process, in bytes, sampled every 50 ms."""
 
     process: subprocess.Popen[str]
     peak: dict[str, int] = field(default_factory=dict)  # of VmRSS, RssAnon, RssFile, RssShmem
 
     def watch(self) -> None:
-        """Until the server is gone."""
+        """Sample until the server has ended."""
         while self.process.poll() is None:
             for pid in children(self.process.pid):
                 self._look(pid)
@@ -172,7 +172,7 @@ class EngineMemory:
 
 
 def children(pid: int) -> list[int]:
-    """Of them, only the engine is large: the image workers have no torch."""
+    """A process's children. Only the engine is large: the image workers have no torch."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -181,7 +181,7 @@ def children(pid: int) -> list[int]:
 
 @contextmanager
 def server(folder: Path) -> Iterator[tuple[str, float, EngineMemory]]:
-    """A ready server's URL, the seconds from its start to there, and its engine's memory."""
+    """A ready server's URL, the seconds from its start until it was ready, and its engine's memory."""
     settings = folder / "foveal.toml"
     settings.write_text(SETTINGS)
     command = [sys.executable, "-m", "foveal", "serve", str(folder), "--port", "0", "--config", str(settings)]
@@ -206,7 +206,7 @@ def ready_url(process: subprocess.Popen[str]) -> str:
 
 
 def ask(url: str) -> tuple[dict[str, Any], float]:
-    """The answer to a question about a picture, and the seconds that it took."""
+    """The answer to a question about an image, and the seconds that it took."""
     encoded = io.BytesIO()
     Image.effect_noise(PICTURE_SIZE, 80).convert("RGB").save(encoded, "PNG")
     picture = "data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode()

@@ -1,9 +1,10 @@
-"""How much slower a server answers while another one on the same machine does the same: 100 tokens of text over HTTP,
-by one server at a time and by both at once.
+"""Measures how much a second busy server on the same machine slows an answer down.
+
+An answer is 100 tokens of text over HTTP, by one server at a time and by both at once.
 
     python -m benchmarks.two_servers
 
-What it printed, and where: benchmarks/two_servers.txt. `GOMP_SPINCOUNT=300000` shows OpenMP's own way of waiting.
+Results: benchmarks/two_servers.txt. With `GOMP_SPINCOUNT=300000` OpenMP waits as it does by default.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures with what was asked and answered about them, on one sheet for people to look at."""
+"""Draws pictures with their questions and answers on one sheet."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""Questions about bar charts. A scene's chart says what each bar stands for; its bars are the scene's shapes."""
+"""Questions about bar charts. A scene's chart has the meaning of each bar; its bars are the scene's shapes."""
 
 import random
 from functools import partial
@@ -21,7 +21,7 @@ def _any_bar(rng: random.Random, chart: Chart) -> int:
 
 
 def _asked(chart: Chart, bar: int) -> str:
-    """The bar by its label in a question."""
+    """The bar's label, marked for a question."""
     return _label(chart, bar) + marks.shape(bar)
 
 
@@ -30,7 +30,7 @@ def _label(chart: Chart, bar: int) -> str:
 
 
 def _value(chart: Chart, bar: int) -> str:
-    """What is printed at the bar."""
+    """The value that is printed at the bar, marked."""
     return marks.reading(str(chart.values[bar]), _letters_before(chart, bar) + len(chart.labels[bar]))
 
 
@@ -41,7 +41,7 @@ def _letters_before(chart: Chart, bar: int) -> int:
 
 
 def _extreme_bar(scene: Scene, take_highest: bool) -> int | None:
-    """The highest or lowest bar; None where it is a close thing."""
+    """The highest or lowest bar; None if another is nearly equal."""
     chart = _chart(scene)
     ranked = sorted(range(len(chart.values)), key=lambda bar: chart.values[bar], reverse=take_highest)
     apart = abs(chart.values[ranked[0]] - chart.values[ranked[1]]) / max(chart.values)
@@ -49,7 +49,7 @@ def _extreme_bar(scene: Scene, take_highest: bool) -> int | None:
 
 
 def _extreme(name: str, rng: random.Random, scene: Scene) -> Found | None:
-    """The tallest or the shortest bar, by its label, or by its place where that cannot be read."""
+    """The tallest or the shortest bar, by its label, or by its place if the label is too small to read."""
     bar = _extreme_bar(scene, take_highest=name == "tallest")
     if bar is None:
         return None
@@ -64,7 +64,7 @@ def _by_place(scene: Scene, bar: int) -> str:
 
 
 def _legible(find: Finder) -> Finder:
-    """The same question, answered by what the chart says only where that can be read."""
+    """The same question, answered from the chart only if its writing is large enough to read."""
 
     def find_legible(rng: random.Random, scene: Scene) -> Found | None:
         found = find(rng, scene)

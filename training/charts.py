@@ -24,14 +24,14 @@ MIN_DIFFERENCE = 0.06  # of the highest value, between any two bars
 # Sizes of writing in parts of the picture's longer side: most charts can be read, some cannot; held-out ones all can.
 EMS, ILLEGIBLE_EMS, HELD_OUT_EMS = (0.045, 0.085), (0.018, 0.03), (0.062, 0.085)
 ILLEGIBLE_SHARE = 0.15
-# How many charts have words at their bars, which cannot be guessed from one another: to train on more than in the
-# evaluation, since small letters are what is learned last.
+# The share of charts with words at their bars, which cannot be guessed from one another. It is larger in training than
+# in the evaluation, since small letters are learned last.
 WORDS_SHARE, HELD_OUT_WORDS_SHARE = 0.6, 0.25
 
 
 @dataclass(frozen=True)
 class _Pen:
-    """What a chart is lettered with."""
+    """The font, size and colour of a chart's writing."""
 
     colour: str
     rgb: Rgb
@@ -77,7 +77,7 @@ def _chart(rng: random.Random, held_out: bool) -> Scene:
     background = "black" if dark else "white"
     back: Rgb = tint(rng, background, pure=True)
     front: Rgb = (235, 235, 235) if dark else rng.choice(((0, 0, 0), (50, 50, 50)))
-    end = max(values) * rng.uniform(1.0, 1.2)  # what the far end of the axis stands for
+    end = max(values) * rng.uniform(1.0, 1.2)  # the value at the far end of the axis
     is_legible = held_out or rng.random() >= ILLEGIBLE_SHARE
     ticks = _ticks(rng, end, 6 if held_out else 9) if rng.random() < 0.4 else ()
     shows_values = rng.random() < (0.5 if ticks else 0.65)
@@ -91,7 +91,7 @@ def _chart(rng: random.Random, held_out: bool) -> Scene:
 
 
 def _ticks(rng: random.Random, end: float, most: int) -> tuple[int, ...]:
-    """0 and two to so many round numbers up to the end of the axis."""
+    """0 and two to `most` round numbers up to the end of the axis."""
     sizes = (part * 10**power for power in range(4) for part in (1, 2, 5))
     step = rng.choice([size for size in sizes if 2 <= end // size <= most])
     return tuple(range(0, int(end) + 1, step))
@@ -102,7 +102,7 @@ def _title(rng: random.Random, held_out: bool) -> str:
 
 
 def _plotted(rng: random.Random, scene: Scene, chart: Chart, end: float, front: Rgb, held_out: bool) -> Scene:
-    """Bars, axes and writing; without writing where a label would not fit."""
+    """Adds bars, axes and writing; no writing if a label would not fit."""
     longer, font = max(scene.width, scene.height), rng.choice(fonts(held_out))
     ems = HELD_OUT_EMS if held_out else EMS if chart.is_legible else ILLEGIBLE_EMS
     pen = _Pen("white" if scene.background == "black" else "black", front, font, rng.uniform(*ems) * longer)
@@ -117,7 +117,7 @@ def _plotted(rng: random.Random, scene: Scene, chart: Chart, end: float, front: 
 
 
 def _plot(scene: Scene, chart: Chart, pen: _Pen) -> Box:
-    """Where the bars go: what is left by the writing around."""
+    """The box of the bars: the area that the writing around it leaves."""
     longer, em, ticks = max(scene.width, scene.height), pen.em, tuple(map(str, chart.ticks))
     beside, under = (chart.labels, ticks) if chart.is_horizontal else (ticks, chart.labels)
     left = max(map(pen.width, beside), default=0) + 0.05 * longer
@@ -129,7 +129,7 @@ def _plot(scene: Scene, chart: Chart, pen: _Pen) -> Box:
 
 
 def _are_apart(chart: Chart, bars: list[Shape], places: list[float], pen: _Pen) -> bool:
-    """Whether texts side by side leave room between them."""
+    """Whether there is room between texts that are side by side."""
     if chart.is_horizontal:
         return all(pen.width(str(tick)) <= 0.85 * (places[1] - places[0]) for tick in chart.ticks)
     texts = [*chart.labels, *(map(str, chart.values) if chart.shows_values else ())]
@@ -201,7 +201,7 @@ def _bars(rng: random.Random, scene: Scene, chart: Chart, plot: Box, end: float)
 def _writings(
     scene: Scene, chart: Chart, bars: list[Shape], plot: Box, places: list[float], pen: _Pen, gap: float
 ) -> list[Writing]:
-    """The title, labels and values bar by bar, the ticks. Values stand so many em from the ends of their bars."""
+    """The title, labels and values bar by bar, the ticks. Values are so many em from the ends of their bars."""
     left, _, _, bottom = plot
     em = pen.em
     found = [pen.write(chart.title, scene.width / 2, 0.6 * em)] if chart.title else []

@@ -22,7 +22,7 @@ COLOURS: dict[str, tuple[Rgb, ...]] = {
     "grey": ((128, 128, 128), (128, 128, 128), (105, 105, 105), (160, 160, 160), (192, 192, 192), (200, 200, 200)),
 }
 BACKGROUNDS: dict[str, float] = dict.fromkeys(COLOURS, 1.0) | {"white": 9, "grey": 3, "black": 3}
-MIN_CONTRAST = 90  # Euclidean distance in RGB, under which a thing could not fairly be told from what lies behind it
+MIN_CONTRAST = 90  # Euclidean distance in RGB; a thing that is nearer to its background may be invisible
 
 
 def tint(rng: random.Random, name: str, pure: bool = False) -> Rgb:

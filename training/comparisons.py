@@ -16,7 +16,7 @@ Comparison = Callable[[random.Random, tuple[Scene, ...]], Found | None]
 
 
 def varied(rng: random.Random, scene: Scene, same_share: float, gone_share: float) -> Scene:
-    """The scene itself for so many; of the others so many without one shape, the rest with one of another colour."""
+    """The scene itself with probability `same_share`; else without one shape (`gone_share`) or with one recoloured."""
     if not scene.shapes or rng.random() < same_share:
         return scene
     shape = rng.choice(scene.shapes)
@@ -37,7 +37,7 @@ def _name(shape: Shape) -> str:
 
 
 def _counted(first: int, second: int) -> str:
-    """Marks for how many of what is named each of two pictures shows, and which shows more."""
+    """Marks for how many of the named things each of two pictures shows, and which shows more."""
     more = 2 if first == second else int(second > first)
     return marks.in_pictures(first, second) + marks.compared("more", more)
 
@@ -94,8 +94,9 @@ def _difference(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
 
 
 def _missing(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
-    """What one of two pictures lacks that the other one has. Which one lacks it is told in any case, so that who asks
-    the wrong way round learns of it.
+    """A shape that one of two pictures has and the other lacks.
+
+    The answer always says which one lacks it, so that it also corrects a question with the pictures exchanged.
     """
     changed = _changed(scenes)
     if changed is None or all(changed) or (found := _difference(rng, scenes)) is None:
@@ -105,8 +106,9 @@ def _missing(rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
 
 
 def _changed(scenes: tuple[Scene, ...]) -> tuple[list[Shape], list[Shape]] | None:
-    """The shapes that only the first and those that only the second of two pictures has; None where the pictures
-    differ in more than shapes.
+    """The shapes of only the first and those of only the second of two pictures.
+
+    None if the pictures differ in more than shapes.
     """
     first, second = scenes[0], scenes[-1]
     if len(scenes) != 2 or (first.width, first.height, first.background) != (
@@ -120,7 +122,7 @@ def _changed(scenes: tuple[Scene, ...]) -> tuple[list[Shape], list[Shape]] | Non
 
 
 def _are(claim: str, rng: random.Random, scenes: tuple[Scene, ...]) -> Found | None:
-    """Whether two pictures are what is claimed."""
+    """Whether a claim about two pictures (the same, different) is right."""
     if len(scenes) != 2:
         return None
     first, second = scenes

@@ -16,12 +16,12 @@ class Run:
     seed: int
     checkpoint_every_s: float
     log_every: int
-    threads: int | None = None  # that train; None: all cores that no worker has
-    workers: int | None = None  # processes that draw; None: one core in four, beside a GPU one for each core
+    threads: int | None = None  # of the training; None: one for each core without a worker
+    workers: int | None = None  # processes that draw; None: one for four cores, with a GPU one for each core
     device: str = "auto"  # auto: a GPU where there is one
     start_from: str | None = None  # a model folder whose weights the run begins with
-    start_heads: str | None = None  # what was exported beside them
-    # The export is the mean of what these stages ended with, each with its share; "start" is what the run began with.
+    start_heads: str | None = None  # the heads exported with them
+    # The export is the mean of the weights after these stages, by these shares; "start" is the run's first weights.
     averaged: dict[str, float] = field(default_factory=dict)
 
 
@@ -42,12 +42,12 @@ class Stage:
     warmup: int  # steps from 0 to first_lr; from there straight to last_lr
     first_lr: float
     last_lr: float
-    # The most that a picture is cut into; each batch takes one of them. 0: one crop, shown once instead of twice as by
-    # the server.
+    # The greatest number of crops of a picture; each batch uses one of these. 0: one crop, encoded once and shown once,
+    # where the server shows it twice.
     num_crops: list[int]
     answers: bool  # whether the decoder learns too
-    tower: float = 1.0  # of the learning rate that the tower takes; 0: it stays as it is
-    compared: float = COMPARED_SHARE  # share of the pictures of shapes alone that are shown in twos and threes
+    tower: float = 1.0  # the tower's share of the learning rate; 0: it does not learn
+    compared: float = COMPARED_SHARE  # share of the shape scenes that are shown two or three at a time
 
     def learning_rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup)
@@ -67,9 +67,10 @@ class TrainingConfig:
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """What the file says, and what the one that it names as its `base` says where it says nothing itself; of stages it
-    has its own, or all of the other's. A stage gives its scenes, or the name under which [mixtures] gives them to
-    several.
+    """Reads a configuration file. Settings that it lacks come from the file that it names as its `base`.
+
+    Its stages are its own, or else all those of `base`. A stage has its scenes, or the name of an entry in [mixtures],
+    which several stages may use.
     """
     raw = _tables(path)
     for stage in raw["stage"]:

@@ -1,7 +1,7 @@
 """Conversations about pictures: who says what, in which order, and with which picture.
 
-To spend a picture well, a conversation may end in any of several turns, its forks: each continues the same turns before
-it and sees none of the others.
+A picture is costly to encode, so a conversation may end in several turns, its forks. Each fork continues the same turns
+and does not attend to the other forks.
 """
 
 import random
@@ -35,14 +35,14 @@ CHAT_ANSWERS = {
     "thanks": "You are welcome.",
     "goodbye": "Goodbye!",
 }
-COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown in twos and threes
+COMPARED = ("plain", "shapes", "many")  # kinds of scene that are shown two or three at a time
 FOLLOWED_SHARE = 0.2  # of conversations about one picture
-SAME_SHARE = 0.25  # of pairs; with fewer, a model soon says that any two pictures differ
-GONE_SHARE = 0.6  # of pairs that differ; what only the first picture has is found last
+SAME_SHARE = 0.25  # of pairs; with fewer, a model soon answers that any two pictures differ
+GONE_SHARE = 0.6  # of pairs that differ; a shape of only the first picture is learned last
 COMPARED_SHARE = 0.55  # of COMPARED scenes, unless a stage says otherwise
-PAIR_SHARE = 0.7  # of what is compared: a scene and its variation; the others have nothing in common
-QUESTIONS = {1: 14, 2: 10, 3: 3}  # about so many pictures: what makes conversations about equally long
-FEWER_QUESTIONS = {"text": 6, "words": 12, "labelled": 10, "photo": 4}  # about pictures that soon repeat themselves
+PAIR_SHARE = 0.7  # of comparisons: a scene and its variation; the others are of unrelated scenes
+QUESTIONS = {1: 14, 2: 10, 3: 3}  # by the number of pictures, so that conversations are about equally long
+FEWER_QUESTIONS = {"text": 6, "words": 12, "labelled": 10, "photo": 4}  # about pictures whose questions soon repeat
 LONG_SHARE, LONGEST_JUMBLE = 0.1, 4000  # of jumbles; characters
 NOT_KNOWN = "I do not know. I can only answer questions about pictures of shapes, words and charts."
 NO_PICTURE = "I see no picture. Please send one with your question."
@@ -56,16 +56,16 @@ class Turn:
     answer: str
     pictures: tuple[Scene, ...] = ()  # shown with this turn
     pictures_first: bool = True
-    spread: int = 1  # positions from each token of the question to the next: as if it were so many times as long
+    spread: int = 1  # positions from each token of the question to the next, as in a longer question
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Its pictures are shown with some of its turns; those of the forks with what they have in common."""
+    """Turns and their pictures. The pictures of the forks are shown with the turns that they share."""
 
     system: str | None
     turns: tuple[Turn, ...]
-    forks: tuple[Turn, ...] = ()  # instead of the last turn, whose pictures they share; none of them shows its own
+    forks: tuple[Turn, ...] = ()  # in place of the last turn, whose pictures they share; have none of their own
 
     @property
     def pictures(self) -> list[Scene]:
@@ -77,7 +77,7 @@ def _system(rng: random.Random) -> str | None:
 
 
 def _jumble(rng: random.Random) -> str:
-    """Words and characters without a meaning, few or, now and then, some hundred; seldom some thousand."""
+    """Words and characters without a meaning: a few, sometimes some hundred, seldom some thousand."""
     longest = LONGEST_JUMBLE if rng.random() < LONG_SHARE else 420
     if rng.random() < 0.25:
         unit = "".join(rng.choices(string.printable[:95], k=rng.choice((1, 1, 2, 5))))
@@ -110,7 +110,7 @@ def _small_talk(rng: random.Random) -> Turn:
 
 
 def without_picture(rng: random.Random) -> Conversation:
-    """Small talk, or a question about a picture that nobody sent."""
+    """Small talk, or a question about a picture that is missing."""
     turns = [chat_turn(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
     if rng.random() < 0.3:
         kind = rng.choice([kind for kind in PICTURE_QUESTIONS if kind != "unknown"])
@@ -123,7 +123,7 @@ FORMS = {"photo_colours": "describe", "photo_other": "count", "no_chart": "talle
 
 
 def about(rng: random.Random, scene: Scene, num_questions: int) -> Conversation:
-    """So many questions about one picture: mostly forks, now and then with turns before them."""
+    """`num_questions` questions about one picture: mostly forks, sometimes with turns before them."""
     taken: set[str] = set()
 
     def question() -> Turn:
@@ -141,8 +141,9 @@ def about(rng: random.Random, scene: Scene, num_questions: int) -> Conversation:
 def _followed(
     rng: random.Random, scene: Scene, question: Callable[[], Turn], num_questions: int
 ) -> Conversation | None:
-    """A question, and forks that go on from its answer, half of them by only naming something else, or by "it"; None
-    where the picture has nothing of the sort.
+    """A question, and forks that continue from its answer. Half of the forks only name something else, or say "it".
+
+    None if the picture allows no such question.
     """
     sort = rng.choices(list(LEANED_ON), (3, 2))[0]
     kinds = [kind for kind in LEANED_ON[sort] if kind in table_for(scene)]
@@ -159,7 +160,7 @@ def _followed(
 
 
 def comparing(rng: random.Random, scenes: tuple[Scene, ...], num_questions: int) -> Conversation:
-    """So many questions about two or three pictures shown together."""
+    """`num_questions` questions about two or three pictures shown together."""
     taken: set[str] = set()
 
     def question() -> Turn:
@@ -171,7 +172,7 @@ def comparing(rng: random.Random, scenes: tuple[Scene, ...], num_questions: int)
 
 
 def a_pair(rng: random.Random, scene: Scene, same_share: float, gone_share: float) -> tuple[Scene, Scene]:
-    """A scene and what differs from it in one thing, in either order, or, for so many, the scene twice; see varied."""
+    """A scene and its variation (see `varied`), in either order."""
     pair = scene, varied(rng, scene, same_share, gone_share)
     return pair if rng.random() < 0.5 else pair[::-1]
 
@@ -182,7 +183,7 @@ def _forked(
     before = [_small_talk(rng)] if rng.random() < 0.03 else []
     if rng.random() < 0.06:  # after the words; such a turn has no forks
         turn = question()
-        asked = unmarked(turn.question)  # names that come before the picture cannot know what they stand for
+        asked = unmarked(turn.question)  # tokens before the picture cannot attend to it
         return Conversation(_system(rng), (*before, Turn(turn.kind, asked, turn.answer, pictures, False)))
     turns = [question() for _ in range(rng.choices((1, 2, 3), (6, 2, 1))[0])]
     first = turns[0]
@@ -192,7 +193,7 @@ def _forked(
 
 
 def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE) -> Conversation:
-    """Questions about a new scene of the kind; for this share of those that can be compared, about two or three."""
+    """Questions about a new scene of the kind. `compared`: the share of comparisons, if it is a COMPARED kind."""
     scene = make_scene(kind, rng.getrandbits(32), 0)
     if kind not in COMPARED or rng.random() >= compared:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))

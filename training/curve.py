@@ -35,20 +35,20 @@ CURVES = {
 
 
 def plot(log: Path, target: Path) -> None:
-    """Losses above, accuracies below them, over the pictures seen; a line where a stage begins. Nothing of no lines."""
+    """Losses above, accuracies below, over the number of pictures; a vertical line where a stage begins."""
     if not (lines := [json.loads(line) for line in log.read_text().splitlines()]):
         return
     pictures = [line["pictures"] for line in lines]
     logged = {name for line in lines for name in line}
     shown = {title: [name for name in names if name in logged] for title, names in CURVES.items()}
-    shown = {title: names for title, names in shown.items() if names}  # a tower alone knows no names
+    shown = {title: names for title, names in shown.items() if names}  # a run of only the tower has no names
     figure, axes = plt.subplots(
         len(shown), 1, sharex=True, squeeze=False, figsize=(9, 10 * len(shown) / len(CURVES)), layout="constrained"
     )
     panels = axes[:, 0]
     for panel, (title, names) in zip(panels, shown.items(), strict=True):
         for name in names:
-            panel.plot(pictures, [line.get(name, nan) for line in lines], label=name)  # a gap where it is not measured
+            panel.plot(pictures, [line.get(name, nan) for line in lines], label=name)  # a gap where there is no value
         panel.set_ylabel(title)
         panel.legend()
     starts = {line["stage"]: line["pictures"] for line in reversed(lines)}

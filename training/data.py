@@ -1,4 +1,4 @@
-"""Batches from seeds: pictures, what covers each of their patches, and token sequences about them.
+"""Batches from seeds: pictures, targets for each of their patches, and token sequences about them.
 
 Batch i of a stage is always the same, whichever process makes it, so a run can be resumed at any step.
 """
@@ -37,17 +37,17 @@ TEXT_SHARE = 0.06  # conversations without a picture, for each picture
 
 @dataclass
 class Text:
-    """Conversations one behind the other; each will see only itself."""
+    """Conversations, concatenated; each attends only to itself."""
 
     lengths: list[int]  # tokens of each conversation
     token_ids: Tensor  # [T]
     labels: Tensor  # [T], IGNORE where nothing is answered
-    branches: Tensor  # [T]: which of its conversation's forks a token belongs to, 0 for what they share
+    branches: Tensor  # [T]: the fork that a token belongs to; 0 for turns that the forks share
     positions: Tensor  # [T]
     image_mask: Tensor  # [T]
-    asked: NameTargets  # what names in questions stand for
-    said: NameTargets  # what answers are about to name, how names compare, and where a second picture differs
-    looks: dict[str, Tensor]  # of LOOKS: [K, 2], tokens that look, and one of those where each should
+    asked: NameTargets  # targets of names in questions
+    said: NameTargets  # targets of names in answers, of comparisons, and of changes in a second picture
+    looks: dict[str, Tensor]  # of LOOKS: [K, 2], a token and one that it should attend to
 
     def to(self, device: torch.device) -> "Text":
         there = {name: value.to(device) for name, value in vars(self).items() if name not in ("lengths", "looks")}
@@ -75,7 +75,7 @@ def views_of(image: Image.Image, crop_size: int, num_crops: int) -> tuple[Tensor
 
 
 def num_image_tokens(grid: Grid, side: int) -> int:
-    """Positions that a picture takes, with `side` positions a side of a crop; of an empty grid, its global view's."""
+    """Positions of a picture, with `side` positions a side of a crop; for an empty grid those of the global view."""
     height, width = grid
     return (height * width + 1) * side * side + 1 + (height + 1) * side
 
@@ -83,7 +83,7 @@ def num_image_tokens(grid: Grid, side: int) -> int:
 def pack(conversations: list[Tokens], shown: list[list[SceneTargets]], crop_size: int) -> Text:
     """The conversations in order.
 
-    `shown` are the pictures of each, for what its names are asked; a conversation with none of them is asked nothing.
+    `shown` are the targets of each one's pictures. Without pictures, a conversation's names have no targets.
     """
     lengths = [len(tokens.ids) for tokens in conversations]
     asked, said = list[Name](), list[Name]()

@@ -1,4 +1,4 @@
-"""Asks about held-out pictures and prints what share of the answers was right, task by task.
+"""Asks about held-out pictures and prints the share of right answers for each task.
 
 python -m training.evaluate                                  starts a server and asks it over HTTP
 python -m training.evaluate --url http://127.0.0.1:8000/v1   asks a server that runs
@@ -38,7 +38,7 @@ from training.tasks import SEED, TASKS, Sample, is_right, samples
 AT_ONCE = 8  # requests over HTTP
 
 
-# --- who answers ------------------------------------------------------------------------------------------------------
+# --- answers ----------------------------------------------------------------------------------------------------------
 
 
 def ask_served(url: str, asked: list[Sample]) -> list[str]:
@@ -49,7 +49,7 @@ def ask_served(url: str, asked: list[Sample]) -> list[str]:
         try:
             answers = pool.map(lambda sample: _completion(url, model, sample), asked)
             return list(track(answers, f"Asking {model}", total=len(asked)))
-        except BaseException:  # who stops us does not want the rest answered first
+        except BaseException:  # stop without waiting for the other answers
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -76,7 +76,7 @@ def _data_url(picture: Image.Image) -> str:
 
 
 def _exported(config_file: Path, folder: Path) -> str:
-    """What the run has come to, as a model in the folder."""
+    """Export the run's weights as a model folder."""
     config = read_config(config_file)
     export(replace(config, run=replace(config.run, averaged={})), folder)
     return str(folder)
@@ -84,7 +84,7 @@ def _exported(config_file: Path, folder: Path) -> str:
 
 @contextmanager
 def served(model: str) -> Iterator[str]:
-    """The URL of a server of our own, which is gone afterwards."""
+    """The URL of a server that runs while the context is open."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     command = [sys.executable, "-m", "foveal", "serve", model, "--port", str(port)]
@@ -108,11 +108,11 @@ def _wait_until_ready(url: str, server: subprocess.Popen[bytes], limit_s: float 
     raise SystemExit(f"the server was not ready after {limit_s:.0f} s")
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------------------
 
 
 def table(asked: list[Sample], answers: list[str]) -> str:
-    """Markdown: a row a task, both drawing libraries apart."""
+    """A Markdown table with a row for each task and a column for each drawing library."""
     right: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for sample, answer in zip(asked, answers, strict=True):
         right[sample.task].append((sample.is_drawn_again, is_right(sample, answer)))
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="a PNG to draw wrong answers on")
     arguments = parser.parse_args()
     if arguments.sheet:
-        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)  # now, not after all has been asked
+        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)  # fail now, not after all questions
     chosen = [task for task in TASKS if task.name in arguments.tasks]
     asked = [
         sample for task in chosen for sample in samples(task, arguments.count, arguments.seed, not arguments.trained)
@@ -165,7 +165,7 @@ def main() -> None:
     if arguments.url:
         answers = ask_served(arguments.url, asked)
     else:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that our server goes with us
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is ended, too
         with TemporaryDirectory() as folder:
             model = _exported(arguments.run, Path(folder)) if arguments.run else arguments.model
             with served(model) as url:

@@ -1,9 +1,9 @@
-"""A run -> the model folder that the server loads.
+"""Exports a run as a model folder that the server can load.
 
 `python -m training.export training/charts.toml src/foveal/bundled/foveal-mini --heads training/heads.safetensors`
 
-The layout is Phi-3-vision's: its file names, its config.json keys, its tensor names. The heads that only the training
-needs go into a file of their own.
+The layout is Phi-3-vision's: its file names, its config.json keys, its tensor names. The heads, which only training
+needs, are written to another file.
 """
 
 import argparse
@@ -112,10 +112,9 @@ def generation_json() -> dict[str, Any]:
 
 
 def final_weights(run: Run) -> dict[str, Tensor]:
-    """The weights that the run came to: the weighted mean of what its averaged stages ended with, or else its
-    checkpoint's.
+    """The run's final weights: the weighted mean of those after its averaged stages, or else its checkpoint's.
 
-    Raises ValueError when the shares are not those of a mean, FileNotFoundError when the run has not come so far.
+    Raises ValueError if the shares do not add up to 1, FileNotFoundError if one of the stages has not ended.
     """
     folder = Path(run.folder)
     if not run.averaged:

@@ -1,4 +1,4 @@
-"""What every table of questions shares: a question found in a scene, and how things are named in a sentence."""
+"""What all tables of questions share: a question found in a scene, and the names of things in a sentence."""
 
 import random
 import re
@@ -15,11 +15,11 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 @dataclass(frozen=True)
 class Found:
-    """A question that a scene can answer: what its phrasing is filled with, and the answer."""
+    """A question that a scene can answer: the values for its phrasing, and the answer."""
 
     fill: dict[str, str]
     answer: str
-    phrasing: str | None = None  # asked in the words of this kind of question instead of its own
+    phrasing: str | None = None  # the kind of question whose phrasings to use instead of its own
 
 
 Finder = Callable[[random.Random, Scene], Found | None]
@@ -55,5 +55,5 @@ def other(rng: random.Random, names: Iterable[str], taken: Iterable[str]) -> str
 
 
 def called(rng: random.Random, kind: str) -> str:
-    """The kind by one of the names that people have for it."""
+    """One of the names that people use for the kind."""
     return rng.choice(SYNONYMS.get(kind, (kind,)))

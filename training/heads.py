@@ -1,7 +1,7 @@
-"""The heads that answer what targets.py asks, in training only, and the file that keeps them for those who train on.
+"""The heads that predict the targets of targets.py, in training only, and the file that keeps them for later runs.
 
-The exported model has none of them. Without the file a run that begins with its weights would first have to learn them
-anew, and the tower would learn nonsense from them meanwhile.
+The exported model has no heads. A run that starts from its weights without this file would begin with random heads.
+Their gradients would damage the tower until they are learned again.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def dense_heads(config: ModelConfig) -> nn.ModuleList:
 
 
 def save_heads(heads: nn.ModuleList, file: Path) -> None:
-    """In bfloat16, each choice by its name."""
+    """Saves weights in bfloat16, those of each choice under its name."""
     found: dict[str, Tensor] = {
         f"{name}.norm.{part}": weight for name, head in _named(heads) for part, weight in head.norm.named_parameters()
     }
@@ -37,12 +37,12 @@ def save_heads(heads: nn.ModuleList, file: Path) -> None:
         for choice, (weights, biases) in head.parts().items():
             found |= {f"{name}.{choice}.weight": weights, f"{name}.{choice}.bias": biases}
     save_file({name: tensor.detach().bfloat16().contiguous() for name, tensor in found.items()}, file)
-    file.chmod(0o644)  # safetensors keeps files to their owner
+    file.chmod(0o644)  # safetensors lets only the owner read its files
 
 
 @torch.no_grad()
 def load_heads(heads: nn.ModuleList, file: Path) -> None:
-    """What the file has of each choice; choices and answers that came after it stay as they are."""
+    """Loads the choices that the file has; newer choices and answers keep their weights."""
     saved = load_file(file)
     for name, head in _named(heads):
         for part, weight in head.norm.named_parameters():

@@ -1,9 +1,9 @@
-"""Where the tokens of a conversation should look in its pictures, which one head of a decoder layer is told.
+"""Attention targets: which image positions a conversation's tokens should attend to. One head of a layer learns them.
 
-The token that ends a name in a question looks at what the name stands for, the one that is about to say a name or a
-letter at that, and the positions of the second of two pictures at the same ones of the first. These are asked, too,
-what the first picture shows there and whether it is the same. Found by the answers' loss alone, looking would have to
-grow from an attention that is spread over hundreds of tokens.
+The last token of a name in a question should attend to the named thing. So should the token before a name or a letter
+in an answer. Positions of the second of two pictures should attend to the same positions of the first. They also have
+targets for what the first picture shows there, and whether it is the same. The loss of the answers alone would have to
+develop this from attention that is spread over hundreds of tokens.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ BAR = PATCH_KINDS.index("bar")
 
 
 def look(tokens: Tokens, conversation: Conversation, seen: list[SceneTargets], side: int) -> None:
-    """Tells the conversation's tokens where to look; `side` is the positions a side of its pictures."""
+    """Adds attention targets to the conversation's tokens; `side` is the positions a side of its pictures."""
     views = overviews(tokens.ids, side)
     for when in ("asked", "said"):
         named = [(token, place) for token, mark in getattr(tokens, when) for place in places_of(mark, seen)]
@@ -40,10 +40,10 @@ def overviews(ids: list[int], side: int) -> list[list[int]]:
 
 
 def places_of(mark: str, seen: list[SceneTargets]) -> list[tuple[int, int]]:
-    """Pictures and positions that show what a mark stands for, if it is one thing.
+    """Pictures and positions that show the thing of a mark, if it is one thing.
 
-    A shape of the first of two pictures is looked for in the second one, too: what only the first has is missed there,
-    where positions that know what the first picture shows come after it; its own come before.
+    For a shape of the first of two pictures these include its positions in the second. Only the second picture's tokens
+    can attend to both pictures, so only they can represent that a shape is missing.
     """
     if marks.is_letter(mark):
         return [(0, place) for place in seen[0].letters.positions(ord(mark) - marks.LETTERS)]
@@ -54,17 +54,17 @@ def places_of(mark: str, seen: list[SceneTargets]) -> list[tuple[int, int]]:
     picture, number = marks.shape_of(mark)
     shapes = seen[picture].shapes
     places = shapes.positions(number)
-    if shapes.answers["kind"][number + 2] == BAR:  # which nothing but what stands at it tells by its name
+    if shapes.answers["kind"][number + 2] == BAR:  # a bar's name is only in its label
         places += seen[picture].written(number)
     pictures = (0, 1) if picture == 0 and len(seen) == 2 else (picture,)
     return [(which, place) for which in pictures for place in places]
 
 
 def second_looks(seen: list[SceneTargets]) -> list[tuple[int, str]]:
-    """What positions of the second of two pictures, counted row by row, are asked about the first: what it shows there.
+    """Marks for positions of the second of two pictures, counted row by row: what the first picture shows there.
 
-    Of the positions where both show the same only about as many are asked as of the others: nearly all do in a
-    variation, and then to name what one shows oneself is right often enough not to look back.
+    Of the positions where both show the same, about as many get a mark as of the others. In a variation nearly all show
+    the same. With marks for all of them, a position could name its own content and would be right nearly always.
     """
     shown = [[shown_at(place, its.patches) for place in range(len(its.shapes.owners[0]) // 4)] for its in seen]
     is_other = [first != second for first, second in zip(*shown, strict=True)]
@@ -73,14 +73,15 @@ def second_looks(seen: list[SceneTargets]) -> list[tuple[int, str]]:
 
 
 def _as_many(places: list[int], others: list[int], least: int = 4) -> list[int]:
-    """About as many of the places as there are others, evenly spread, but so many at least."""
+    """About as many of the places as there are others, evenly spread, but at least `least`."""
     return places[:: max(1, len(places) // max(least, len(others)))]
 
 
 def changes(scenes: list[Scene], seen: list[SceneTargets]) -> list[tuple[int, str]]:
-    """Whether positions of the second of two pictures differ from the first's, where one is a variation of the other
-    and either has a shape; about as many that do not differ as do, but so many at least that "different" is not said
-    of two that are the same for a single position.
+    """Marks for whether positions of the second picture differ from the first, if one is a variation of the other.
+
+    Positions where neither has a shape get none. About as many unchanged positions as changed ones are marked, but at
+    least 12. With fewer, one wrong position could make equal pictures "different".
     """
     if _without_shapes(scenes[0]) != _without_shapes(scenes[1]):
         return []

@@ -1,23 +1,23 @@
 """Marks in questions and answers: which thing of the picture a name stands for.
 
-A mark is one character of Unicode's private use area. In a question it stands behind a name, in an answer before what
-is about to be said. Nobody is shown it: the token that ends at a mark is asked, in training only, what it knows of the
-thing (targets.py), and the text goes on without it (`unmarked`).
+A mark is one character of Unicode's private use area. In a question it follows a name, in an answer it precedes one.
+The model never gets a mark (`unmarked`). In training, the token that ends at a mark has targets about the thing
+(targets.py).
 """
 
 import re
 from collections.abc import Iterable
 
 SHAPES, MOST_SHAPES = 0xE000, 64  # + 64 * picture + which of its scene's shapes
-LETTERS = 0xE100  # + which visible character of the scene: where something that was read begins
-READ = "\ue800"  # where it ends
-NOTHING = "\ue801"  # what is named is not shown
+LETTERS = 0xE100  # + index of a visible character in the scene: before a text that was read
+READ = "\ue800"  # after a text that was read
+NOTHING = "\ue801"  # the named thing is not shown
 UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that differ in one thing
 OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
 IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second
-# + 4 * which of COMPARED + how: behind the second of two names, what its thing is to the first one; behind the second
-# of a name and a guess, whether the guess is right; behind a name that stands for things in two pictures, which has
-# more; before an answer about two pictures, whether they differ
+# + 4 * index in COMPARED + index of its answer. After the second of two names: how its thing compares with the first.
+# After a guess about a name: whether it is right. After a name of things in two pictures: which picture has more.
+# Before an answer about two pictures: whether they differ.
 COMPARISONS = 0xEA00
 COMPARED = {
     "beside": ("left", "right"),
@@ -27,8 +27,8 @@ COMPARED = {
     "differ": ("same", "different"),
     "guess": ("wrong", "right"),
 }
-AT_PLACE = 0xEB00  # + which position of a view: of the second of two pictures, what the first one shows there
-WORDS = 0xEC00  # + which word of the picture: behind what it is known by
+AT_PLACE = 0xEB00  # + position in a view, of the second of two pictures: what the first one shows there
+WORDS = 0xEC00  # + index of a word in the picture: after the property that identifies it
 MARK = re.compile("[\ue000-\uf8ff]")
 MARKS_BEFORE_A_WORD = re.compile(f" ({MARK.pattern}+)")
 
@@ -43,12 +43,12 @@ def shape_of(mark: str) -> tuple[int, int]:
 
 
 def reading(text: str, first_letter: int) -> str:
-    """The text, marked as read from the visible characters that begin with this one."""
+    """The text, marked as read from the scene's visible characters, from `first_letter` on."""
     return f"{chr(LETTERS + first_letter)}{text}{READ}"
 
 
 def letters_in(texts: Iterable[str]) -> int:
-    """Visible characters, which is what letters are counted by."""
+    """How many visible characters the texts have; these are the units of letter indices."""
     return sum(len("".join(text.split())) for text in texts)
 
 
@@ -65,7 +65,7 @@ def in_pictures(first: int, second: int) -> str:
 
 
 def compared(name: str, how: int) -> str:
-    """One of COMPARED, and which of its answers."""
+    """The mark of an entry of COMPARED and the index of its answer."""
     return chr(COMPARISONS + 4 * list(COMPARED).index(name) + how)
 
 
@@ -87,7 +87,7 @@ def comparison_of(mark: str) -> tuple[str, int]:
 
 
 def compared_once(question: str) -> str:
-    """The question, each comparison marked only where it comes last: before that, what is compared is not known yet."""
+    """The question with only the last mark of each comparison: before that, not everything compared has been named."""
     found = [mark for mark in MARK.finditer(question) if is_compared(mark[0])]
     last = {comparison_of(mark[0])[0]: mark for mark in found}.values()
     for early in reversed([mark for mark in found if mark not in last]):
@@ -100,7 +100,7 @@ def unmarked(text: str) -> str:
 
 
 def parts(text: str) -> list[str]:
-    """Marks, and what stands between them. A mark before a word comes before the space, which tokens begin with."""
+    """Marks and the texts between them. A mark before a word is put before the space, since tokens begin with it."""
     return [part for part in re.split(f"({MARK.pattern})", MARKS_BEFORE_A_WORD.sub(r"\1 ", text)) if part]
 
 

@@ -1,9 +1,9 @@
 """The training model: Phi-3-vision in miniature, in plain PyTorch, its tensors named as in the published checkpoints.
 
 Letters: N crops, L patches of a crop (class token left out), C vision width, S positions a side of a crop after joining
-2x2 patches, h x w the grid of crops, T tokens of conversations one behind the other, D decoder width. `DenseHead`
-stands outside `Phi3V`: it exists only for training, and leaves no tensor behind at export. It knows nothing of
-questions, files or schedules.
+2x2 patches, h x w the grid of crops, T tokens of concatenated conversations, D decoder width. `DenseHead`
+is not part of `Phi3V`: it exists only for training and is not exported. This module knows nothing of questions, files
+or schedules.
 """
 
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ class ModelConfig:
         return self.crop_size // self.patch_size
 
 
-VIEWS_AT_ONCE = 4  # that the tower sees, on a CPU
+VIEWS_AT_ONCE = 4  # views that the tower encodes together on a CPU
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(dim) + mask) v over [batch, heads, T, dim].
 
-    Written out for a CPU's bfloat16, where PyTorch's fused attention took four times as long going back at these short
-    lengths; in float32 it takes half as long.
+    Not fused, because of bfloat16 on CPUs: there the backward pass of PyTorch's fused attention took four times as long
+    at these short lengths. In float32 the fused one takes half as long.
     """
     if q.is_cuda or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v.to(q.dtype), None if mask is None else mask.to(q.dtype))
@@ -53,7 +53,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int = 2) -> Tensor:
-    """`attention` under a mask that hides what comes later, block by block: most of what it hides is not computed.
+    """`attention` under a causal mask, computed block by block, so that many masked scores are not computed.
 
     [T, heads, dim] of one conversation each, the mask [T, T].
     """
@@ -69,8 +69,9 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, blocks: int 
 
 
 def branch_mask(branches: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Branches [T] of one conversation's tokens -> [T, T], to be added to scores: each token sees those before it that
-    belong to its own branch or to all branches (0). Of some tokens' rows [K] only: [K, T].
+    """Branches [T] of one conversation's tokens -> a mask [T, T] to add to scores; only `rows` of it, if given: [K, T].
+
+    Each token attends to earlier tokens of its own branch and of the part that all branches share (0).
     """
     numbers = torch.arange(len(branches), device=branches.device)
     rows = numbers if rows is None else rows
@@ -171,7 +172,7 @@ class ImageEmbedding(nn.Module):
         )
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """[N, 3, crop, crop] -> [N, L, C]; on a CPU a few views at a time, whose layers fit its caches."""
+        """[N, 3, crop, crop] -> [N, L, C]; on a CPU a few views at a time, so that activations fit its caches."""
         at_once = len(pixels) if pixels.is_cuda else VIEWS_AT_ONCE
         return torch.cat([self.img_processor["vision_model"](views) for views in torch.split(pixels, at_once)])
 
@@ -185,8 +186,8 @@ class ImageEmbedding(nn.Module):
     def forward(self, projected: Tensor, grids: list[tuple[int, int]]) -> Tensor:
         """[N, S, S, D], the views of all pictures in order, each global view first -> [image tokens, D].
 
-        A picture of one crop has no second view: its global view is that crop. One of an empty grid is shown in its
-        global view alone.
+        A picture of one crop has one view, which is both the global view and the crop. A picture with an empty grid has
+        only the global view.
         """
         row_end, between = self.img_projection(torch.stack([self.sub_GN[0, 0, 0], self.glb_GN[0, 0]]))
         rows, first = [], 0
@@ -200,7 +201,7 @@ class ImageEmbedding(nn.Module):
 
 
 def _rows(views: Tensor, height: int, width: int, row_end: Tensor) -> Tensor:
-    """[h w, S, S, D] -> [h S (w S + 1), D]: the crops side by side, a separator after each row."""
+    """[h w, S, S, D] -> [h S (w S + 1), D]: the crops in rows over the image, a separator after each row."""
     side = views.shape[1]
     grid = views.reshape(height, width, side, side, -1).permute(0, 2, 1, 3, 4).reshape(height * side, width * side, -1)
     return torch.cat([grid, row_end.expand(height * side, 1, -1)], 1).flatten(0, 1)
@@ -324,11 +325,10 @@ class Phi3V(nn.Module):
     def attended(
         self, head: tuple[int, int], x: Tensor, lengths: list[int], branches: Tensor, positions: Tensor, looks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """How a head (its layer, and which it is there) looks: for each of the tokens that `looks` [P, 2] has first,
-        the logarithm of how much of its attention goes to those that stand second beside it, and whether what it
-        looks at most is one of them.
+        """How well the attention of a head (layer, index) meets its targets: `looks` [P, 2], pairs of token and target.
 
-        `x` [T, D] is what the layer before gave.
+        For each token: the logarithm of the attention on its targets together, and whether its greatest attention is
+        on one of them. `x` [T, D] is the output of the layer before.
         """
         block, number = self.model.layers[head[0]], head[1] % self.config.heads
         assert isinstance(block, DecoderLayer)
@@ -364,9 +364,9 @@ def _attended(q: Tensor, k: Tensor, branches: Tensor, looks: Tensor) -> tuple[Te
 
 
 class DenseHead(nn.Module):
-    """Answers for each patch what targets.py asks: logits of each choice, and the measures.
+    """Predicts the targets of targets.py for each patch: logits of each choice, and the measures.
 
-    It looks at patches themselves, or at positions that 2x2 of them were joined into.
+    Its inputs are patches, or positions into which 2x2 patches were joined.
     """
 
     def __init__(self, width: int, choices: dict[str, int], num_measures: int, is_joined: bool = False) -> None:
@@ -378,7 +378,7 @@ class DenseHead(nn.Module):
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """[N, L, C] or [N, S, S, D] -> logits of each choice [N, L, answers], measures [N, L, num_measures].
 
-        Of other tokens [M, D] likewise.
+        The same for other tokens [M, D].
         """
         answers = self.answers(self.norm(x))
         if self.joined > 1:
@@ -402,8 +402,8 @@ def token_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -
 
 
 def _initialise(module: nn.Module) -> None:
-    """Larger than is usual for wide models: a narrow one would take thousands of steps to grow its weights, and what
-    the first layer adds would drown what a rare word is.
+    """Initial weights are larger than is usual for wide models, since a narrow one would need thousands of steps to
+    grow them. Embeddings are larger, too, so that the first layer's output does not hide a rare word.
     """
     if isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.5)
@@ -418,7 +418,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _plane_waves(side: int, width: int) -> Tensor:
-    """[side * side, width]: waves along rows and columns, so that neighbours are told apart from the first step."""
+    """[side * side, width]: waves along rows and columns, so that neighbours differ from the first step on."""
     frequencies = 10 ** (-torch.arange(width // 4) / (width // 4)) * 1.5
     angles = torch.outer(torch.arange(side), frequencies)
     waves = torch.cat([angles.sin(), angles.cos()], 1)

@@ -1,8 +1,8 @@
 """Muon for the matrices inside the transformers, AdamW for everything else, with one learning rate for both.
 
-Muon (Jordan et al., 2024) makes the momentum of a matrix orthogonal before it is applied; its step is scaled to the
+Muon (Jordan et al., 2024) makes the momentum of a matrix orthogonal before it is applied. Its step is scaled to the
 size of AdamW's (Liu et al., 2025, arXiv 2502.16982). Matrices of one shape go through the Newton-Schulz iteration
-together, which is what makes it affordable on a CPU; PyTorch's own Muon takes them one by one.
+together, which makes it fast enough on a CPU. PyTorch's own Muon takes them one by one.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from training.precision import precision
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-STACKED = {"qkv_proj": 3, "gate_up_proj": 2}  # what the published layout has in one
+STACKED = {"qkv_proj": 3, "gate_up_proj": 2}  # matrices that the published layout joins
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -32,8 +32,10 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """`stacked`: of weights that are several matrices one above the other, how many. Each is made orthogonal by itself:
-    together the one with the largest gradient, values among queries, keys and values, would leave the others little.
+    """The Muon optimiser. `stacked`: for weights that join several matrices, how many.
+
+    Each matrix is made orthogonal by itself. If they were joined, the one with the largest gradient (the values, among
+    queries, keys and values) would leave little to the others.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
 
     def _look_ahead(self, weight: Tensor, momentum: float) -> Tensor:
-        """Nesterov's: the averaged gradient, one more gradient ahead."""
+        """Nesterov's update: the averaged gradient plus one more step of the current one."""
         assert weight.grad is not None
         average: Tensor = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
         average.lerp_(weight.grad, 1 - momentum)

@@ -1,9 +1,9 @@
-"""What a tower knows of held-out pictures: the share of things' patches that its heads answer rightly.
+"""Measures a tower on held-out pictures: the share of things' patches for which its heads are right.
 
     python -m training.patches training/mini.toml training/tower --heads training/tower/heads.safetensors
 
-It tells within a minute whether a tower is fit to be asked questions about, or how two of them compare; the evaluation
-needs a decoder.
+It shows within a minute whether a tower is good enough, or how two towers compare. The evaluation (evaluate.py) needs a
+decoder.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SCENES = ("plain", "shapes", "many", "text", "labelled", "chart")
 
 
 def known(model: Phi3V, head: DenseHead, config: ModelConfig, kind: str, count: int) -> dict[str, float]:
-    """Of each choice the share of right answers about so many held-out scenes of the kind; NaN where none is asked."""
+    """For each choice, the share of right answers for `count` held-out scenes of the kind; NaN if there are none."""
     scenes = [make_scene(kind, SEED, index, held_out=True) for index in range(count)]
     pictures = [draw(scene) for scene in scenes]
     meant = [scene_targets(*shown, config, 1).patches for shown in zip(scenes, pictures, strict=True)]

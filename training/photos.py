@@ -1,7 +1,7 @@
-"""Pictures that a camera took, for a model that cannot read them: they teach it to say so.
+"""Scenes of photographs, which the model cannot describe: they train it to say so.
 
-Photographs are those of Debian's packages, as many as are installed; smooth noise in natural colours stands in for
-the rest. The names of the main colours come from the pixels themselves.
+The photographs are those of installed Debian packages; smooth noise in natural colours replaces missing ones. The names
+of the main colours are computed from the pixels.
 """
 
 import math
@@ -22,18 +22,18 @@ WARM_AND_COLD: tuple[Rgb, ...] = (
     (34, 60, 28), (70, 110, 50), (140, 170, 90), (90, 70, 50), (160, 130, 100), (210, 190, 160), (130, 170, 215),
     (190, 215, 240), (60, 90, 140), (240, 235, 225), (30, 28, 30), (90, 92, 96), (170, 60, 45), (225, 160, 60),
 )  # fmt: skip
-SEEN = 0.25  # share of the pixels from which on a colour is one of the main ones
+SEEN = 0.25  # least share of the pixels for a main colour
 
 
 FOLDERS = (
     "/usr/share/backgrounds",  # mate-backgrounds, lomiri-wallpapers-16.04, lomiri-wallpapers-20.04
     *(f"/usr/share/tuxpaint/stamps/{sort}" for sort in ("animals", "food", "plants", "space", "vehicles")),
 )
-DRAWN = ("cartoon", "abstract", "desktop", "mirror", "Painting", "analogpattern", "Infinite-Sea")  # not by a camera
+DRAWN = ("cartoon", "abstract", "desktop", "mirror", "Painting", "analogpattern", "Infinite-Sea")  # drawings
 HELD_OUT_FOLDER = Path("/usr/share/doc/opencv-doc/examples/data")
 HELD_OUT = ("HappyFish", "aloeL", "apple", "baboon", "basketball1", "building", "butterfly", "fruits", "graf1", "home",
             "leuvenA", "messi5", "orange", "rubberwhale1", "squirrel_cls", "stuff")  # fmt: skip
-TAKEN_SHARE = 0.7  # of the pictures, by a camera, where there are any
+TAKEN_SHARE = 0.7  # of the pictures: photographs, if there are any
 
 
 @cache

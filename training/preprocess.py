@@ -1,6 +1,6 @@
-"""A picture -> normalised crops, as Phi-3-vision's published processor does it, for any crop size.
+"""Turns a picture into normalised crops, as Phi-3-vision's published processor does, for any crop size.
 
-The crops stay uint8 until `normalise`, so that they travel cheaply between processes.
+The crops stay uint8 until `normalise`, so that less data passes between processes.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""What can be asked about a scene: the tables of its sort of picture, and a question put into words.
+"""Chooses questions about a scene from the tables of its sort of picture, and phrases them.
 
-It knows nothing of tokens or pixels.
+Knows nothing of tokens or pixels.
 """
 
 import random
@@ -25,27 +25,27 @@ Asked = tuple[str, str]  # a question and its answer
 SAID = (RAW, *COLOURS, *KINDS, *NUMBERS, RELATION_WORDS, SIZE_WORDS, PLACES)
 KNOWN_WORDS = frozenset(re.findall(r"[a-z]+", str(SAID).lower()))
 TYPED_WORD = re.compile(r"\b[A-Za-z]{3,}\b")
-FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # without a meaning in any question
+FOREIGN_WORDS = tuple(word for word in words() if word not in KNOWN_WORDS)  # that no question uses
 
 
 def _photo_colours(rng: random.Random, scene: Scene) -> Found:
-    """Whatever can honestly be told of a photograph."""
+    """The main colours, which are all that can be said of a photograph."""
     names = scene.photo_colours
     colours = f"Its main colour{' is' if len(names) == 1 else 's are'} {listing(names)}."
     return Found({}, f"{A_PHOTO} {colours}", rng.choice(("describe", "describe", "colours", "background", "unknown")))
 
 
 def _photo_other(rng: random.Random, scene: Scene) -> Found:
-    """Anything else: the question is one that a drawing could answer."""
+    """Any other question, one that would suit a drawing; the answer refuses."""
     kind = rng.choice([kind for kind in DRAWING_QUESTIONS if kind not in ("describe", "colours", "background")])
     return Found(any_fill(rng), A_PHOTO, kind if kind != "no_chart" else "tallest")
 
 
 PHOTO_QUESTIONS: Table = {"photo_colours": (3, _photo_colours), "photo_other": (2, _photo_other)}
-NAMING = ("name", "names", "label")  # slots that say what a question is about
+NAMING = ("name", "names", "label")  # slots for the subject of a question
 MISTYPED_SHARE = 0.2  # of the questions to train on
 BY_BARE_NAME = ("value_of", "bar_colour")
-FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming something else
+FOLLOWED_UP: Table = {  # kinds that the next turn can repeat by only naming something else
     kind: table[kind]
     for table, kinds in (
         (SHAPE_QUESTIONS, ("colour_of_shape", "where", "count_of")),
@@ -53,21 +53,21 @@ FOLLOWED_UP: Table = {  # can be asked again in the next turn by naming somethin
     )
     for kind in kinds
 }
-LEANED_ON: dict[str, tuple[str, ...]] = {  # sorts of second turn, and kinds of question that can come before
+LEANED_ON: dict[str, tuple[str, ...]] = {  # kinds of second turn, and the kinds that can come before each
     "follow_up": tuple(FOLLOWED_UP),
     "of_it": ("where", "colour_of_shape", "shape_of_colour", "is_colour", "is_shape", "exists", "at_place", "extreme"),
 }
 OF_IT = {"where": "where_of_it", "colour_of_shape": "colour_of_it", "shape_of_colour": "shape_of_it"}
 PRONOUNS = ("it", "it", "it", "it", "that", "that one", "this one", "that shape", "this shape")
 DRAWING_QUESTIONS: Table = SHAPE_QUESTIONS | TEXT_QUESTIONS
-# About nothing but writing there is little else to ask.
+# There are few other questions about pictures of only writing.
 SELDOM_ASKED: Table = {kind: (weight / 4, find) for kind, (weight, find) in SHAPE_QUESTIONS.items()}
 WRITING_QUESTIONS: Table = SELDOM_ASKED | TEXT_QUESTIONS
 PICTURE_QUESTIONS: Table = DRAWING_QUESTIONS | SORT_QUESTIONS | CHART_QUESTIONS | PHOTO_QUESTIONS
 
 
 def any_fill(rng: random.Random) -> dict[str, str]:
-    """Something for every name in braces, for questions about what is not there."""
+    """A value for every slot, for questions about things that are not shown."""
     kind, colour = rng.choice(list(KINDS)), rng.choice(list(COLOURS))
     ordinal, fuller = rng.sample(("first", "second"), 2)
     return {
@@ -81,7 +81,7 @@ def any_fill(rng: random.Random) -> dict[str, str]:
 
 
 def table_for(scene: Scene) -> Table:
-    """What can be asked about this sort of picture; which sort it is, of all."""
+    """The questions for this sort of picture; the question which sort it is belongs to all sorts."""
     return _own_table(scene) | SORT_QUESTIONS
 
 
@@ -142,7 +142,7 @@ def second_turn(
 
 
 def follow_up(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> Asked | None:
-    """A question of the kind that says only what it is about now ("And the circle?"), and its answer."""
+    """A question of the kind that names only the new subject ("And the circle?"), and its answer."""
     found = FOLLOWED_UP[kind][1](rng, scene)
     names = [value for slot, value in found.fill.items() if slot in NAMING] if found else []
     if not found or not names:
@@ -152,8 +152,9 @@ def follow_up(rng: random.Random, kind: str, scene: Scene, held_out: bool = Fals
 
 
 def about_it(rng: random.Random, scene: Scene, before: Asked, held_out: bool = False) -> Asked | None:
-    """A question about the shape that the question and answer before are about ("Where is it?"), and its answer; None
-    where they are about none or several, or what is asked has no certain answer.
+    """A question about the shape of the question and answer before ("Where is it?"), and its answer.
+
+    None if those are about no shape or several, or there is no certain answer.
     """
     meant = {mark for mark in marks.MARK.findall("".join(before)) if marks.is_shape(mark)}
     if len(meant) != 1:
@@ -167,7 +168,7 @@ def about_it(rng: random.Random, scene: Scene, before: Asked, held_out: bool = F
 
 
 def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) -> Asked:
-    """Puts the question into words. An American spelling in the question is answered in kind."""
+    """Phrases the question. A question in American spelling is answered in American spelling."""
     phrases = PHRASES[found.phrasing or kind]
     template = rng.choice(phrases.held_out) if held_out else _in_other_words(rng, rng.choice(phrases.trained))
     american = rng.random() < 0.5
@@ -182,8 +183,9 @@ def phrase(rng: random.Random, kind: str, found: Found, held_out: bool = False) 
 
 
 def _in_other_words(rng: random.Random, template: str) -> str:
-    """The template, now and then with up to three foreign words more, or one in place of a soft one, or without that:
-    people find words that no list of phrasings has.
+    """The template, sometimes with one to three foreign words added, or a soft word replaced or removed.
+
+    People use words that no list of phrasings has.
     """
     parts = template.split(" ")
     soft = [place for place, part in enumerate(parts) if part.lower() in SOFT_WORDS]
@@ -197,11 +199,10 @@ def _in_other_words(rng: random.Random, template: str) -> str:
 
 
 def mistyped(rng: random.Random, question: str) -> str:
-    """The question, one of the words that every question is made of with a letter left out or twice, two letters
-    exchanged or the next word grown to it. What pictures say is left as it is.
+    """The question with one known word mistyped; words that pictures show are not changed.
 
-    What is not in the vocabulary is read letter by letter, so this is also how the model learns to spell the words
-    that it knows, and to make something of their relatives.
+    A letter is missing or doubled, two letters are exchanged, or the space after the word is missing. Unknown words are
+    tokenized letter by letter. So the model also learns to spell known words and to recognise similar ones.
     """
     words = [found for found in TYPED_WORD.finditer(question) if found[0].lower() in KNOWN_WORDS]
     typed = [found for found in words if not question.startswith(marks.READ, found.end())]
@@ -222,7 +223,7 @@ def _in_american(answer: str) -> str:
 
 
 def _careless(rng: random.Random, question: str) -> str:
-    """The same question as people type it."""
+    """The question as people type it: with typing errors, other capitals or added phrases."""
     if rng.random() < MISTYPED_SHARE:
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
             question = mistyped(rng, question)

@@ -1,7 +1,7 @@
-"""A picture as data: a frozen `Scene` says what is drawn; `draw` makes its pixels, the covers say whose they are.
+"""A picture as data: a frozen `Scene`. `draw` makes its pixels; the covers say which thing each pixel belongs to.
 
-All chance is spent while a scene is made (shapes.py, writing.py, charts.py, photos.py), so that drawing is a pure
-function. It knows nothing of questions, tokens or models.
+Random choices are made only when a scene is made (shapes.py, writing.py, charts.py, photos.py), so that drawing is a
+pure function. Knows nothing of questions, tokens or models.
 """
 
 import io
@@ -87,7 +87,7 @@ class Writing:
 
 @dataclass(frozen=True)
 class Line:
-    """What lies about without meaning: axes, grids, scribbles."""
+    """A line without meaning: of an axis, a grid or a scribble."""
 
     start: Point
     end: Point
@@ -97,18 +97,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Texture:
-    """A background of smooth noise between colours, like what a camera sees out of focus."""
+    """A background of smooth noise between colours, like an unfocused photograph."""
 
     colours: tuple[Rgb, ...]
     cells: int  # along the longer side, of the coarsest noise
     octaves: int
     seed: int
-    bands: float = 0.0  # how far the colours follow the height, as skies and grounds do
+    bands: float = 0.0  # how much the colours depend on the height, as of sky and ground
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A part of a picture in a file; what the file leaves open shows the ground."""
+    """A part of a picture in a file; the background shows where it is transparent."""
 
     file: str
     part: Box  # of its width and height
@@ -141,7 +141,7 @@ def _opened(file: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class Chart:
-    """What a bar chart says. Its bars are the scene's shapes, in the same order."""
+    """The content of a bar chart. Its bars are the scene's shapes, in the same order."""
 
     labels: tuple[str, ...]
     values: tuple[int, ...]
@@ -161,12 +161,12 @@ class Scene:
     gradient: tuple[Rgb, Rgb]  # colours of the two ends; equal on a plain background
     gradient_is_vertical: bool
     shapes: tuple[Shape, ...]  # never covering one another
-    writings: tuple[Writing, ...] = ()  # from top to bottom, clear of the shapes but for a chart's
+    writings: tuple[Writing, ...] = ()  # from top to bottom, not over shapes, except in charts
     lines: tuple[Line, ...] = ()  # under the rest
     texture: Texture | None = None  # in place of the background
     photograph: Photograph | None = None  # on the background
     chart: Chart | None = None
-    photo_colours: tuple[str, ...] = ()  # of a picture like a photograph, the largest first
+    photo_colours: tuple[str, ...] = ()  # of a photograph, the largest share first
     supersampling: int = 1  # 1: hard edges, as ImageDraw draws them
     blur: float = 0.0  # pixels
     noise: float = 0.0  # standard deviation, of 255
@@ -179,7 +179,7 @@ class Scene:
 
     @property
     def ink_colours(self) -> tuple[str, ...]:
-        """Of what is written, each once."""
+        """The colours of writings, each once."""
         return tuple(dict.fromkeys(writing.colour for writing in self.writings))
 
 
@@ -208,14 +208,12 @@ def draw(scene: Scene) -> Image.Image:
 
 
 def cover(scene: Scene) -> NDArray[np.uint8]:
-    """[height, width]: 0 where the background is, i + 1 inside shape i; an outlined shape owns its inside too."""
+    """[height, width]: 0 on the background, i + 1 inside shape i, also if only its outline is drawn."""
     return _owned(scene, [shape.points for shape in scene.shapes])
 
 
 def letter_cover(scene: Scene) -> tuple[NDArray[np.uint8], list[tuple[str, str]]]:
-    """[height, width]: 0 where nothing is written, i + 1 on the box of the ink of character i; and the characters, each
-    with its colour.
-    """
+    """[height, width]: 0 without writing, i + 1 in the box of character i; and the characters with their colours."""
     letters = [(*letter, writing.colour) for writing in scene.writings for letter in writing.letters()]
     mask = _owned(scene, [corners for _, corners, _ in letters])
     return mask, [(character, colour) for character, _, colour in letters]
@@ -230,7 +228,7 @@ def _owned(scene: Scene, polygons: list[tuple[Point, ...]]) -> NDArray[np.uint8]
 
 
 def background(scene: Scene) -> Image.Image:
-    """What lies behind everything: one colour, a gradient, a texture or a photograph."""
+    """The background: one colour, a gradient, a texture or a photograph."""
     first, last = scene.gradient
     if scene.photograph:
         photo = scene.photograph.open().resize((scene.width, scene.height))
@@ -274,7 +272,7 @@ def _write(canvas: Image.Image, writing: Writing, zoom: int) -> None:
 
 
 def wear(image: Image.Image, scene: Scene) -> Image.Image:
-    """What happens to pictures between drawing and sending."""
+    """The image after what happens between drawing and sending: blur, noise, JPEG."""
     if scene.blur:
         image = image.filter(ImageFilter.GaussianBlur(scene.blur))
     if scene.noise:

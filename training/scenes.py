@@ -20,7 +20,7 @@ HELD_OUT: dict[str, Callable[[random.Random], Scene]] = SCENES | {
     "labelled": lambda rng: labelled_scene(rng, held_out=True),
     "chart": lambda rng: chart_scene(rng, held_out=True),
     "photo": lambda rng: photo_scene(rng, held_out=True),
-}  # in fonts, words and photographs that are kept from the training
+}  # in fonts, words and photographs that training does not use
 
 
 def make_scene(kind: str, seed: int, index: int, held_out: bool = False) -> Scene:

@@ -1,6 +1,6 @@
-"""The same scenes by another drawing library, matplotlib's Agg: an evaluation should not measure Pillow's habits.
+"""Draws scenes with another library, matplotlib's Agg, so that the evaluation does not depend on Pillow's rendering.
 
-Shapes and writing stand where the scene says; a bar chart is laid out by matplotlib, from the chart's data alone.
+Shapes and writing are where the scene has them; matplotlib lays a bar chart out from its data alone.
 """
 
 import io

@@ -42,7 +42,7 @@ def _choice(rng: random.Random, shapes: list[Shape]) -> Shape | None:
 
 
 def mark(scene: Scene, shape: Shape, picture: int = 0) -> str:
-    """What stands for the shape in a question or an answer; see marks.py."""
+    """The mark of the shape in a question or an answer; see marks.py."""
     return marks.shape(scene.shapes.index(shape), picture)
 
 
@@ -123,7 +123,7 @@ def _count_of(rng: random.Random, scene: Scene) -> Found:
 
 
 def _exists(rng: random.Random, scene: Scene) -> Found:
-    """In each form half of the answers are yes; what the false ones name differs from a shape in one attribute only."""
+    """In each form half of the answers are yes; a missing thing differs from a shape in one attribute only."""
     shape = rng.choice(scene.shapes) if scene.shapes else None
     kind, colour = (shape.kind, shape.colour) if shape else (rng.choice(list(KINDS)), rng.choice(list(COLOURS)))
     form = rng.choice(("both", "both", "kind", "colour"))
@@ -143,8 +143,9 @@ def _exists(rng: random.Random, scene: Scene) -> Found:
 
 
 def _wrong(rng: random.Random, names: Iterable[str], right: str, seen: Iterable[str]) -> str:
-    """One of the names that is not the right one, half of the time one that another shape of the picture has: who only
-    looks for the name there is not right by chance.
+    """A wrong name, in half of the cases one that another shape of the picture has.
+
+    So a model that only checks whether the name occurs in the picture is not right by chance.
     """
     elsewhere = [name for name in seen if name != right]
     return rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else other(rng, names, [right])
@@ -177,10 +178,10 @@ def _third(share: float) -> int | None:
 
 
 def place_of(scene: Scene, thing: Shape | Writing) -> str | None:
-    """Where in the picture the thing's centre lies, in words; None where two places would be right.
+    """Where in the picture the thing's centre is, in words; None if two places would be right.
 
-    The model sees the picture on a white square, so on a white ground it cannot see where the picture ends: there the
-    place must be the same on the square.
+    The model gets the picture on a white square. If the background is white, too, the edges of the picture are not
+    visible, so the place must be the same relative to the square.
     """
     place = _place(scene.width, scene.height, *thing.centre)
     if scene.background != "white":
@@ -220,14 +221,14 @@ def _layout(rng: random.Random, scene: Scene) -> Found | None:
 
 
 def holds(scene: Scene, shape: Shape, relation: str, second: Shape) -> bool | None:
-    """Whether the shape lies so; None where the two are level."""
+    """Whether the relation holds; None if the two are level."""
     axis = 0 if relation in ("left of", "right of") else 1
     apart = (shape.centre[axis] - second.centre[axis]) / (scene.width, scene.height)[axis]
     return None if abs(apart) < 0.12 else (apart < 0) == (relation in ("left of", "above"))
 
 
 def _compared(scene: Scene, shape: Shape, second: Shape) -> str:
-    """Marks for where the second lies, seen from the shape; none along an axis on which they are level."""
+    """Marks for where the second is, relative to the shape; none along an axis on which they are level."""
     truths = {"beside": holds(scene, second, "right of", shape), "under": holds(scene, second, "below", shape)}
     return "".join(marks.compared(name, int(truth)) for name, truth in truths.items() if truth is not None)
 
@@ -276,7 +277,7 @@ def _extreme(rng: random.Random, scene: Scene) -> Found | None:
 
 
 def _at_place(rng: random.Random, scene: Scene) -> Found | None:
-    """What is at the top left, ...: asked only where each shape's place is certain and one is there, or none."""
+    """What is at the top left, ...: asked only if each shape's place is certain and at most one is there."""
     places = {shape: place_of(scene, shape) for shape in scene.shapes}
     if None in places.values() or not places or scene.writings:
         return None

@@ -1,4 +1,4 @@
-"""Scenes of shapes: outlines of each kind, where they are put, and the kinds of scene that hold nothing else."""
+"""Scenes of shapes: outlines of each kind, their placement, and the kinds of scene with only shapes."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from training.colours import BACKGROUNDS, COLOURS, Rgb, contrasts, pick, tint
 from training.scene import Box, Point, Scene, Shape
 
-# The plain kinds are what people try first, so they are drawn more often.
+# People try the plain kinds first, so they are drawn more often.
 KINDS: dict[str, float] = {
     "circle": 4, "square": 4, "triangle": 4, "rectangle": 3, "star": 2.5, "oval": 2,
     "diamond": 2, "pentagon": 1.5, "hexagon": 1.5, "cross": 1.5, "heart": 1.5,
@@ -78,7 +78,7 @@ def _outline(rng: random.Random, kind: str) -> list[Point]:
 
 @dataclass(frozen=True)
 class Manner:
-    """The habits of those who draw one kind of scene."""
+    """The style of one kind of scene."""
 
     backgrounds: dict[str, float]
     kinds: dict[str, float] = field(default_factory=lambda: KINDS)
@@ -114,7 +114,7 @@ def _shape(
     taken: list[Box],
     manner: Manner,
 ) -> Shape | None:
-    """One more shape, told apart from the ground and clear of the taken boxes; None when chance was against it."""
+    """One more shape, different from the ground and outside the taken boxes; None if none was found."""
     background, *ends = ground
     kind, colour = pick(rng, manner.kinds), rng.choice([name for name in manner.colours if name != background])
     rgb = tint(rng, colour, manner.pure)
@@ -137,7 +137,7 @@ def canvas_size(rng: random.Random) -> tuple[int, int]:
 def with_shapes(
     rng: random.Random, scene: Scene, wanted: int, sides: tuple[float, float], manner: Manner, taken: list[Box]
 ) -> Scene:
-    """The scene with so many shapes, where there is room; `sides` are parts of the picture's shorter side."""
+    """The scene with at most `count` shapes, as there is room; `sides` are parts of the picture's shorter side."""
     size, boxes, shapes = (scene.width, scene.height), list(taken), list[Shape]()
     for _ in range(30 + 10 * wanted):
         if len(shapes) == wanted:
@@ -164,7 +164,7 @@ def _shapes(
 
 
 def worn(rng: random.Random, scene: Scene) -> Scene:
-    """The same scene, now and then blurred, grainy or packed."""
+    """The same scene, sometimes blurred, noisy or compressed as JPEG."""
     side = min(scene.width, scene.height)
     return replace(
         scene,
@@ -177,14 +177,14 @@ def worn(rng: random.Random, scene: Scene) -> Scene:
 
 
 def large_scene(rng: random.Random) -> Scene:
-    """One or two filled shapes as large as fit, without wear: what the tower begins with."""
+    """One or two filled shapes as large as fit, without wear: the tower's first scenes."""
     size = rng.randint(100, 180), rng.randint(100, 180)
     wanted, largest = rng.choice(((1, 0.95), (1, 0.95), (2, 0.6)))
     return _shapes(rng, size, wanted, (0.4, largest), Manner(BACKGROUNDS, gradients=0.15))
 
 
 def plain_scene(rng: random.Random) -> Scene:
-    """What people draw first to try a model: pure colours on white, grey or black, hard edges."""
+    """What people draw to try a model: pure colours on white, grey or black, hard edges."""
     size = rng.choice((200, 256, 300, 320, 400)), rng.choice((200, 240, 256, 300, 400))
     wanted = rng.choice((1, 1, 2, 2, 3))
     backgrounds = {"white": 4.0, "black": 1.0, "grey": 1.0}
@@ -199,7 +199,7 @@ def shapes_scene(rng: random.Random) -> Scene:
 
 
 def many_scene(rng: random.Random) -> Scene:
-    """One to ten small shapes of few kinds and colours, to be counted."""
+    """One to ten small shapes of few kinds and colours, for counting."""
     wanted = rng.randint(1, 10)
     kinds = dict.fromkeys(rng.sample(list(KINDS), rng.choice((1, 1, 2, 2, 3))), 1.0)
     colours = tuple(rng.sample(list(COLOURS), rng.choice((2, 2, 3, 4))))

@@ -25,7 +25,7 @@ def sort_of(scene: Scene) -> str:
 
 def _is_sort(rng: random.Random, scene: Scene) -> Found | None:
     sort, asked = sort_of(scene), rng.choice(ASKED)
-    if asked == "drawing" and sort in ("chart", "writing"):  # which are drawn, too
+    if asked == "drawing" and sort in ("chart", "writing"):  # charts and writing are drawings, too
         return None
     answer = ANSWERS[sort]
     yes_or_no = "Yes" if asked == sort else "No"

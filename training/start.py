@@ -1,8 +1,8 @@
-"""A run that does not begin from nothing: weights of an exported model folder, fitted to this run's sizes.
+"""Starts a run from the weights of an exported model folder, adapted to this run's sizes.
 
-Positions of the tower are interpolated to another number of patches; rows of the vocabulary follow their tokens, and
-new tokens begin as the mean of what the old tokenizer makes of their text. Layers that the folder lacks begin with
-passing on what they are given. The rest must have the same shape.
+Positions of the tower are interpolated to another number of patches. Vocabulary rows are assigned by token; a new token
+gets the mean of the old tokens of its text. Layers that the folder lacks begin as the identity. All other tensors must
+have the same shape.
 """
 
 from pathlib import Path
@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from training.model import Phi3V
 
 POSITIONS = "model.vision_embed_tokens.img_processor.vision_model.embeddings.position_embedding.weight"
-ADDED = ("out_proj", "fc2", "o_proj", "down_proj")  # what a layer adds to its input comes from these
+ADDED = ("out_proj", "fc2", "o_proj", "down_proj")  # the matrices whose outputs a layer adds to its input
 VOCABULARY = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 def start_from(model: Phi3V, tokenizer: Tokenizer, folder: Path) -> None:
-    """Raises RuntimeError naming each tensor whose shape differs in another way."""
+    """Load the weights. Raises RuntimeError that names each tensor with another shape."""
     weights = {name: weight.float() for name, weight in load_file(folder / "model.safetensors").items()}
     weights[POSITIONS] = interpolated(weights[POSITIONS], model.config.patches_per_side)
     old = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -31,7 +31,7 @@ def start_from(model: Phi3V, tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def _idle(model: Phi3V, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Zeros for what new layers add to their input."""
+    """Zero weights for the ADDED matrices of new layers."""
     new = {name: weight for name, weight in model.state_dict().items() if name not in weights}
     if strange := [name for name in new if ".layers." not in name]:
         raise RuntimeError(f"not in the model folder: {', '.join(strange)}")
@@ -47,7 +47,7 @@ def interpolated(positions: Tensor, side: int) -> Tensor:
 
 
 def carried_over(rows: Tensor, old: Tokenizer, new: Tokenizer, size: int) -> Tensor:
-    """[old vocabulary, D] -> [size, D]; what no token of the new tokenizer stands at is the mean of all."""
+    """[old vocabulary, D] -> [size, D]; rows without a token of the new tokenizer are the mean of all."""
     vocabulary = old.get_vocab()
     carried = []
     for token, number in sorted(new.get_vocab().items(), key=lambda entry: entry[1]):

@@ -1,8 +1,8 @@
-"""What the tower is asked about each patch of a picture: choices between named answers, and measures.
+"""Training targets for each patch of a picture: choices between named answers, and measures.
 
-Most are far more than what covers the patch: which letter of the word it is, how many shapes are of its kind, where in
-the picture its shape lies. Some hundred answers a picture teach the tower to find these, where the decoder would learn
-them from a few tokens; the decoder then only has to look them up. A head that is dropped at export does the answering.
+Most targets concern more than the patch: which letter of a word it shows, how many shapes are of its kind, where its
+shape is. Some hundred targets a picture teach the tower more than the few tokens of an answer would. The decoder then
+only has to read them from the features. Heads that are not exported make the predictions.
 """
 
 from collections import Counter
@@ -33,37 +33,37 @@ FIRST_THING = 2  # in PATCH_KINDS
 PATCH_COLOURS = tuple(COLOURS)
 ROLES = ("text", "title", "label", "value", "tick")  # of writing
 SIZES = ("largest", "smallest", "between")
-MOST = 12  # letters of a word, words, things of a sort: the last answer stands for all above
-MIN_COVER = 0.3  # of a patch, from which on it belongs to a shape
+MOST = 12  # of letters of a word, of words, of things; the last answer means this many or more
+MIN_COVER = 0.3  # least share of a patch for a shape to own it
 MIN_LETTER_COVER = 0.15
 CLEARLY_LARGER = 1.3  # times the area
 
 CHOICES: dict[str, int] = {
     "kind": len(PATCH_KINDS),
     "colour": len(PATCH_COLOURS),
-    "letter": len(CHARACTERS),  # which covers most of the patch
+    "letter": len(CHARACTERS),  # the letter that covers most of the patch
     "place": MOST,  # of that letter in its word, from 0
     "rest": MOST,  # letters that follow it in its word
-    "left": 1 + len(CHARACTERS),  # whose middle lies in the patch's left half; 0: none's
+    "left": 1 + len(CHARACTERS),  # the letter with its middle in the patch's left half; 0: none
     "left_place": 1 + MOST,
     "right": 1 + len(CHARACTERS),
     "right_place": 1 + MOST,
-    "member": MOST,  # which shape from the left, which bar, which word: labels and values count as their bar
+    "member": MOST,  # index of the shape from the left, the bar or the word; labels and values have their bar's
     "role": len(ROLES),
     "same_kind": MOST,  # shapes of the patch's kind
     "same_colour": MOST,
     "count": MOST,  # shapes in the picture
     "where": len(PLACES),
     "size": len(SIZES),
-    "rank": MOST,  # of a bar, 0: the highest; labels and values have that of their bar
+    "rank": MOST,  # of a bar, 0: the highest; labels and values have their bar's
 }
 IN_HALVES = ("left", "left_place", "right", "right_place")
-# From the patch's middle to the left, top, right and bottom end of its thing, how much of that box the thing fills, and
-# where the middle of the box lies; all in crops. Smooth quantities make patches look at one another early.
+# Distances from the patch's middle to the ends of its thing's box, the share of the box that the thing fills, and the
+# middle of the box; lengths in crops. Such smooth targets make patches attend to each other early in training.
 MEASURES = ("left", "top", "right", "bottom", "filled", "x", "y")
-# What a name in a question or an answer is asked besides: whether a thing of the second picture differs from the
-# first one's, what the first picture shows in its place, how many of those named each of two pictures shows, and how
-# two that are named compare.
+# Names in questions and answers have more targets. One is whether a thing of the second picture differs from the first,
+# another what the first picture shows in its place. Others are how many of the named things each picture shows, and how
+# two named things compare.
 NAME_CHOICES = {name: size for name, size in CHOICES.items() if name not in IN_HALVES}
 NAME_CHOICES |= {"changed": 2, "first_kind": len(PATCH_KINDS), "first_colour": len(PATCH_COLOURS)}
 NAME_CHOICES |= {"in_first": MOST, "in_second": MOST}
@@ -72,7 +72,7 @@ NAME_CHOICES |= {name: len(answers) for name, answers in marks.COMPARED.items()}
 
 @dataclass
 class PatchTargets:
-    choices: dict[str, Tensor]  # of CHOICES: [N, L], IGNORE where the question makes no sense
+    choices: dict[str, Tensor]  # of CHOICES: [N, L], IGNORE where a choice has no meaning
     measures: Tensor  # [N, L, MEASURES], of the thing as far as the view shows it
 
     def to(self, device: torch.device) -> "PatchTargets":
@@ -84,18 +84,16 @@ class PatchTargets:
 class Things:
     """The shapes or the letters of a picture."""
 
-    answers: dict[str, Ints]  # of CHOICES: [2 + things], what padding, background and each thing answer
+    answers: dict[str, Ints]  # of CHOICES: [2 + things], the answers for padding, background and each thing
     boxes: Boxes  # in the global view, in pixels
     owners: Ints  # [ways to own, L] of the global view: -1 padding, 0 background, i + 1 thing i
 
     def positions(self, number: int) -> list[int]:
-        """Which of the positions that 2x2 patches of the global view are joined into show it, counted row by row."""
+        """The positions (2x2 joined patches) of the global view that show the thing, counted row by row."""
         return np.nonzero(joined((self.owners == number + 1).any(0)))[0].tolist()
 
     def place(self, number: int, crop_size: int) -> Floats | None:
-        """[MEASURES]: its ends from the left and the top of the view, how much of them it fills, and its middle; None
-        where it is too small to be seen.
-        """
+        """[MEASURES] of the thing, its ends measured from the left and the top of the view; None if it is too small."""
         if not self.boxes[-1][number]:
             return None
         left, top, right, bottom, pixels = (float(ends[number]) for ends in self.boxes)
@@ -111,9 +109,7 @@ class SceneTargets:
     letters: Things
 
     def written(self, member: int) -> list[int]:
-        """Positions of the global view, counted row by row, that show a letter of this word, or of what stands at this
-        bar.
-        """
+        """Positions of the global view that show a letter of this word, or of the writing at this bar."""
         numbers = np.nonzero(self.letters.answers["member"][2:] == member)[0].tolist()
         return [place for number in numbers for place in self.letters.positions(number)]
 
@@ -123,12 +119,12 @@ Name = tuple[int, str, list[SceneTargets]]  # a token of the text, the mark that
 
 @dataclass
 class NameTargets:
-    """What tokens that end a name should know of what it stands for."""
+    """Targets of tokens that end a name: facts about the named thing."""
 
-    tokens: Tensor  # [M]: which, counted through the rows of the text
+    tokens: Tensor  # [M]: indices of the tokens in the text
     choices: dict[str, Tensor]  # of NAME_CHOICES: [M]
     measures: Tensor  # [M, MEASURES]
-    is_placed: Tensor  # [M]: whether it stands for one thing, whose measures count
+    is_placed: Tensor  # [M]: whether the name means one thing; only then are its measures used
 
     def to(self, device: torch.device) -> "NameTargets":
         choices = {name: answers.to(device) for name, answers in self.choices.items()}
@@ -136,7 +132,7 @@ class NameTargets:
 
 
 def scene_targets(scene: Scene, image: Image.Image, config: ModelConfig, num_crops: int) -> SceneTargets:
-    """Of each patch of each view, the global view first, and of each thing; `image` is the scene as drawn."""
+    """The targets of each patch of each view, the global view first, and of each thing; `image` is the drawn scene."""
     written, letters = letter_cover(scene)
     shape_answers, letter_answers = _about_shapes(scene), _about_letters(scene)
     found, seen = list[tuple[dict[str, Ints], Floats]](), list[tuple[Things, Things]]()
@@ -176,13 +172,13 @@ def scene_targets(scene: Scene, image: Image.Image, config: ModelConfig, num_cro
 
 
 def joined(of_patches: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[L] of a view's patches -> [L / 4]: whether it holds for any of the 2x2 patches of each position."""
+    """[L] of a view's patches -> [L / 4]: whether it is true for any of the 2x2 patches of each position."""
     side = round(len(of_patches) ** 0.5)
     return of_patches.reshape(side // 2, 2, side // 2, 2).any((1, 3)).ravel()
 
 
 def name_targets(found: list[Name], crop_size: int) -> NameTargets:
-    """Of each token with a mark and the pictures of its conversation."""
+    """The targets of each token with a mark."""
     choices = {name: torch.full((len(found),), IGNORE) for name in NAME_CHOICES}
     measures, is_placed = torch.zeros(len(found), len(MEASURES)), torch.zeros(len(found), dtype=torch.bool)
     for row, (_, mark, pictures) in enumerate(found):
@@ -195,7 +191,7 @@ def name_targets(found: list[Name], crop_size: int) -> NameTargets:
 
 
 def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dict[str, int], Floats | None]:
-    """What there is to know of what a mark stands for, and its place if it is one thing."""
+    """The targets of a mark, and its thing's measures if it is one thing."""
     code = ord(mark)
     if code < ord(marks.READ):
         picture, number = (0, code - marks.LETTERS) if marks.is_letter(mark) else marks.shape_of(mark)
@@ -221,7 +217,7 @@ def _meant(mark: str, pictures: list[SceneTargets], crop_size: int) -> tuple[dic
 
 
 def shown_at(place: int, patches: PatchTargets) -> dict[str, int]:
-    """The thing that 2x2 patches of the global view show, or the ground where they show none."""
+    """The targets for the thing that 2x2 patches of the global view show; for the ground if they show none."""
     kinds, colours = patches.choices["kind"][0], patches.choices["colour"][0]
     side = round(len(kinds) ** 0.5)
     first = place // (side // 2) * 2 * side + place % (side // 2) * 2
@@ -237,7 +233,7 @@ def together(targets: list[PatchTargets]) -> PatchTargets:
 
 
 def _answers(count: int) -> dict[str, Ints]:
-    """For each choice what padding, background and each of so many things answer; nothing yet."""
+    """For each choice, the answers for padding, background and `count` things; all IGNORE so far."""
     return {name: np.full(2 + count, IGNORE) for name in CHOICES}
 
 
@@ -292,7 +288,7 @@ class _Letter:
     colour: str
     place: int  # in its word
     rest: int
-    member: int  # IGNORE: it is not one of several
+    member: int  # IGNORE: it is the only one
     role: str
 
 
@@ -312,7 +308,7 @@ def _letters(scene: Scene) -> list[_Letter]:
 
 
 def _roles(scene: Scene) -> list[tuple[str, int]]:
-    """Of each writing: what it is there for, and for which bar."""
+    """The role of each writing, and its bar."""
     if not scene.chart:
         return [("text", IGNORE)] * len(scene.writings)
     title = [("title", IGNORE)] if scene.chart.title else []
@@ -349,7 +345,7 @@ def _views_of_mask(mask: NDArray[np.uint8], config: ModelConfig, num_crops: int)
 
 
 def _views(pixels: NDArray[np.uint8], crop: int) -> list[NDArray[np.uint8]]:
-    """[h crop, w crop, ...] -> the global view and the crops, [crop, crop, ...] each; of one crop only that."""
+    """[h crop, w crop, ...] -> the global view and the crops, [crop, crop, ...] each; only the crop if there is one."""
     (rows, columns), depth = (length // crop for length in pixels.shape[:2]), pixels.shape[2:]
     if rows == columns == 1:
         return [pixels]
@@ -359,7 +355,7 @@ def _views(pixels: NDArray[np.uint8], crop: int) -> list[NDArray[np.uint8]]:
 
 
 def _patch_colours(image: Image.Image, config: ModelConfig, num_crops: int) -> list[Ints]:
-    """[L] for each view: the name of the colour that the mean of a patch is nearest to."""
+    """[L] for each view: the colour nearest to the mean of each patch."""
     side, patch, found = config.patches_per_side, config.patch_size, list[Ints]()
     for view in _views(padded(image, config.crop_size, num_crops), config.crop_size):
         means = view.reshape(side, patch, side, patch, 3).mean((1, 3)).reshape(-1, 3)
@@ -368,7 +364,7 @@ def _patch_colours(image: Image.Image, config: ModelConfig, num_crops: int) -> l
 
 
 def _owners(mask: NDArray[np.uint8], config: ModelConfig, count: int, min_cover: float) -> Ints:
-    """[crop, crop] -> [L]: -1 padding, 0 background, i + 1 thing i of so many."""
+    """[crop, crop] -> [L]: -1 padding, 0 background, i + 1 thing i of `count`."""
     side, patch = config.patches_per_side, config.patch_size
     pixels = mask.reshape(side, patch, side, patch).swapaxes(1, 2).reshape(side * side, -1)
     places = np.arange(side * side)[:, None] * 256 + pixels
@@ -379,7 +375,7 @@ def _owners(mask: NDArray[np.uint8], config: ModelConfig, count: int, min_cover:
 
 
 def _boxes(mask: NDArray[np.uint8], count: int) -> Boxes:
-    """Left, top, right and bottom ends and pixels of each thing; of one that the view does not show, 0 pixels."""
+    """Left, top, right and bottom ends and pixels of each thing; 0 pixels if the view does not show it."""
     ys, xs = np.nonzero((mask > 0) & (mask != PADDING))
     numbers = mask[ys, xs].astype(int) - 1
     left, top = np.full(count, len(mask)), np.full(count, len(mask))

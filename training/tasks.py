@@ -1,7 +1,7 @@
-"""What foveal-mini has to show: tasks with targets, their held-out samples, and when an answer is right.
+"""The tasks of the evaluation, with targets, their held-out samples, and the rule for a right answer.
 
-Pictures come from seeds that the training does not reach, writing in fonts and words that it never saw, questions in
-held-out words; every second picture is drawn by the other library. It knows nothing of who answers.
+Pictures come from seeds that training does not use, with fonts and words that it never drew. Questions have held-out
+phrasings. Every second picture is drawn by the other library. Knows nothing of how answers are made.
 """
 
 import random
@@ -22,7 +22,7 @@ from training.second import draw_again
 from training.sort_questions import SORT_QUESTIONS
 
 SAME_SHARE, GONE_SHARE = 0.2, 0.35  # of pairs of similar pictures
-SEED = 20261124  # the training draws from seeds of 32 random bits in another stream
+SEED = 20261124  # training draws from seeds of 32 random bits in another stream
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sample:
 
     @property
     def said(self) -> list[str]:
-        """All that is said before the answer, by either side in turn."""
+        """All messages before the answer."""
         return [*(self.before or ()), self.question]
 
     @property
@@ -51,7 +51,7 @@ class Task:
     target: float  # share of right answers; 0.0: none was set
     kinds: tuple[str, ...]  # of questions, in turn
     scenes: tuple[str, ...]  # kinds of scene, in turn
-    is_meant: Callable[[Scene, str], bool] = lambda scene, answer: True  # whether a scene and its answer belong here
+    is_meant: Callable[[Scene, str], bool] = lambda scene, answer: True  # for scene and answer
 
 
 def _is_yes_or_no(scene: Scene, answer: str) -> bool:
@@ -95,7 +95,7 @@ TASKS: tuple[Task, ...] = (
 
 
 def samples(task: Task, count: int, seed: int = SEED, held_out: bool = True) -> list[Sample]:
-    """So many questions, each about pictures of its own."""
+    """`count` questions, each about new pictures."""
     rng = random.Random(f"evaluate/{task.name}/{seed}")
     found = _chats(rng, task, held_out) if not task.scenes else _about_pictures(rng, task, seed, held_out)
     return [next(found) for _ in range(count)]
@@ -123,7 +123,7 @@ def _about_pictures(rng: random.Random, task: Task, seed: int, held_out: bool) -
         if asked and task.is_meant(scene, asked[1]):
             is_drawn_again = number // len(task.kinds) % 2 == 1
             yield Sample(task.name, kind, *_shown(asked), scenes, is_drawn_again, before and _shown(before))
-        number += 1 if asked else rng.random() < 0.1  # a kind that this sort of scene cannot answer gives way
+        number += 1 if asked else rng.random() < 0.1  # skip a kind that this sort of scene cannot answer
 
 
 def _two_turns(rng: random.Random, sort: str, scene: Scene, held_out: bool) -> tuple[Asked | None, Asked | None]:
@@ -143,11 +143,11 @@ def _chats(rng: random.Random, task: Task, held_out: bool) -> Iterator[Sample]:
             yield Sample(task.name, turn.kind, turn.question, turn.answer)
 
 
-UNORDERED = ("describe", "shapes", "colours", "labels")  # the same words in another order are as right
+UNORDERED = ("describe", "shapes", "colours", "labels")  # kinds whose answers may have any order
 
 
 def is_right(sample: Sample, answer: str) -> bool:
-    """All words of the expected answer and no others; of what was read each character; of yes and no that word."""
+    """All words of the expected answer and no others; of a text that was read each character; of yes or no just it."""
     if sample.task == "yes or no":
         return _words(answer)[:1] == _words(sample.answer)[:1]
     expected = QUOTED.search(sample.answer)

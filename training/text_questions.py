@@ -1,4 +1,4 @@
-"""Questions about what is written in a picture; where nothing is, the answers say so."""
+"""Questions about the writing in a picture; the answers say so if there is none."""
 
 import random
 import string
@@ -31,7 +31,7 @@ def _read_out(scene: Scene, writing: Writing) -> str:
 
 
 def _mark(scene: Scene, writing: Writing) -> str:
-    """What stands for one of several writings in a question: its first word."""
+    """The mark of one of several writings in a question: that of its first word."""
     return marks.word(_first_word(scene, writing))
 
 
@@ -40,12 +40,12 @@ def _first_word(scene: Scene, writing: Writing) -> int:
 
 
 def _asks_for_one(rng: random.Random, scene: Scene) -> bool:
-    """Whether to ask for one writing by what it is known by: among several, and seldom for the only one."""
+    """Whether to ask for one writing by a property: usually among several, seldom for the only one."""
     return len(scene.writings) > 1 or (len(scene.writings) == 1 and rng.random() < 0.1)
 
 
 def _alone(rng: random.Random, scene: Scene, known_by: Callable[[Writing], str | None]) -> tuple[str, Writing] | None:
-    """A writing and what it is known by among the others; None where none is by itself in that."""
+    """A property that only one writing has, and the writing; None if there is none."""
     names = Counter(known_by(writing) for writing in scene.writings)
     found = [(name, writing) for writing in scene.writings if (name := known_by(writing)) and names[name] == 1]
     return rng.choice(found) if found and _asks_for_one(rng, scene) else None
@@ -75,18 +75,18 @@ def _read_at(rng: random.Random, scene: Scene) -> Found | None:
 
 
 def quoted(rng: random.Random, text: str) -> str:
-    """As people name a word: in quotes or without."""
+    """The word as people write it in a question: with or without quotes."""
     return f'"{text}"' if rng.random() < 0.5 else text
 
 
 def _named(rng: random.Random, scene: Scene, number: int) -> str:
-    """A word of the scene, by what it says."""
+    """A word of the scene, marked, as a question names it."""
     words = scene.text.split()
     return quoted(rng, marks.reading(words[number], marks.letters_in(words[:number])) + marks.word(number))
 
 
 def _not_written(rng: random.Random, scene: Scene) -> str:
-    """A word that the picture does not say, half of the time one of its own with another letter in it."""
+    """A word that is not in the picture; in half of the cases one of its words with a letter changed."""
     written = scene.text.lower().split()
     while True:
         text = word(rng) if rng.random() < 0.5 or not written else _misread(rng, rng.choice(scene.text.split()))
@@ -101,7 +101,7 @@ def _misread(rng: random.Random, text: str) -> str:
 
 
 def _about_named(known: Callable[[Scene, Writing], str | None], rng: random.Random, scene: Scene) -> Found | None:
-    """What is known of one word among several."""
+    """A question about a property of one word among several."""
     if not _asks_for_one(rng, scene):
         return None
     if rng.random() < 0.06:

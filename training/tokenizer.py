@@ -1,7 +1,6 @@
-"""The tokenizer, trained on what the questions say, and the prompt text of a conversation as token ids.
+"""The tokenizer, trained on the text of conversations, and the token ids of a conversation's prompt.
 
-The prompt is the one that Phi-3-vision's processor makes: the text is cut at each picture, and every piece starts with
-its own `<s>`.
+The prompt is that of Phi-3-vision's processor: the text is cut at each picture, and every part begins with `<s>`.
 """
 
 import random
@@ -24,21 +23,21 @@ SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>"
 MIN_COUNT = 5
 SPACE = "\u0120"  # as byte-level tokens write it
 DIGIT = re.compile(r"\d")
-LOOKS = ("back", "asked", "said")  # sorts of tokens that are told where to look: see looks.py
+LOOKS = ("back", "asked", "said")  # kinds of attention targets, see looks.py
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
 
 def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) -> Tokenizer:
-    """Byte-level BPE without merges: the commonest words of the conversations are tokens, all else is spelled.
+    """Byte-level BPE without merges: the most frequent words of conversations are tokens, other words are spelled.
 
-    What is read from a picture is thus given letter by letter, which a small model can learn to do for any word.
+    So a text read from a picture is written letter by letter, which a small model can learn for any word.
     """
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     counts, spelled = Counter[str](), set(KNOWN_WORDS)
     for asked, said in _texts(random.Random(f"tokenizer/{seed}"), num_conversations):
         words_asked, words_said = ({word for word, _ in split.pre_tokenize_str(text)} for text in (asked, said))
-        counts.update(words_asked | words_said)  # conversations: a label that one chart's questions all name is none
+        counts.update(words_asked | words_said)  # once a conversation: a chart's questions repeat its labels
         spelled |= {_bare(word) for word in words_said}
     common = [word for word, count in counts.items() if count >= MIN_COUNT and len(word) > 1 and word.isprintable()]
     known = [word for word in common if not DIGIT.search(word) and _bare(word) not in FOREIGN_WORDS]
@@ -53,8 +52,9 @@ def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) 
 
 
 def load_or_train(path: Path, vocab_size: int, seed: int, begun: Path | None = None) -> Tokenizer:
-    """The file's; where there is none yet, that of the model folder that a run begins with if it is as large, so that
-    every token goes on meaning what it meant, else a new one.
+    """The tokenizer in the file, or else the one of the model folder `begun`, or else a new one.
+
+    That of `begun` is used if it has the same size, so that every token keeps its meaning.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def _unread(texts: list[str]) -> str:
 
 
 def _texts(rng: random.Random, num_conversations: int) -> Iterator[tuple[str, str]]:
-    """What is asked and what is answered in conversations about pictures of every sort, without what was read there."""
+    """Questions and answers of conversations about pictures of every sort, without the texts that were read."""
     kinds = [kind for kind in SCENES if kind not in ("page", "photo")] * 4 + ["photo"]
     for index in range(num_conversations):
         for conversation in (without_picture(rng), converse(rng, kinds[index % len(kinds)])):
@@ -85,18 +85,18 @@ def _texts(rng: random.Random, num_conversations: int) -> Iterator[tuple[str, st
 
 @dataclass
 class Tokens:
-    """A conversation as the model sees it. Each fork sees what stands before the forks, and itself."""
+    """A conversation as the model's input. Each fork attends to what is before the forks, and to itself."""
 
     ids: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)  # the ids where the model answers, IGNORE elsewhere
+    labels: list[int] = field(default_factory=list)  # the ids of answers, IGNORE elsewhere
     positions: list[int] = field(default_factory=list)
-    branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... for the forks
+    branches: list[int] = field(default_factory=list)  # 0 for what all forks share, 1, 2, ... in the forks
     asked: list[tuple[int, str]] = field(default_factory=list)  # marks of questions, each with the token that it ends
-    said: list[tuple[int, str]] = field(default_factory=list)  # those of answers, comparisons, and changes
+    said: list[tuple[int, str]] = field(default_factory=list)  # marks of answers, comparisons and changes
     looks: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {name: [] for name in LOOKS})
 
     def add(self, ids: list[int], branch: int, learned: bool = False, spread: int = 1) -> None:
-        """Behind what the branch can see; branches are added one after the other."""
+        """Append tokens to a branch. Branches are added one after the other."""
         seen = len(self.ids) if self.branches and self.branches[-1] == branch else self.branches.count(0)
         start = self.positions[seen - 1] + 1 if seen else 0
         self.ids += ids
@@ -105,14 +105,14 @@ class Tokens:
         self.branches += [branch] * len(ids)
 
     def placed(self, marks: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        """Marks of what is added next, each with the token that it ends."""
+        """Marks of the tokens that are added next, each with the token that ends at it."""
         return [(len(self.ids) + before - 1, mark) for before, mark in marks]
 
 
 def _pieces(text: str) -> list[str]:
-    """An answer's marks, and texts to be encoded each by itself.
+    """An answer's marks, and texts to be tokenized separately.
 
-    What stands in quotes was read from a picture: it is given letter by letter even where it is a common word.
+    A text in quotes was read from a picture. It is tokenized letter by letter even if it is a common word.
     """
     read = QUOTED.search(text)
     start, end = read.span(1) if read else (len(text), len(text))
@@ -124,8 +124,8 @@ def marked_tokens(
 ) -> tuple[list[int], list[tuple[int, str]]]:
     """The text's tokens, and its marks, each with the number of tokens before it.
 
-    Of what is read letter by letter each letter has a mark: in an answer before it, in a question behind it, where the
-    last letter gives way to the mark of what is named.
+    In a text that is read letter by letter, each letter has a mark: in an answer before it, in a question after it. In
+    a question the mark of the named thing replaces that of the last letter.
     """
     ids, found, letter = list[int](), list[tuple[int, str]](), ""
     for piece in parts(text) if is_question else _pieces(text):
@@ -158,7 +158,7 @@ def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens
         return [token for _ in turn.pictures for token in (*[IMAGE] * next(counts), BOS, *text("\n"))]
 
     def open_turn(turn: Turn) -> None:
-        """What stands before the turn's words, which its forks share with it."""
+        """Adds what is before the turn's words, which its forks share."""
         made.add([*(text("\n") if made.ids[-1] == END else []), USER, *text("\n")], 0)
         made.add(shown(turn) if turn.pictures_first else [], 0)
 

@@ -1,6 +1,6 @@
 """The trainer: `python -m training.train training/mini.toml`. Stages in order, resumable, a log and a curve as it goes.
 
-It knows the losses, the schedule and the checkpoint; what is drawn and asked is data.py's, the model is model.py's.
+It has the losses, the schedule and the checkpoint; data.py makes the batches, model.py has the model.
 """
 
 import argparse
@@ -28,25 +28,25 @@ from training.start import start_from
 from training.targets import FIRST_THING, NameTargets, PatchTargets
 from training.tokenizer import load_or_train
 
-# Most patches show no shape; unweighted, the tower is long content to call everything background.
+# Most patches show no shape; unweighted, the tower would long predict background everywhere.
 BACKGROUND_WEIGHT = 0.1
-MEASURES_WEIGHT = 4.0  # measures are parts of one
+MEASURES_WEIGHT = 4.0  # measures are fractions
 CHOICE_WEIGHTS = dict.fromkeys(("kind", "colour", "letter", "left", "right", "left_place", "right_place"), 1.0)
 CHOICE_WEIGHTS |= dict.fromkeys(("same_kind", "same_colour"), 2.5)  # what is learned last
-OTHER_WEIGHT = 0.4  # of the other choices each
+OTHER_WEIGHT = 0.4  # of each other choice
 NAME_WEIGHTS = dict.fromkeys(("letter", "same_kind", "same_colour", "first_kind", "first_colour"), 1.0)
 NAME_WEIGHTS |= dict.fromkeys(("beside", "under", "higher", "more", "guess"), 1.0)
 NAME_WEIGHTS |= {"changed": 3.0, "differ": 2.0}  # what is learned last
-OTHER_NAME_WEIGHT = 0.25  # of the other choices that a name is asked
-# What is asked soon after half way up, too: where pictures differ, and which letter of which word is about to be said,
-# which must be known before it can be looked for.
+OTHER_NAME_WEIGHT = 0.25  # of each other choice of a name
+# Predicted in a middle layer, too: where pictures differ, and which letter of which word comes next. Later layers need
+# these to attend to the right positions.
 EARLY_WEIGHTS = {"changed": NAME_WEIGHTS["changed"], "place": 1.0, "member": 1.0}
-# Of how far what the projector gives is from a root mean square of 1. No other loss minds its scale, and beside
-# features that have grown to fifty what a decoder layer adds to them is lost.
+# Of the distance of the features' root mean square from 1. No other loss limits their scale, and next to features of
+# fifty, the output of a decoder layer has no effect.
 SCALE_WEIGHT = 0.05
-LOOK_WEIGHT = 0.5  # of where a second picture's positions should look
-ANSWER_WEIGHT = 3.0  # most of an answer is told by the question
-START = "start"  # what a run begins with is kept as if a stage of this name had ended with it
+LOOK_WEIGHT = 0.5  # of each kind of attention target
+ANSWER_WEIGHT = 3.0  # most of an answer follows from the question
+START = "start"  # the run's first weights are kept like those after a stage of this name
 
 
 @dataclass
@@ -85,11 +85,11 @@ class Trainer:
         self.modules.to(self.device)
 
     def stop(self, *_: object) -> None:
-        """After the step that runs, save and exit: what a signal asks for."""
+        """A signal handler: save and exit after the current step."""
         self.is_stopping = True
 
     def losses(self, batch: Batch, tower_learns: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, its terms and what is measured beside them."""
+        """The loss, its terms and other measurements."""
         with autocast(self.device):
             with torch.set_grad_enabled(tower_learns):
                 patches = self.model.encode(batch.pixels.float())
@@ -109,9 +109,11 @@ class Trainer:
         return loss, found
 
     def answer_loss(self, projected: Tensor, grids: list[Grid], text: Text) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the answers cost, and what names know: those of questions half way up, those of answers one layer before
-        the end, so that the layers above can make something of it; where pictures differ in between, which takes more
-        than what they show and is needed to say what differs.
+        """The loss of the answers and of the targets of names, and measurements.
+
+        Names in questions are predicted in the middle layer, names in answers one layer before the last, so that later
+        layers can use them. Differences of pictures are predicted in between: they need the pictures' contents, and
+        answers need them.
         """
         with autocast(self.device):
             states = self.model.decode(
@@ -230,7 +232,7 @@ class Trainer:
             self._forget_later_lines()
 
     def _forget_later_lines(self) -> None:
-        """Steps after the checkpoint will be taken, and logged, again."""
+        """Remove log lines after the checkpoint: these steps are repeated and logged again."""
         log = self.folder / "log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
         kept = [line for line in lines if json.loads(line)["pictures"] <= self.progress.pictures]
@@ -238,12 +240,12 @@ class Trainer:
 
 
 def stage_end(folder: Path, stage: str) -> Path:
-    """Where a run keeps the weights that a stage ended with."""
+    """The file with the weights after a stage."""
     return folder / f"{stage}.pt"
 
 
 def name_loss(answers: tuple[dict[str, Tensor], Tensor], targets: NameTargets) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a head's answers about names cost, its measures' error, and the share of right answers to each choice."""
+    """A head's loss for names, the error of its measures, and the share of right answers for each choice."""
     logits, measures = answers
     each = (measures.float() - targets.measures)[targets.is_placed].abs()
     found = {"measures": each.mean() if len(each) else each.sum()}
@@ -255,7 +257,7 @@ def name_loss(answers: tuple[dict[str, Tensor], Tensor], targets: NameTargets) -
 
 
 def dense_loss(answers: tuple[dict[str, Tensor], Tensor], targets: PatchTargets) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a head's answers cost, its terms, and the share of things' answers that are right."""
+    """A head's loss for patches, its terms, and the share of right answers on patches of things."""
     logits, measures = answers
     is_thing = targets.choices["kind"] >= FIRST_THING
     each = (measures.float() - targets.measures)[is_thing].abs()
@@ -271,12 +273,12 @@ def dense_loss(answers: tuple[dict[str, Tensor], Tensor], targets: PatchTargets)
 
 
 def _accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The share of the targets that the largest logit hits."""
+    """The share of targets that have the largest logit."""
     return (logits.argmax(-1) == targets)[targets != IGNORE].float().mean().detach()
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:
-    """Ctrl-C goes to all processes; workers must live until the checkpoint is written."""
+    """Ctrl-C reaches all processes, but workers must run until the checkpoint is written."""
     for told in (signal.SIGTERM, signal.SIGINT):
         signal.signal(told, signal.SIG_IGN)
 
@@ -286,7 +288,7 @@ def _device(wanted: str) -> str:
 
 
 def share_out(run: Run, cores: int, is_cpu: bool) -> tuple[int, int]:
-    """Threads that train and processes that draw: what the run says, or what so many cores allow."""
+    """Threads that train and processes that draw: the run's settings, or as many as the cores allow."""
     drawing = cores // 4 if is_cpu else cores
     workers = drawing if run.workers is None else run.workers
     return run.threads or max(1, cores - workers), workers

@@ -1,6 +1,6 @@
 """Scenes of writing: words, numbers and short lines in many fonts, alone, on busy grounds or beside shapes.
 
-Fonts are whatever the machine has of the families below; some families and words are kept for the evaluation.
+Fonts are those of the families below that the machine has. Some families and words are used only by the evaluation.
 """
 
 import math
@@ -33,7 +33,7 @@ UNREADABLE = (
     "Thin", "Hairline", "ExtraLight", "Math", "Symbol", "Dingbat", "Initials", "Keyboard", "Smallcaps", "Z003",
 )  # fmt: skip
 CHARACTERS = string.ascii_letters + string.digits + "!?.,:-%$&/'"
-MIN_EM = 0.075  # of the picture's longer side; in one view of 224 pixels smaller letters cannot be told apart
+MIN_EM = 0.075  # of the picture's longer side; smaller letters are not legible in one view of 224 pixels
 MIN_ADVANCE = 0.042  # of the longer side, of an average letter
 
 
@@ -55,12 +55,12 @@ def _matplotlib_fonts() -> tuple[str, ...]:
     import matplotlib
 
     files = sorted(Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVuS*.ttf"))
-    return tuple(str(path) for path in files if "Display" not in path.name)  # those hold signs, not letters
+    return tuple(str(path) for path in files if "Display" not in path.name)  # those have signs, not letters
 
 
 @cache
 def words(held_out: bool = False) -> tuple[str, ...]:
-    """English words of 2 to 8 letters, from Python's own documentation; every eighth is kept for the evaluation."""
+    """English words of 2 to 8 letters, from Python's own documentation; every eighth is used only by the evaluation."""
     found = sorted({word.lower() for text in topics.values() for word in text.split() if _is_word(word)})
     return tuple(word for number, word in enumerate(found) if (number % 8 == 0) == held_out)
 
@@ -70,7 +70,7 @@ def _is_word(word: str) -> bool:
 
 
 def word(rng: random.Random, held_out: bool = False) -> str:
-    """A word in one of the cases that people write in; of those to train on half are invented."""
+    """A word in capitals, small letters or both; half of the training's words are invented."""
     if held_out or rng.random() < 0.5:
         letters = rng.choice(words(held_out))
     elif rng.random() < 0.6:
@@ -86,7 +86,7 @@ def number(rng: random.Random) -> str:
 
 
 def lines_of_text(rng: random.Random, held_out: bool = False) -> tuple[str, ...]:
-    """What is written: a word, a number, or a few of them in one or two lines."""
+    """The lines of a writing: a word, a number, or a few of them in one or two lines."""
     sort = rng.choices(("word", "number", "line", "lines"), (5, 4, 2, 1))[0]
     if sort in ("word", "number"):
         return (word(rng, held_out) if sort == "word" else number(rng),)
@@ -111,7 +111,7 @@ def ink(text: str, font: str) -> tuple[float, float]:
 
 
 def fitted(rng: random.Random, text: str, font: str, width: float, height: float, longer: int) -> float:
-    """A size in pixels for the text inside a box of so many pixels; 0.0 where it would be too small to read."""
+    """A size in pixels for the text in a box of width x height pixels; 0.0 if it would be too small to read."""
     em_width, em_height = ink(text, font)
     largest = min(width / em_width, height / em_height)
     smallest = max(MIN_EM * longer, MIN_ADVANCE * longer * len(text) / em_width)
@@ -121,7 +121,7 @@ def fitted(rng: random.Random, text: str, font: str, width: float, height: float
 def _written(
     rng: random.Random, scene: Scene, texts: tuple[str, ...], box: Box, manner: Manner, held_out: bool
 ) -> Scene:
-    """The scene with these lines of text, too, one colour and font, inside the box; unchanged where they do not fit."""
+    """The scene with these lines of text in the box, in one colour and font; unchanged if they do not fit."""
     colour = rng.choice([name for name in COLOURS if name != scene.background])
     rgb, font = tint(rng, colour, manner.pure), rng.choice(fonts(held_out))
     left, top, right, bottom = box
@@ -159,7 +159,7 @@ def outside(box: Box, scene: Scene) -> bool:
 
 
 def _busy(rng: random.Random, scene: Scene) -> Scene:
-    """A ground with a pattern: clouds of neighbouring colours, a few lines or a crowd of them."""
+    """A ground with a pattern: clouds of similar colours, a few lines or many."""
     base = scene.gradient[0]
     if rng.random() < 0.5:
         spread = rng.randint(10, 50)
@@ -182,12 +182,12 @@ def _busy(rng: random.Random, scene: Scene) -> Scene:
 
 
 def _behind(scene: Scene) -> tuple[Rgb, ...]:
-    """The colours that writing has to be told from."""
+    """The colours from which writing must differ."""
     return *(scene.texture.colours if scene.texture else scene.gradient), *(line.rgb for line in scene.lines)
 
 
 def _faint(rng: random.Random, base: Rgb) -> Rgb:
-    """Any colour, most of the way to that of the ground."""
+    """A random colour, mixed mostly from the ground's."""
     share = rng.uniform(0.15, 0.4)
     red, green, blue = (round(level + share * (rng.randrange(256) - level)) for level in base)
     return red, green, blue
@@ -252,7 +252,7 @@ def labelled_scene(rng: random.Random, held_out: bool = False) -> Scene:
 
 
 def page_scene(rng: random.Random) -> Scene:
-    """A picture full of lines in many fonts and sizes: the tower learns letters from it, nothing is asked about it."""
+    """A picture full of lines in many fonts and sizes: the tower learns letters from it, without questions."""
     side = rng.choice((224, 224, 260, 320))
     manner = Manner(BACKGROUNDS, gradients=0.1)
     scene = ground(rng, (side, side), manner)
@@ -276,7 +276,7 @@ def page_scene(rng: random.Random) -> Scene:
 
 
 def _as_long_as(rng: random.Random, font: str, width: float) -> str:
-    """Words, numbers and loose characters for so many em; the empty text where not even a letter fits."""
+    """Words, numbers and single characters of about `width` em; empty if not even a letter fits."""
     text = ""
     while True:
         loose = "".join(rng.choices(CHARACTERS, k=rng.randint(1, 4)))

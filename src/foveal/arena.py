@@ -1,8 +1,8 @@
 """The pixel arena: one bounded region of anonymous shared memory for the prepared pixels of all images.
 
-The server creates it; image workers and the engine inherit its file descriptor and map the same pages, so pixels are
-written once and never sent. It has no name and no file: when the last process is gone, however it went, so is every
-pixel. Who owns which bytes is the business of `images.cache`; this module only maps.
+The server creates it. Image workers and the engine inherit its file descriptor and map the same memory, so pixels are
+written once and never sent. It has no name and no file, so the kernel frees it when the last process ends, also after
+a crash. This module only maps the memory; `media.cache` decides which bytes belong to which image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts that stages keep of themselves while they work. Who asks for them, and in which format, is not known here."""
+"""Counters that stages keep of their own work. Does not know who reads them, or in which format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Histogram:
-    """How many observations lie at or under each bound (ascending), and their sum."""
+    """Counts of observations in buckets with ascending upper bounds, and the sum of all observations."""
 
     bounds: Sequence[float]
     counts: list[int] = field(init=False)  # of each bucket by itself; one more for those over the last bound

@@ -2,8 +2,8 @@
 
     wire JSON -> ChatRequest | CompletionRequest -> Image -> Prompt -> Token -> Delta -> wire bytes
 
-Nothing here computes more than a field from its neighbours, and nothing imports a framework: the same records
-serve the server (no torch), the image workers and the engine. Sizes are in pixels, offsets in tokens unless said.
+The server (which has no torch), the image workers and the engine use the same records. So nothing here imports a
+framework, and properties only combine fields. Sizes are in pixels and offsets in tokens, unless a comment says more.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Status = Literal["finished", "failed", "aborted"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and by which id the request is found again in the log and in the ledger."""
+    """Who sent the request, and the id of the request in the log and in the ledger."""
 
     request_id: str = ""
-    key_id: str = ""  # "": nobody was asked for a key
-    account: str = "default"  # its callers share what has been computed; other accounts cannot tell
+    key_id: str = ""  # "": the server asks for no keys
+    account: str = "default"  # its callers share caches; other accounts cannot observe them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,22 @@ class ImageRef:
     """Where an image is, as the request names it: a URL, a data URL or bare base64."""
 
     source: str = field(repr=False)
-    position: int  # 1-based place among the request's images; error messages name it
+    position: int  # among the request's images, from 1; error messages contain it
     detail: Detail = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. Content keeps the client's order: a str is text, an ImageRef stands where its image stands."""
+    """One message of a chat. Content is in the client's order: a str is text, an ImageRef stands for an image."""
 
     role: Role
     content: tuple[str | ImageRef, ...]
-    name: str | None = None  # of who speaks; no conversation format here has a place for it
+    name: str | None = None  # of the speaker; no chat template here uses it
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer has to look like, as the client said it."""
+    """The format that an answer must have, as the client sent it."""
 
     kind: Literal["json_schema", "grammar"]  # a JSON schema; a grammar in GBNF or in llguidance's Lark
     text: str
@@ -77,23 +77,23 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     num_logprobs: int | None = None  # None: none; k: the drawn token's and the k likeliest tokens'
-    num_prompt_logprobs: int = 0  # of the prompt's last so many tokens, too
-    grammar: str | None = None  # that the output is held to, as `engine.grammar.translate` gives it
+    num_prompt_logprobs: int = 0  # of how many of the prompt's last tokens
+    grammar: str | None = None  # of the output, as `engine.grammar.translate` returns it
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """What both kinds of request may say about the answer, after parsing and with the model's defaults filled in."""
+    """What both kinds of request may set for the answer, parsed and completed with the model's defaults."""
 
     sampling: SamplingParams = SamplingParams()
-    max_tokens: int | None = None  # None: what fits, up to the server's default
+    max_tokens: int | None = None  # None: as many as fit, up to the server's default
     stop: tuple[str, ...] = ()
     grammar: Grammar | None = None
     num_choices: int = 1
     when_too_long: Literal["truncate", "error"] = "truncate"  # context_length_exceeded_behavior
     echo: bool = False  # each answer begins with the prompt
-    echo_last: int = 0  # or with the last so many tokens of it
-    max_prompt_tokens: int | None = None  # a chat's oldest turns are left out until it fits
+    echo_last: int = 0  # or with this many of its last tokens
+    max_prompt_tokens: int | None = None  # a chat's oldest messages are removed until its prompt fits
     cache_salt: bytes = b""  # of the prompt
     max_cached_tokens: int | None = None  # of the prompt; 0: nothing is shared with any other request
 
@@ -118,15 +118,15 @@ class CompletionRequest:
     prompt: str | tuple[int, ...]
     image_refs: tuple[ImageRef, ...] = ()
     options: GenerationOptions = GenerationOptions()
-    safe_tokenization: bool = False  # what looks like a special token in the prompt is text
-    caller: Caller = Caller()  # requests of one request id are parts of one, and are counted as one
+    safe_tokenization: bool = False  # special tokens in the prompt are read as text
+    caller: Caller = Caller()  # requests with one request id are counted as one
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
 class Size(NamedTuple):
-    """Pixels, as people see the picture (EXIF orientation applied)."""
+    """Pixels of an image after its EXIF orientation is applied."""
 
     width: int
     height: int
@@ -134,13 +134,13 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """How one family cuts an image of one size: decided once, by `Processor.layout`, and asked by everyone else."""
+    """How a family cuts an image of a size. `Processor.layout` alone decides it."""
 
-    size: Size  # of the decoded picture
+    size: Size  # of the decoded image
     pixel_shape: tuple[int, ...]  # of the uint8 array that `Processor.prepare` returns
     grid: tuple[int, ...]  # the family's own numbers (crop rows and columns; patches; tiles)
-    num_crops: int  # units of encoder work
-    num_tokens: int  # that the image is counted as: those it takes in the prompt, or the states it is read from aside
+    num_crops: int  # the unit of encoder work
+    num_tokens: int  # image tokens: those in the prompt, or the states that cross-attention reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class PixelRef:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture that is ready for the engine. The pixels stay in place for as long as its loader's context is open."""
+    """An image that is ready for the engine. The pixels stay in place while its loader's context is open."""
 
     hash: bytes  # SHA-256 over the fetched bytes, the detail and the processor's settings: the key of every cache
     pixels: PixelRef
@@ -164,7 +164,7 @@ class Image:
 
 
 class ImageSpan(NamedTuple):
-    """A half-open range [offset, offset + length) of token positions that image features stand at."""
+    """A half-open range [offset, offset + length) of token positions that image features fill."""
 
     offset: int
     length: int
@@ -188,17 +188,17 @@ class PromptImage:
 
     image: Image
     spans: tuple[ImageSpan, ...]  # positions in the prompt, ascending, disjoint
-    num_prompt_tokens: int = 0  # with separators; a family whose decoder sees images from aside has but one
+    num_prompt_tokens: int = 0  # with separators; 1 where cross-attention reads the image
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the engine is asked to continue. Invariant: every span lies inside token_ids."""
+    """The token ids and images that the engine continues. Invariant: every span lies inside token_ids."""
 
     token_ids: tuple[int, ...]
     images: tuple[PromptImage, ...] = ()
     cache_salt: bytes = b""  # prompts with different salts share no cached state
-    max_cached_tokens: int | None = None  # of the prompt, that may be found computed; None: all
+    max_cached_tokens: int | None = None  # tokens that may come from the prefix cache; None: all
 
     @property
     def num_image_tokens(self) -> int:
@@ -218,7 +218,7 @@ class TopLogprob(NamedTuple):
 
 
 class PromptLogprob(NamedTuple):
-    """Of one token of a prompt. None: it was not predicted: the first one, or a place of an image."""
+    """The logprob of a token of a prompt. None for the first token and for those of images: they are not predicted."""
 
     logprob: float | None
     top: tuple[TopLogprob, ...] = ()
@@ -232,9 +232,9 @@ class Token:
     finish_reason: FinishReason | None = None
     logprob: float | None = None
     top_logprobs: tuple[TopLogprob, ...] = ()
-    num_cached_tokens: int = 0  # prompt tokens that were found computed, the same in every token of a sequence
-    mirostat_mu: float | None = None  # what the sampler has to know for the next token, wherever it is drawn
-    prompt_logprobs: tuple[PromptLogprob, ...] = ()  # in the first token of a sequence, if they were asked for
+    num_cached_tokens: int = 0  # prompt tokens from the prefix cache; the same in every token of a sequence
+    mirostat_mu: float | None = None  # Mirostat's bound for the next draw, also in another engine
+    prompt_logprobs: tuple[PromptLogprob, ...] = ()  # in a sequence's first token, if requested
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +244,13 @@ class TokenLogprob:
     token_id: int
     text: str
     bytes: bytes
-    logprob: float | None  # None: it was not predicted
+    logprob: float | None  # None: the token was not predicted
     top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """The part of the prompt that an answer begins with, and its tokens if their logprobs were asked for."""
+    """The part of the prompt that an answer begins with, and its tokens if their logprobs were requested."""
 
     text: str
     tokens: tuple[TokenLogprob, ...] = ()
@@ -258,9 +258,9 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of one choice: text that is final, the logprobs of the tokens behind it, and perhaps the end.
+    """A part of a choice's text that is final, the logprobs of its tokens, and in the last delta the finish reason.
 
-    Its token ids are those generated since the last piece, whether their text is in it, held back or never shown.
+    Its token ids are all those generated since the last delta, also those whose text is held back or never shown.
     """
 
     index: int
@@ -268,7 +268,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     token_ids: tuple[int, ...] = ()
-    echo: Echo | None = None  # that its text begins with
+    echo: Echo | None = None  # the text begins with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ class Usage:
     """Token counts of one request, the same numbers streamed or not."""
 
     prompt_tokens: int
-    image_tokens: int  # what the images are to the model, which may be more than their part of the prompt
+    image_tokens: int  # may be more than the images' tokens in the prompt (cross-attention)
     text_tokens: int
     cached_tokens: int
     completion_tokens: int
@@ -287,30 +287,30 @@ class Usage:
 
     @classmethod
     def of_all(cls, usages: Sequence[Usage]) -> Usage:
-        """Of several prompts together; of none: nothing."""
+        """The sums over several prompts; zeros for none."""
         return cls(**{count.name: sum(getattr(usage, count.name) for usage in usages) for count in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an answer ended, and what it took."""
+    """How an answer ended, its tokens and its times."""
 
     usage: Usage
     status: Status
-    first_token_s: float | None  # from acceptance to the first piece; None: it ended before
+    first_token_s: float | None  # from acceptance to the first delta; None: it ended before one
     total_s: float
 
 
-# --- the engine, as those who use it see it ---------------------------------------------------------------------------
+# --- the engine, as its clients see it --------------------------------------------------------------------------------
 
 
 OnProgress = Callable[[float], None]
-"""Called while a model is loaded, with the share of its tensors that is there, 0 to 1."""
+"""Called while a model is loaded, with the share of its tensors that is loaded, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """A loaded engine: what it serves and what it has room for."""
+    """A loaded engine: its model and its sizes."""
 
     model_type: str
     device: str
@@ -324,11 +324,11 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine at the end of its last step; what is counted begins anew with each engine."""
+    """An engine at the end of its last step. Counters start at zero when the engine is restarted."""
 
     num_running: int = 0  # sequences
     num_waiting: int = 0
-    num_used_blocks: int = 0  # KV blocks that sequences hold
-    num_idle_blocks: int = 0  # that hold what may be asked for again
-    num_preemptions: int = 0  # counted
-    num_encoded_crops: int = 0  # counted
+    num_used_blocks: int = 0  # KV blocks of running sequences
+    num_idle_blocks: int = 0  # of no sequence, but cached
+    num_preemptions: int = 0  # counter
+    num_encoded_crops: int = 0  # counter

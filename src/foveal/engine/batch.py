@@ -1,4 +1,4 @@
-"""A step's chunks -> the model's input. Knows no cache policy and runs nothing.
+"""Turns a step's chunks into the model's input. Knows no cache policy and runs nothing.
 
 Letters: T tokens in the step, R position rows, S sequences in the step.
 """
@@ -48,7 +48,7 @@ def build_batch(
 
 
 def positions_of(positions: Positions, start: int, stop: int) -> NDArray[np.int64]:
-    """Rotary positions [R, stop - start] of the tokens at [start, stop): the prompt's own, then counted on."""
+    """Rotary positions [R, stop - start] of the tokens at [start, stop): the prompt's, then counted on."""
     num_rows, num_prompt_tokens = positions.prompt.shape
     if stop <= num_prompt_tokens:
         return positions.prompt[:, start:stop]

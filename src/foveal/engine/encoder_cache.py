@@ -1,8 +1,8 @@
-"""Image features by image hash, bounded in bytes; also the parts of images that are not yet encoded whole.
+"""The encoder cache: image features by image hash, bounded in bytes, and the crops of images encoded in part.
 
-An entry that some running sequence still needs is pinned and stays; the others are given up least recently used
-first. Pinned entries may exceed the bound, since a sequence must be able to go on; `is_full` asks the scheduler to
-begin nothing new then. It knows nothing of models: features are whatever tensors they are. Imports no torch.
+An entry that a running sequence needs is pinned. Other entries are evicted, the least recently used first. Pinned
+entries may exceed the bound, because a running sequence must be able to continue. `is_full` then tells the scheduler
+to start no other image. Knows nothing of models or of what the tensors mean. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Entry:
-    parts: list[Tensor] = field(default_factory=list)  # encoded crops in order, until all are there
+    parts: list[Tensor] = field(default_factory=list)  # encoded crops in order; empty once `features` is set
     num_crops: int = 0  # encoded so far
     features: Tensor | None = None
 
@@ -33,32 +33,32 @@ class _Entry:
 
 
 class EncoderCache:
-    """At most `max_bytes` of features that nobody needs at the moment."""
+    """Keeps at most `max_bytes`, unless pinned entries alone exceed that."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.num_bytes = 0
         self._entries: OrderedDict[ImageKey, _Entry] = OrderedDict()  # least recently used first
-        self._pins: dict[ImageKey, set[int]] = {}  # the requests that need the features, there or not
+        self._pins: dict[ImageKey, set[int]] = {}  # sequences that need the features, encoded or not
 
     @property
     def is_full(self) -> bool:
-        """Whether what is pinned fills the bound."""
+        """Whether pinned entries alone fill `max_bytes`."""
         pinned = sum(entry.num_bytes for key, entry in self._entries.items() if key in self._pins)
         return pinned >= self.max_bytes
 
     def features(self, key: ImageKey) -> Tensor | None:
-        """The features, or None while the image is not encoded whole."""
+        """The features, or None until all crops of the image are encoded."""
         entry = self._entries.get(key)
         return entry.features if entry else None
 
     def num_crops(self, key: ImageKey) -> int:
-        """How many crops of the image are encoded, from its first."""
+        """How many of the image's first crops are encoded."""
         entry = self._entries.get(key)
         return entry.num_crops if entry else 0
 
     def crops(self, key: ImageKey) -> tuple[Tensor, ...]:
-        """The encoded crops of an image that is not whole yet, in pieces, in order."""
+        """The encoded crops of an image that is encoded in part: one tensor for each step, in order."""
         entry = self._entries.get(key)
         return tuple(entry.parts) if entry else ()
 
@@ -71,7 +71,7 @@ class EncoderCache:
         self._shrink()
 
     def put(self, key: ImageKey, features: Tensor) -> None:
-        """The image is encoded whole: its features take the place of its parts."""
+        """Store the features of an image in place of its crops."""
         entry = self._entries.setdefault(key, _Entry())
         self.num_bytes -= entry.num_bytes
         entry.features = features
@@ -80,13 +80,13 @@ class EncoderCache:
         self._shrink()
 
     def drop(self, key: ImageKey) -> None:
-        """Forget the image, needed or not."""
+        """Remove the image's entry, even if it is pinned."""
         entry = self._entries.pop(key, None)
         if entry:
             self.num_bytes -= entry.num_bytes
 
     def pin(self, key: ImageKey, sequence_id: int) -> None:
-        """Keep the features, once they are there, until this request unpins them."""
+        """Keep the image's entry, present or future, until this sequence unpins it."""
         self._pins.setdefault(key, set()).add(sequence_id)
         if key in self._entries:
             self._entries.move_to_end(key)
@@ -101,11 +101,11 @@ class EncoderCache:
             self._shrink()
 
     def pinned_by(self, key: ImageKey) -> frozenset[int]:
-        """The requests that need the image."""
+        """The sequences that need the image."""
         return frozenset(self._pins.get(key, ()))
 
     def check_integrity(self, sequence_ids: Iterable[int]) -> None:
-        """Raise IntegrityError unless the bytes add up and every pin is one of a running request in `sequence_ids`."""
+        """Raise IntegrityError unless the bytes add up and every pin belongs to one of the running `sequence_ids`."""
         if sum(entry.num_bytes for entry in self._entries.values()) != self.num_bytes:
             raise IntegrityError("the encoder cache's bytes do not add up")
         if not set().union(*self._pins.values()) <= set(sequence_ids):

@@ -1,7 +1,7 @@
 """The engine: sequences go in, tokens come out, a step at a time. Knows no thread, process or socket.
 
-One step: schedule, run, take in what has arrived meanwhile, update the books, emit. Every sequence that was added ends
-in exactly one terminal event: a token with a finish_reason, a failure or an abort.
+One step: schedule, run, receive new messages, update caches and sequences, emit. Every sequence that was added ends in
+exactly one terminal event: a token with a finish_reason, a failure or an abort.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _why(error: Exception) -> str:
 
 
 class Engine:
-    """A scheduler and the runner that does what it says."""
+    """A scheduler, and a runner that carries out its plans."""
 
     def __init__(
         self, scheduler: Scheduler, runner: Runner, max_model_len: int, grammars: Grammars | None = None
@@ -53,17 +53,17 @@ class Engine:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing to compute and nothing left to tell."""
+        """Whether there is nothing to compute and no event to report."""
         return not (self.scheduler.sequences or self._failed or self._aborted)
 
     def add(self, request: Submit) -> None:
-        """Take on a request; it runs from the next step on."""
+        """Accept a request; it can run from the next step on."""
         prompt, sampling = request.prompt, request.sampling
         max_total_tokens = min(len(prompt.token_ids) + sampling.max_tokens, self.max_model_len)
         try:
             positions = self.runner.model.decoder.positions(prompt, max_total_tokens)
             constraint = self._constraint(sampling)
-        except Exception as error:  # one request's failure, whatever it is, ends that request alone
+        except Exception as error:  # any failure of one request must end that request alone
             log.warning("one request failed in the engine", exc_info=error)
             self._failed.append((request.sequence_id, _why(error)))
             return
@@ -82,7 +82,7 @@ class Engine:
         )
 
     def abort(self, sequence_id: int) -> None:
-        """End a request that nobody waits for any more; one that has ended already stays as it ended."""
+        """End a request whose client is gone. A request that has ended already is left as it is."""
         sequence = self.scheduler.sequences.get(sequence_id)
         if sequence:
             self.scheduler.finish(sequence)
@@ -95,9 +95,9 @@ class Engine:
     ) -> StepDone:
         """Compute one step.
 
-        on_start: told which requests the step computes for, before it does: who was running, should it never return.
-        receive: calls `add` and `abort` for what has arrived. It is called once the step has read all pixels and
-        before its results are kept, so that nothing made from pixels that an abort has set free gets into a cache.
+        on_start: called with the sequences of the step before it is computed, so that they are known if it never ends.
+        receive: calls `add` and `abort` for new messages. It is called after the step has read all pixels and before
+        its results are stored. An aborted request's pixels may be overwritten, so nothing made of them may be cached.
         """
         plan = self.scheduler.schedule()
         on_start(plan.sequence_ids)
@@ -107,7 +107,7 @@ class Engine:
         return self._emit(draws)
 
     def check_integrity(self) -> None:
-        """Raise IntegrityError unless the books balance."""
+        """Raise IntegrityError unless blocks, pins and sequences agree."""
         self.scheduler.check_integrity()
 
     def _constraint(self, sampling: SamplingParams) -> Constraint | None:
@@ -117,7 +117,7 @@ class Engine:
         return self.grammars.start(sampling.grammar, sampling.stop_token_ids)
 
     def _run(self, plan: StepPlan) -> list[tuple[Sequence, Draw]]:
-        """Carry out the plan; returns the tokens drawn. What cannot be computed has failed before any of it is kept."""
+        """Carry out the plan; returns the tokens drawn. Requests fail here, before any result is stored."""
         self._failed += [(sequence.sequence_id, TOO_LARGE) for sequence in plan.too_large]
         for key in self.runner.encode(plan.encodings):
             for sequence_id in self.scheduler.encoder_cache.pinned_by(key):
@@ -134,7 +134,7 @@ class Engine:
         return draws
 
     def _emit(self, draws: Seq[tuple[Sequence, Draw]]) -> StepDone:
-        alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted meanwhile
+        alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted since
         tokens = tuple((sequence.sequence_id, self._take(sequence, draw)) for sequence, draw in alive)
         done = StepDone(tokens, tuple(self._failed), tuple(self._aborted), self.scheduler.stats)
         self._failed, self._aborted = [], []

@@ -1,9 +1,9 @@
-"""Grammars that answers are held to: which tokens may come next. A thin layer over llguidance; imports no torch.
+"""Grammars that constrain answers: which tokens may come next. A thin layer over llguidance; imports no torch.
 
     Grammar, as the client sent it -> `translate` -> llguidance's text -> `Grammars.start` -> Constraint, one a sequence
 
-A grammar can be made so that translating it takes for ever: `grammar_check` does that first, in a process that may die
-of it. Which tokens end an answer is the request's affair, so llguidance's own idea of it is not used.
+A hostile grammar can take unbounded time or memory to translate. So `grammar_check` tries each one first, in a process
+that may be killed. The request says which tokens end an answer; llguidance's own choice of them is not used.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from foveal.types import Grammar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_NUM_CACHED = 64  # grammars that are kept ready
-# A space, or a new line and its indentation: where JSON allows white space without end, a small model would go on.
+MAX_NUM_CACHED = 64  # compiled grammars
+# A space, or a new line and its indentation. JSON allows unlimited white space, which small models never stop writing.
 WHITESPACE = r"\x20|\x0A[\x20\x09]{0,16}"
 
 
 class GrammarError(Exception):
-    """The grammar cannot be used, or not be followed any further; the message is for the client who sent it."""
+    """The grammar cannot be used, or the answer cannot follow it any further. The message is for the client."""
 
 
 def translate(grammar: Grammar) -> str:
-    """The grammar in llguidance's language. Raises GrammarError for one that is malformed at first sight."""
+    """The grammar in llguidance's language. Raises GrammarError where the syntax is wrong."""
     try:
         if grammar.kind == "json_schema":
             return llguidance.LLMatcher.grammar_from_json_schema(
@@ -45,7 +45,7 @@ def translate(grammar: Grammar) -> str:
 
 
 class Grammars:
-    """The grammars of one checkpoint's requests, the latest ones kept ready."""
+    """Compiles grammars for one checkpoint's tokenizer; keeps the most recently used ones compiled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,11 +53,11 @@ class Grammars:
 
     @cached_property
     def tokenizer(self) -> llguidance.LLTokenizer:
-        """Made when it is first needed: most servers never do."""
+        """Made on first use: most servers never need it."""
         return llguidance.LLTokenizer((self._folder / "tokenizer.json").read_text("utf-8"))
 
     def start(self, text: str, stop_token_ids: Sequence[int]) -> Constraint:
-        """The constraint of an answer that is held to `text` (see `translate`). Raises GrammarError."""
+        """A constraint for one answer. `text` is what `translate` returned. Raises GrammarError."""
         if text not in self._ready:
             matcher = llguidance.LLMatcher(self.tokenizer, text, log_level=0)
             _check(matcher)
@@ -69,7 +69,7 @@ class Grammars:
 
 
 class Constraint:
-    """One answer's way through its grammar: a function of the answer so far that remembers where it was."""
+    """The state of one answer in its grammar."""
 
     def __init__(
         self, matcher: llguidance.LLMatcher, tokenizer: llguidance.LLTokenizer, stop_token_ids: Sequence[int]
@@ -81,10 +81,10 @@ class Constraint:
         self._bits = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
 
     def allowed(self, output_token_ids: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:
-        """Which tokens may come next [vocab_size]: those that end the answer where it is complete.
+        """Which tokens may come next, [vocab_size]. Stop tokens are allowed where the answer is complete.
 
-        `output_token_ids`: all of the answer so far, which only ever grows. Raises GrammarError where the grammar has
-        no place for it, or has become too complex.
+        `output_token_ids`: all of the answer so far; each call continues the one before. Raises GrammarError where the
+        answer does not match the grammar, or matching has become too complex.
         """
         new = [token_id for token_id in output_token_ids[self._num_accepted :] if token_id not in self._stop_token_ids]
         self._matcher.consume_tokens(new)
@@ -105,5 +105,5 @@ def _check(matcher: llguidance.LLMatcher) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """The library's words on the client's own grammar, without the dump of its state that may follow."""
+    """llguidance's message as one line, without the dump of its state that may follow."""
     return " ".join(message.partition("<state>")[0].split())[:300]

@@ -1,12 +1,12 @@
-"""The pool of KV blocks: who holds which, what can be found again, and what is given up first. Imports no torch.
+"""The pool of KV blocks: which are in use, which are cached, and which are evicted first. Imports no torch.
 
-A block is free (empty), in use (in as many block tables as its reference count says) or idle (in none, but its
-contents can be found by hash, and it is given up, least recently used first, when free blocks run out). It knows
-nothing of tensors or sequences.
+A block is free, used or idle. A free block is empty. A used block is in as many block tables as its reference count
+says. An idle block is in none, but a sequence can find its contents by hash and use them again. When free blocks run
+out, idle blocks are evicted, the least recently used first. The pool knows nothing of tensors or sequences.
 
 A sequence's blocks should be neighbours, since attention on CPU reads a run of neighbouring blocks in place. So a
-sequence grows into the block behind its last one where that is free, and otherwise starts in the middle of the
-largest free run, which leaves room to the one before it, too.
+sequence continues in the block after its last one, if that is free. Otherwise it takes blocks of the largest free run.
+It starts far enough into that run to leave room for the sequence before it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from itertools import chain
 
 from foveal.engine.sequence import SpanSource
 
-NUM_EVICTED_AT_ONCE = 8  # idle blocks given up together, so that what is reclaimed is a run
+NUM_EVICTED_AT_ONCE = 8  # idle blocks evicted together, so that the freed blocks form a run
 
 _FREE_RUN = re.compile(rb"\x01+")
 
 
 class IntegrityError(Exception):
-    """The engine's books do not balance: a bug of ours, never a client's doing."""
+    """The engine's records contradict one another: a bug in the engine, never caused by a client."""
 
 
 class BlockPool:
@@ -43,12 +43,12 @@ class BlockPool:
 
     @property
     def num_available(self) -> int:
-        """Blocks that `allocate` can give."""
+        """How many blocks `allocate` can return: free and idle ones."""
         return self._num_free + len(self._idle)
 
     @property
     def num_kept(self) -> int:
-        """Idle blocks: what they hold can be found again."""
+        """How many blocks are idle."""
         return len(self._idle)
 
     def num_idle(self, blocks: Iterable[int]) -> int:
@@ -56,7 +56,7 @@ class BlockPool:
         return sum(block in self._idle for block in blocks)
 
     def find(self, block_hashes: Iterable[bytes]) -> list[int]:
-        """The blocks of the longest known prefix of a chain of hashes."""
+        """The blocks of the longest cached prefix of a chain of hashes."""
         found = []
         for block_hash in block_hashes:
             block = self._block_of.get(block_hash)
@@ -66,7 +66,7 @@ class BlockPool:
         return found
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Take a reference to each of `blocks`, which `find` has just named."""
+        """Take a reference to each of `blocks`, which `find` has just returned."""
         for block in blocks:
             self._num_references[block] += 1
             self._idle.pop(block, None)
@@ -74,7 +74,7 @@ class BlockPool:
     def allocate(self, num_blocks: int, after: int | None = None) -> list[int]:
         """Empty blocks with one reference each, as neighbours of each other and of `after` where possible.
 
-        The caller has looked at `num_available`.
+        The caller has checked `num_available`.
         """
         if num_blocks > self.num_available:
             raise IntegrityError(f"{num_blocks} blocks asked for, {self.num_available} available")
@@ -87,13 +87,13 @@ class BlockPool:
         return blocks
 
     def register(self, block: int, block_hash: bytes) -> None:
-        """The block in use is full and computed: let others find it. The first of equal blocks is the one found."""
+        """Let other sequences find a used block that is full and computed. Of equal blocks the first is found."""
         if block_hash not in self._block_of and block not in self._hash_of:
             self._block_of[block_hash] = block
             self._hash_of[block] = block_hash
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Give back one reference to each. The last ones become idle first: a prefix is of use to more sequences."""
+        """Drop one reference to each. The last become idle first, because more sequences share the first ones."""
         for block in reversed(blocks):
             self._num_references[block] -= 1
             if self._num_references[block] == 0:
@@ -103,7 +103,7 @@ class BlockPool:
                     self._free(block)
 
     def check_integrity(self, block_tables: Iterable[Sequence[int]]) -> None:
-        """Raise IntegrityError unless each block is free, idle or in exactly the tables that its count says."""
+        """Raise IntegrityError unless each block is free, idle, or in as many tables as its reference count says."""
         owners = Counter(block for table in block_tables for block in table)
         if any(self._num_references[block] != count for block, count in owners.items()):
             raise IntegrityError("a block's references are not the tables that hold it")
@@ -120,7 +120,7 @@ class BlockPool:
             raise IntegrityError("a hash leads to no block, or an idle block has no hash")
 
     def _take(self, start: int, max_num_blocks: int) -> list[int]:
-        """The free blocks from `start` up to the first that is not, at most `max_num_blocks`."""
+        """Take the run of free blocks that begins at `start`, at most `max_num_blocks` of them."""
         run = _FREE_RUN.match(self._is_free, start, min(start + max_num_blocks, self.num_blocks))
         if run is None:
             return []
@@ -132,7 +132,7 @@ class BlockPool:
         return list(range(start, stop))
 
     def _roomiest(self, num_blocks: int) -> int:
-        """Where in the largest free run to start: at its begin, or further in if a sequence in use may grow into it."""
+        """Where in the largest free run to start: further in if a sequence before the run may grow into it."""
         start, stop = max((run.span() for run in _FREE_RUN.finditer(self._is_free)), key=lambda run: run[1] - run[0])
         may_grow_into = start > 0 and self._num_references[start - 1] > 0
         return start + (max(stop - start - num_blocks, 0) // 2 if may_grow_into else 0)
@@ -151,13 +151,13 @@ class BlockPool:
 def root_hash(cache_salt: bytes, variant: int) -> bytes:
     """The parent of a sequence's first block: sequences of different salts or position variants share nothing.
 
-    The model is not part of it, because the pool never outlives its model.
+    The model is not part of the hash, because the pool never outlives its model.
     """
     return hashlib.sha256(struct.pack("<q", variant) + cache_salt).digest()
 
 
 def block_hash(parent: bytes, token_ids: Sequence[int], start: int, sources: Sequence[SpanSource]) -> bytes:
-    """The SHA-256 of all that a block's keys and values depend on: what came before, its tokens, its image rows.
+    """The SHA-256 of all that a block's keys and values depend on: the parent, its tokens, its image features.
 
     `start` is the position of the block's first token, `sources` the image spans that the block touches.
     """

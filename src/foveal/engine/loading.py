@@ -1,4 +1,4 @@
-"""A checkpoint folder and settings -> an engine that can be stepped. Runs in the thread that will step it."""
+"""Loads an engine from a checkpoint folder and settings. Runs in the thread that will call the engine's steps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 def load_engine(
     folder: str, config: EngineConfig, arena: PixelArena, load_model: str, on_progress: OnProgress
 ) -> tuple[Engine, EngineInfo]:
-    """Load the model and give it its caches.
+    """Load the model and make its caches.
 
     load_model: "module:name" of a function with the signature of `models.registry.load_model`.
     Raises CheckpointError or ConfigError.

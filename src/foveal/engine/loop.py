@@ -1,6 +1,6 @@
-"""The engine's thread: take in what has arrived, step, tell what came of it; sleep on the inbox when there is nothing.
+"""The engine's thread: receives messages, runs steps and reports their results. Waits for messages while it is idle.
 
-The same loop runs in a thread of the server (local) and in the engine's own process (process).
+The same loop runs in a thread of this process (`engine_client.local`) and in the engine's process (`process`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class EngineLoop:
         self._is_closed = False
 
     def run(self) -> None:
-        """Raises IntegrityError if the books do not balance when the engine goes idle."""
+        """Raises IntegrityError if caches and sequences disagree when the engine becomes idle."""
         while not self._is_closed:
             if self.engine.is_idle:
                 self.engine.check_integrity()
@@ -34,7 +34,7 @@ class EngineLoop:
             self.emit(self.engine.step(self._tell_start, self._receive))
 
     def _receive(self) -> None:
-        while not self.inbox.empty():  # nobody else takes from it
+        while not self.inbox.empty():  # this thread is the only reader
             self._apply(self.inbox.get())
 
     def _apply(self, message: ToEngine) -> None:

@@ -1,4 +1,4 @@
-"""What this machine has and what it is good at: looked up where the kernel tells, tried where it does not."""
+"""Facts about this machine: read from the kernel where it reports them, measured where it does not."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from foveal.engine.resolve import Bfloat16, Machine
 
 CPUINFO = Path("/proc/cpuinfo")
-TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower about a few pictures
+TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower for a few images
 TRIALS = 5
 
 
 def this_machine() -> Machine:
-    """The facts that `resolve.place` goes by."""
+    """The facts that `resolve.place` needs."""
     return Machine(has_cuda=torch.cuda.is_available(), bfloat16=cpu_bfloat16())
 
 
 @cache
 def cpu_bfloat16() -> Bfloat16:
-    """This machine's; CPUs that list instructions for it do not all gain by them, so it is tried."""
+    """How fast this CPU multiplies bfloat16. Measured, since not every CPU with the instructions gains by them."""
     flags = CPUINFO.read_text("utf-8").split()  # of AVX512-BF16, AMX or Arm's BF16 extension
     if {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags):
         return "absent"
@@ -30,8 +30,9 @@ def cpu_bfloat16() -> Bfloat16:
 
 
 def product_s(dtype: torch.dtype) -> float:
-    """The least that a product of two matrices took in a few trials, on one thread: several, on cores that other
-    programs have, wait for one another whatever they multiply.
+    """The shortest time of a few matrix products, on one thread.
+
+    Several threads would wait for one another on cores that other programs use, whatever the dtype.
     """
     rows, size_in, size_out = TRIED
     left, right = torch.ones(rows, size_in, dtype=dtype), torch.ones(size_in, size_out, dtype=dtype)
@@ -46,7 +47,7 @@ def product_s(dtype: torch.dtype) -> float:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that the device has left."""
+    """Memory that is available on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     for line in Path("/proc/meminfo").read_text("ascii").splitlines():

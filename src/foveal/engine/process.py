@@ -1,7 +1,7 @@
 """The engine's own process. `serve` runs in it, with one end of a socket pair.
 
-It belongs to whoever holds the other end and lives no longer: a thread does nothing but read the socket, and when that
-ends, so does the process, whatever the engine is doing. Nothing needs to be put away, for nothing is kept.
+The process ends when the server closes its end. A thread does nothing but read the socket, and ends the process at
+once, whatever the engine is doing. There is no state to save.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from foveal.workers.limits import Limits, give_up
 
 
 def serve(server: socket.socket) -> None:
-    """Load a model and continue prompts until the server hangs up."""
+    """Load a model and continue prompts until the server closes the connection."""
     start = receive(server, START)
     inbox: SimpleQueue[ToEngine] = SimpleQueue()
     threading.Thread(target=_read, args=(server, inbox), name="foveal-engine-inbox", daemon=True).start()
@@ -40,7 +40,7 @@ def serve(server: socket.socket) -> None:
     except (CheckpointError, ConfigError) as error:
         tell(LoadFailed(str(error), is_setting=isinstance(error, ConfigError)))
         return
-    give_up(Limits())  # how much memory and how many files it needs is the device's affair
+    give_up(Limits())  # memory and open files are not limited: what is needed depends on the device
     tell(Ready(info))
     EngineLoop(engine, inbox, tell).run()
 

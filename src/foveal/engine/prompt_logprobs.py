@@ -1,8 +1,8 @@
-"""How likely the model took the tokens of a prompt to be, from the states that a prefill computes anyway.
+"""Logprobs of prompt tokens, from the hidden states that a prefill computes anyway.
 
-A position's state predicts the token after it, so what is found in the prefix cache has no logprobs to give; the
-scheduler lets such a sequence find no more than it can do without. Logits are made for a few positions at a time, since
-those of a whole prompt would be larger than the model.
+A position's state predicts the token after it. Cached tokens have no states, so they yield no logprobs. The scheduler
+therefore limits the cached prefix of a sequence that asks for prompt logprobs. Logits are computed for a few positions
+at a time, since those of a whole prompt would be larger than the model.
 
 Letters: T tokens of a chunk, H hidden, N positions, V vocabulary.
 """
@@ -24,7 +24,7 @@ NUM_AT_ONCE = 64  # positions: 64 MiB of logits and logprobs with a vocabulary o
 
 
 def prompt_logprobs(chunk: Chunk, hidden_TH: Tensor, logits: Callable[[Tensor], Tensor]) -> dict[int, PromptLogprob]:
-    """By position, those that were asked for and that the chunk's states predict. The first token has no logprob."""
+    """By position: those that were requested and that the chunk's states predict. The first token has no logprob."""
     asked = chunk.sequence.prompt_logprob_range
     found = {0: PromptLogprob(None)} if 0 in asked and chunk.start == 0 else {}
     positions = range(max(asked.start, chunk.start + 1), min(asked.stop, chunk.stop + 1))

@@ -1,6 +1,6 @@
 """The messages between a server and its engine; `workers.frames` says how they travel between processes.
 
-Every message names its own type. Both ends are trusted: they are one program.
+Every message carries the name of its type. Both ends trust each other: they are one program.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     sequence_id: int
     prompt: Prompt
     sampling: SamplingParams
-    output_token_ids: tuple[int, ...] = ()  # of a request that is resumed: the tokens it has already given
-    num_cached_tokens: int | None = None  # of a request that is resumed: what its first token said
-    mirostat_mu: float | None = None  # of a request that is resumed: what its last token said
+    output_token_ids: tuple[int, ...] = ()  # of a resumed request: the tokens that it has already produced
+    num_cached_tokens: int | None = None  # of a resumed request: as in its first token
+    mirostat_mu: float | None = None  # of a resumed request: as in its last token
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
@@ -46,14 +46,14 @@ class Abort(msgspec.Struct, frozen=True, tag=True):
 
 
 class Close(msgspec.Struct, frozen=True, tag=True):
-    """Stop. Only an engine in a thread needs to be told: a process sees the end of its socket."""
+    """Stop. Sent only to an engine in a thread: an engine process stops when its socket is closed."""
 
 
 # --- from the engine --------------------------------------------------------------------------------------------------
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """Loading: the share of the weights that is there, 0 to 1."""
+    """Loading: the share of the weights that is loaded, 0 to 1."""
 
     share: float
 
@@ -63,21 +63,21 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag=True):
-    """The model cannot be served: CheckpointError's words, or ConfigError's if a setting is at fault."""
+    """The model cannot be served: the message of a CheckpointError, or of a ConfigError if a setting is wrong."""
 
     message: str
     is_setting: bool
 
 
 class StepStarted(msgspec.Struct, frozen=True, tag=True):
-    """A step begins with these requests: who was running, should it never end."""
+    """A step begins with these sequences, so that the server knows which were running if the step never ends."""
 
     sequence_ids: tuple[int, ...]
 
 
 class StepDone(msgspec.Struct, frozen=True, tag=True):
-    """What a step produced. Every accepted request ends in exactly one of: a token with a finish_reason (finished),
-    an entry in `failed`, an entry in `aborted`."""
+    """What a step produced. Every accepted request ends in exactly one of these events: a token with a finish_reason
+    (finished), an entry in `failed`, or an entry in `aborted`."""
 
     tokens: tuple[tuple[int, Token], ...] = ()
     failed: tuple[tuple[int, str], ...] = ()  # (sequence id, why, for the client)

@@ -1,6 +1,6 @@
-"""Settings that were left open, decided: pure functions of the settings and of facts about machine and model.
+"""Decides settings that were left open: pure functions of the settings and of facts about the machine and the model.
 
-Imports no torch and looks nothing up; `machine` gathers the facts.
+Imports no torch and measures nothing; `machine` gathers the facts.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from foveal.config import GIB, EngineConfig
 from foveal.errors import ConfigError
 
 CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
-CPU_MEMORY_SHARE = 0.25  # of what is available once the weights are loaded
+CPU_MEMORY_SHARE = 0.25  # of the memory available after the weights are loaded
 CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
-# Weights of so many bytes stay near a CPU's cores from step to step, and how fast they are multiplied is what counts;
-# more have to be fetched for each token, half as many bytes in bfloat16 (decision 094).
+# Weights of up to this size stay in a CPU's caches from step to step, so the speed of multiplication decides. Larger
+# weights are read from memory for each token, and bfloat16 halves the bytes (decision 094).
 NEAR_BYTES = GIB // 4
-# On a CPU a step of 2048 tokens takes minutes with a model of some billions of parameters, and who is being answered
-# waits for it; matrix products are as fast with 512 rows.
+# (tokens, crops) of a step. On a CPU, a step of 2048 tokens takes minutes with a model of some billions of parameters,
+# and all running streams wait for it. Matrix products are as fast with 512 rows.
 CPU_BUDGET, CUDA_BUDGET = (512, 2), (2048, 8)
 
 
-# How a CPU multiplies it: without instructions for it, with them but more slowly than float32, or faster than float32.
+# A CPU's bfloat16 instructions: absent, slower than float32, or faster than float32.
 Bfloat16 = Literal["absent", "slow", "fast"]
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the engine may run on."""
+    """What a machine has for the engine."""
 
     has_cuda: bool
     bfloat16: Bfloat16  # of the CPU
@@ -36,7 +36,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the model runs and in what: decided before it is loaded."""
+    """Where the model runs and in which dtype: decided before it is loaded."""
 
     device: str  # cpu, cuda or cuda:N
     dtype: str  # bfloat16 or float32
@@ -44,7 +44,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What there is room for: decided once the model is loaded."""
+    """How much fits into memory: decided after the model is loaded."""
 
     num_blocks: int
     max_model_len: int  # tokens
@@ -52,14 +52,14 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one step may take."""
+    """The limits of one step."""
 
     num_tokens: int
     num_crops: int
 
 
 def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str, weight_bytes: int) -> Placement:
-    """Device and dtype, given the bytes of the checkpoint. Raises ConfigError for what cannot be had."""
+    """Device and dtype, given the bytes of the checkpoint. Raises ConfigError where a setting cannot be met."""
     device = config.device
     if device == "auto":
         device = "cuda" if machine.has_cuda else "cpu"
@@ -81,9 +81,9 @@ def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str, weight_
 def fit(
     config: EngineConfig, placement: Placement, available_bytes: int, token_bytes: int, model_max_len: int
 ) -> Capacity:
-    """Blocks and context length.
+    """How many blocks fit, and the longest sequence.
 
-    available_bytes: of the device's memory, once the weights are loaded. token_bytes: keys and values of one token.
+    available_bytes: of the device's memory, after the weights are loaded. token_bytes: keys and values of one token.
     Raises ConfigError for limits below one, a context longer than the model's, or a cache that holds no block.
     """
     _check_positive(config)
@@ -102,7 +102,7 @@ def fit(
 def _default_num_blocks(
     config: EngineConfig, placement: Placement, available_bytes: int, block_bytes: int, model_max_len: int
 ) -> int:
-    """A share of the memory, and no more than all sequences at their longest need."""
+    """A share of the memory, but no more than `max_num_seqs` sequences of the greatest length need."""
     if placement.device == "cpu":
         num_bytes = min(CPU_KV_CACHE_BYTES, int(available_bytes * CPU_MEMORY_SHARE))
     else:

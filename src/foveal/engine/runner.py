@@ -1,6 +1,6 @@
 """Carries out a step's plan: encodes crops, runs the model, draws tokens. Owns the KV tensor; decides nothing.
 
-What raises is found out: a batch that fails is run again one by one, so that one bad request fails by itself.
+A batch that raises is run again one item at a time, so that only the items that raise fail.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 class Computed(NamedTuple):
-    """What came of a chunk."""
+    """The results of one chunk."""
 
     draw: Draw | None  # the next token, if the chunk is its sequence's last one
     prompt_logprobs: dict[int, PromptLogprob]  # by position
@@ -63,11 +63,11 @@ class Runner:
         self.attention = attention_backend(device)
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
-        self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # pages come into being when they are written
+        self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # takes up memory as it is written
 
     @torch.inference_mode()
     def encode(self, encodings: dict[ImageKey, Encoding]) -> list[ImageKey]:
-        """Encode the step's crops into the encoder cache; returns the images that could not be."""
+        """Encode the step's crops into the encoder cache; returns the images that failed."""
         results = one_by_one_if_need_be(self._encode_all, list(encodings.items()))
         failed = []
         for (key, encoding), result in zip(encodings.items(), results, strict=True):
@@ -81,11 +81,11 @@ class Runner:
 
     @torch.inference_mode()
     def run(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
-        """Compute the chunks; for each what came of it, or why nothing did."""
+        """Compute the chunks; returns the result of each, or the exception that it raised."""
         return one_by_one_if_need_be(self._run_all, chunks)
 
     def _encode_all(self, encodings: Seq[tuple[ImageKey, Encoding]]) -> list[Tensor]:
-        """The features of the images that are whole now, the crops of the others."""
+        """The features of images whose last crop this step encodes, the encoded crops of the others."""
         images = self.model.images
         assert images is not None, "without a processor no prompt has images"
         encoded = images.encode_crops([self._crop_range(encoding) for _, encoding in encodings])
@@ -127,10 +127,10 @@ def compute(model: Model, batch: InputBatch, attention: AttentionBackend, kv_cac
 
 
 def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[Item]) -> list[Result | Exception]:
-    """`run(items)`; if that raises, `run` of each item alone, and in the results the exceptions of those that raise."""
+    """`run(items)`. If that raises, `run` each item alone; the result of an item that raises is its exception."""
     try:
         return [*run(items)] if items else []
-    except Exception as error:  # one item's failure, whatever it is, is not the others'
+    except Exception as error:  # any failure of one item must not fail the others
         if len(items) == 1:
             log.warning("one request failed in the engine", exc_info=error)
             return [error]

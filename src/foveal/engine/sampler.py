@@ -1,12 +1,11 @@
-"""Which token comes next: a pure function of logits, parameters and the place in the output.
+"""Draws the next token: a pure function of logits, parameters and the position in the output.
 
-A draw uses one number, made from (seed, number of output tokens before it) alone, and Mirostat's bound, which each
-draw hands to the next. So a request draws the same tokens whoever shares its batch, and goes on with the same ones when
-it is resumed.
+A draw uses one random number, a function of the seed and the number of output tokens before it. Mirostat also uses the
+bound that the draw before returned. So a request draws the same tokens in any batch, and after it is resumed.
 
-The order is the reference's (transformers): penalties, bias, grammar, temperature, top_k, top_p, min_p, typical_p;
-Mirostat is for what they leave. Logprobs are those of the model's own distribution, before any of it, as OpenAI gives
-them. Letters: N rows, V vocabulary, C candidates.
+The order is that of the reference (transformers): penalties, bias, grammar, temperature, top_k, top_p, min_p,
+typical_p. Mirostat applies to the tokens that remain. Logprobs are those of the model's own distribution, before all
+of these, as in OpenAI's API. Letters: N rows, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from torch import Tensor
 from foveal.engine.surprise import mirostat_bound, next_bound, typical, weighs_surprise, within
 from foveal.types import SamplingParams, TopLogprob
 
-NUM_LIKELIEST = 256  # tokens that top_p looks at first
-TINY = 5e-324  # top_p 0 means this much: the likeliest token
+NUM_LIKELIEST = 256  # candidates of top_p, in the first try
+TINY = 5e-324  # replaces top_p 0, which then keeps the likeliest token
 
 
 class Row(NamedTuple):
-    """Whose next token a row of logits is for."""
+    """What the sampler needs to know of the request behind a row of logits."""
 
     params: SamplingParams
     token_ids: Sequence[int]  # prompt, then output
     num_prompt_tokens: int
     mirostat_mu: float | None = None  # of the draw before this one
-    allowed_V: Tensor | None = None  # bool, by the grammar; None: all
+    allowed_V: Tensor | None = None  # bool, tokens that the grammar allows; None: all
 
     @property
     def num_output_tokens(self) -> int:
@@ -49,7 +48,7 @@ class Draw(NamedTuple):
 
 
 def sample(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
-    """The next token of each row; None where the logits hold no number to choose by. logits_NV: float32, kept as is."""
+    """The next token of each row; None where the greatest logit is not finite. logits_NV: float32, not changed."""
     if all(_is_plain(row) for row in rows):
         adjusted_NV = logits_NV
     else:
@@ -57,7 +56,7 @@ def sample(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
         for row, logits_V in zip(rows, adjusted_NV, strict=True):
             _adjust(logits_V, row)
     best = adjusted_NV.max(dim=-1)
-    is_sound: list[bool] = best.values.isfinite().tolist()  # NaN and inf are maxima; -inf is one if it is all there is
+    is_sound: list[bool] = best.values.isfinite().tolist()  # false for a NaN, an inf or a row of -inf
     likeliest = zip(best.indices.tolist(), is_sound, strict=True)
     draws = [Draw(token_id) if sound else None for token_id, sound in likeliest]
     drawing = [i for i, row in enumerate(rows) if is_sound[i] and row.params.temperature > 0]
@@ -70,7 +69,7 @@ def sample(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
 
 
 def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1) for one draw: 52 bits of BLAKE2b over the pair."""
+    """A random number in [0, 1) for one draw: 52 bits of BLAKE2b over the pair."""
     counter = struct.pack("<QQ", seed % 2**64, position)
     bits = int.from_bytes(hashlib.blake2b(counter, digest_size=8).digest(), "little")
     return (bits >> 12) * 2.0**-52
@@ -80,7 +79,7 @@ def uniform(seed: int, position: int) -> float:
 
 
 def _is_plain(row: Row) -> bool:
-    """Whether nothing is to be adjusted."""
+    """Whether `_adjust` would change nothing."""
     params = row.params
     return (
         params.repetition_penalty == 1
@@ -96,7 +95,7 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
     """Apply penalties, bias, grammar and min_tokens to one row, in place."""
     params, device = row.params, logits_V.device
     if params.repetition_penalty != 1:
-        known = [token_id for token_id in row.token_ids if token_id < len(logits_V)]  # some only stand in prompts
+        known = [token_id for token_id in row.token_ids if token_id < len(logits_V)]  # image tokens may lie beyond
         seen = torch.tensor(known, dtype=torch.long, device=device)
         values = logits_V[seen]
         factor = params.repetition_penalty
@@ -114,7 +113,7 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
     if row.num_output_tokens < params.min_tokens:
         stops = [token_id for token_id in params.stop_token_ids if token_id < len(logits_V)]
         going_on_V = logits_V.index_fill(0, torch.tensor(stops, dtype=torch.long, device=device), -torch.inf)
-        if row.allowed_V is None or going_on_V.amax() > -torch.inf:  # a grammar that is at its end wins
+        if row.allowed_V is None or going_on_V.amax() > -torch.inf:  # a complete grammar wins
             logits_V.copy_(going_on_V)
 
 
@@ -122,9 +121,9 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
 
 
 def _by_cut(members: Sequence[int], rows: Sequence[Row]) -> list[list[int]]:
-    """The rows that draw, in groups of one top_k and of one mind on what else cuts: their arithmetic is done together.
+    """The rows that draw, grouped by top_k and by which other truncations apply. A group is computed together.
 
-    A row's group is its own affair, so that its numbers never depend on who shares its batch.
+    A row's group depends on its own parameters only, so its result does not depend on the other rows of the batch.
     """
     groups: dict[tuple[int, bool, bool], list[int]] = {}
     for i in members:
@@ -136,8 +135,8 @@ def _by_cut(members: Sequence[int], rows: Sequence[Row]) -> list[list[int]]:
 def _draw(logits_NV: Tensor, rows: Sequence[Row], num_likeliest: int = NUM_LIKELIEST) -> list[Draw]:
     """Draw for the rows of a group.
 
-    top_p looks at `num_likeliest` tokens, since sorting all of them costs more than the rest of a small model's step;
-    rows so flat that these hold less than top_p are drawn again from all.
+    top_p sorts only the `num_likeliest` tokens: sorting all would take longer than the rest of a small model's step.
+    Rows in which these tokens hold less probability than top_p are drawn again from all tokens.
     """
     params, vocab_size = [row.params for row in rows], logits_NV.shape[1]
     probs_NC, kept_NC, ids_NC = _cut(logits_NV, params, num_likeliest)
@@ -152,7 +151,7 @@ def _draw(logits_NV: Tensor, rows: Sequence[Row], num_likeliest: int = NUM_LIKEL
 
 
 def _draw_by_surprise(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw]:
-    """Draw for a group's rows that ask for typical_p or Mirostat: from all tokens, and row by row, for few ask."""
+    """Draw for a group that uses typical_p or Mirostat: from all tokens, and row by row, since few requests use it."""
     _, kept_NC, ids_NC = _cut(logits_NV, [row.params for row in rows], logits_NV.shape[1])
     typical_NC = torch.stack([typical(kept_C, row.params.typical_p) for kept_C, row in zip(kept_NC, rows, strict=True)])
     bounds = [mirostat_bound(row.params, row.mirostat_mu) for row in rows]
@@ -165,13 +164,16 @@ def _draw_by_surprise(logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw]:
 def _cut(
     logits_NV: Tensor, params: Sequence[SamplingParams], num_likeliest: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What temperature, top_k, top_p and min_p make of a group's rows: probabilities [N, C] before and after top_p and
-    min_p, which leave zeros, and the candidates' ids (None: all, in order)."""
+    """Apply temperature, top_k, top_p and min_p to a group's rows.
+
+    Returns probabilities [N, C] before and after top_p and min_p, which set zeros, and the ids of the candidates
+    (None: all, in order).
+    """
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=logits_NV.device).unsqueeze(1)
 
-    highest = logits_NV.amax(dim=-1, keepdim=True)  # taken off first, so that a tiny temperature cannot overflow
+    highest = logits_NV.amax(dim=-1, keepdim=True)  # subtracted first, so that a tiny temperature cannot overflow
     scaled_NV = (logits_NV - highest).double() / column([p.temperature for p in params])
     probs_NC, ids_NC = _candidates(scaled_NV, params[0], num_likeliest)
     kept_NC = probs_NC.masked_fill(probs_NC < column([p.min_p for p in params]) * probs_NC.amax(-1, keepdim=True), 0)
@@ -182,7 +184,7 @@ def _cut(
 
 
 def _pick(kept_NC: Tensor, rows: Sequence[Row]) -> Tensor:
-    """One candidate of each row [N, 1], by the inverse of its cumulative distribution. Weights need no sum of one."""
+    """One candidate of each row, [N, 1], by inverting its cumulative distribution. Weights need not add up to one."""
     cumulative_NC = kept_NC.cumsum(dim=-1)
     numbers = [[uniform(row.params.seed, row.num_output_tokens)] for row in rows]
     points_N1 = torch.tensor(numbers, dtype=torch.float64, device=kept_NC.device) * cumulative_NC[:, -1:]
@@ -197,7 +199,8 @@ def _ids_of(chosen_N1: Tensor, ids_NC: Tensor | None) -> list[int]:
 def _candidates(scaled_NV: Tensor, params: SamplingParams, num_likeliest: int) -> tuple[Tensor, Tensor | None]:
     """Probabilities [N, C] of the tokens that may be drawn, and their ids (None: all, in order).
 
-    They are descending where top_k or top_p cuts, and add up to one but where there are more than `num_likeliest`.
+    They are in descending order if top_k or top_p applies. They add up to one, unless top_p left tokens beyond the
+    `num_likeliest` out.
     """
     vocab_size = scaled_NV.shape[1]
     if params.top_k:
@@ -213,7 +216,7 @@ def _candidates(scaled_NV: Tensor, params: SamplingParams, num_likeliest: int) -
 
 
 def _with_logprobs(draws: list[Draw | None], logits_NV: Tensor, rows: Sequence[Row]) -> list[Draw | None]:
-    """Add logprobs to the draws of those who asked for them."""
+    """Add logprobs to the draws of the rows that request them."""
     asking = [(i, draw) for i, draw in enumerate(draws) if draw and rows[i].params.num_logprobs is not None]
     if not asking:
         return draws

@@ -1,12 +1,11 @@
 """Decides what each step computes: which tokens of which sequences, which crops of which images. Imports no torch.
 
-There are no phases. A sequence has computed some of its known tokens; a step's token budget lets sequences catch up,
-those that lack one token (they are decoding) before the others. Chunked prefill, a prefix found in the cache,
-preemption and resumption are all the same case. Images are encoded under a budget of their own, ahead of the tokens
-that need them, so that a large image never stalls the streams that are decoding; a sequence goes no further than the
-first span whose image is not ready.
+There are no phases. Some of a sequence's known tokens are computed. A step's token budget lets sequences catch up:
+first those that lack one token (they are decoding), then the others. Chunked prefill, cached prefixes, preemption and
+resumption are all the same case. Images are encoded before the tokens that need them, under a budget of their own. So
+a large image never stalls the streams that are decoding. A sequence stops at the first span whose image is not ready.
 
-It keeps the books of blocks and pins, and knows nothing of tensors, sampling or messages.
+The scheduler assigns blocks and pins images. It knows nothing of tensors, sampling or messages.
 """
 
 from __future__ import annotations
@@ -70,12 +69,12 @@ class StepPlan:
     num_crops_left: int
     chunks: dict[int, Chunk] = field(default_factory=dict)  # by sequence id
     encodings: dict[ImageKey, Encoding] = field(default_factory=dict)
-    too_large: list[Sequence] = field(default_factory=list)  # that the pool cannot hold even alone; they are done
+    too_large: list[Sequence] = field(default_factory=list)  # that do not fit into the pool even alone; they are done
     has_preempted: bool = False
 
     @property
     def sequence_ids(self) -> tuple[int, ...]:
-        """The requests that the step computes anything for."""
+        """The sequences that the step computes anything for."""
         owners = (encoding.owner.sequence_id for encoding in self.encodings.values())
         return tuple({**self.chunks, **dict.fromkeys(owners)})
 
@@ -99,7 +98,7 @@ class Scheduler:
 
     @property
     def stats(self) -> EngineStats:
-        """Of this moment."""
+        """The numbers at this moment."""
         return EngineStats(
             num_running=len(self.running),
             num_waiting=len(self.waiting),
@@ -110,17 +109,17 @@ class Scheduler:
         )
 
     def schedule(self) -> StepPlan:
-        """Hand out one step's budgets: to those that decode, to those that catch up, to those that wait."""
+        """Spend one step's budgets: first on decoding sequences, then on prefilling ones, then on waiting ones."""
         plan = StepPlan(self.limits.max_num_batched_tokens, self.limits.max_num_batched_crops)
         for sequence in sorted(self.running, key=lambda s: s.num_tokens - s.num_computed_tokens > 1):
-            if sequence.status == "running":  # not preempted by one before it
+            if sequence.status == "running":  # not preempted earlier in this loop
                 self._advance(sequence, plan)
         if not plan.has_preempted:
             self._admit(plan)
         return plan
 
     def update(self, plan: StepPlan) -> None:
-        """The plan was carried out. What was aborted meanwhile leaves nothing in the caches.
+        """Store the results of a plan that was carried out, except those of requests aborted since.
 
         The pixels of an aborted request may have been overwritten while they were read.
         """
@@ -133,7 +132,7 @@ class Scheduler:
                 self._mark_computed(chunk)
 
     def finish(self, sequence: Sequence) -> None:
-        """The sequence ends here, for whatever reason: it gives up all that it holds."""
+        """End a sequence, for whatever reason, and release its blocks and pins."""
         if sequence.status == "waiting":
             self.waiting.remove(sequence)
         else:
@@ -158,7 +157,7 @@ class Scheduler:
             plan.num_tokens_left -= stop - start
 
     def _reach(self, sequence: Sequence, plan: StepPlan) -> int:
-        """How far the sequence can get in this step, after encoder work is handed out for it."""
+        """The position up to which this step can compute the sequence. Also plans the encoder work that it needs."""
         start = sequence.num_computed_tokens
         stop = min(sequence.num_tokens, start + max(plan.num_tokens_left, 0))
         if start < sequence.images_end or (self.limits.rereads_images and sequence.prompt.images):
@@ -168,7 +167,7 @@ class Scheduler:
         return stop
 
     def _first_unready(self, sequence: Sequence, plan: StepPlan) -> int:
-        """The position of the first span whose features this step does not have; all tokens, if it has them all."""
+        """The position of the first span whose features this step lacks; the end of the sequence if it lacks none."""
         position = sequence.num_tokens
         for index, image in enumerate(sequence.prompt.images):
             if self.limits.rereads_images:
@@ -181,7 +180,7 @@ class Scheduler:
         return position
 
     def _is_ready(self, sequence: Sequence, index: int, plan: StepPlan) -> bool:
-        """Whether the step has the image's features; gives it what the encoder budget allows, if nobody else has."""
+        """Whether the step has the image's features. If not, plans as many of its crops as the budget allows."""
         key, image = sequence.image_key(index), sequence.prompt.images[index].image
         self.encoder_cache.pin(key, sequence.sequence_id)
         if self.encoder_cache.features(key) is not None:
@@ -196,19 +195,19 @@ class Scheduler:
         return plan.encodings[key].is_last
 
     def _crop_share(self, num_crops: int, plan: StepPlan) -> int:
-        """How many of an image's crops fit; one that cannot be split and exceeds the budget goes alone."""
+        """How many of an image's crops fit. One that cannot be split may exceed the budget, but then goes alone."""
         if self.limits.splits_images:
             return min(num_crops, plan.num_crops_left)
         fits = num_crops <= plan.num_crops_left or plan.num_crops_left == self.limits.max_num_batched_crops
         return num_crops if fits else 0
 
     def _make_room(self, sequence: Sequence, stop: int, plan: StepPlan) -> bool:
-        """Give the sequence blocks up to `stop`, the last comers' if need be; False if it lost its own instead."""
+        """Give the sequence blocks up to `stop`. May preempt the latest sequences; False if it lost its own blocks."""
         table = sequence.block_table
         num_blocks = self._num_blocks(stop) - len(table)
         while num_blocks > self.pool.num_available:
             if len(self.running) == 1:
-                self._give_up(sequence, plan)
+                self._fail_too_large(sequence, plan)
                 return False
             last_comer = self.running[-1]
             self._preempt(last_comer, plan)
@@ -219,7 +218,7 @@ class Scheduler:
         return True
 
     def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
-        """Back to the head of the queue. Its tokens stay, and are computed again as part of catching up."""
+        """Take the sequence's blocks and put it at the head of the queue. Its tokens are computed again later."""
         chunk = plan.chunks.pop(sequence.sequence_id, None)
         if chunk:
             plan.num_tokens_left += chunk.stop - chunk.start
@@ -230,7 +229,7 @@ class Scheduler:
         plan.has_preempted = True
         self.num_preemptions += 1
 
-    def _give_up(self, sequence: Sequence, plan: StepPlan) -> None:
+    def _fail_too_large(self, sequence: Sequence, plan: StepPlan) -> None:
         self.finish(sequence)
         plan.too_large.append(sequence)
 
@@ -241,10 +240,10 @@ class Scheduler:
         for index in range(len(sequence.prompt.images)):
             self.encoder_cache.unpin(sequence.image_key(index), sequence.sequence_id)
 
-    # --- those that wait ----------------------------------------------------------------------------------------------
+    # --- waiting sequences --------------------------------------------------------------------------------------------
 
     def _admit(self, plan: StepPlan) -> None:
-        """Start waiting sequences in order, as long as the budget lasts and each one's known tokens have room."""
+        """Start waiting sequences in order, while the budget lasts and there are blocks for their known tokens."""
         while self.waiting and len(self.running) < self.limits.max_num_seqs and plan.num_tokens_left > 0:
             sequence = self.waiting[0]
             prefix = self._cached_prefix(sequence)
@@ -254,7 +253,7 @@ class Scheduler:
             elif self.running:
                 return
             else:
-                self._give_up(sequence, plan)
+                self._fail_too_large(sequence, plan)
 
     def _start_running(self, sequence: Sequence, prefix: list[int]) -> None:
         self.pool.share(prefix)
@@ -266,18 +265,19 @@ class Scheduler:
         insort(self.running, sequence, key=lambda s: s.sequence_id)
 
     def _num_blocks_wanted(self, sequence: Sequence, prefix: list[int]) -> int:
-        """What must be available to start: room for the sequence's tokens, and for what the running ones still lack.
+        """How many blocks must be available to start: for the sequence's tokens, and those that running sequences lack.
 
-        The running ones are given a block each to grow into, lest they preempt the newcomer at once.
+        Each running sequence counts with one block more than its tokens need. Otherwise its next tokens could preempt
+        the new sequence at once.
         """
         promised = sum(self._num_blocks(s.num_tokens) + 1 - len(s.block_table) for s in self.running)
         return promised + self._num_blocks(sequence.num_tokens) - len(prefix) + self.pool.num_idle(prefix)
 
     def _cached_prefix(self, sequence: Sequence) -> list[int]:
-        """The blocks that hold the sequence's first tokens already. Never all: its last token must be computed."""
+        """The cached blocks of the sequence's first tokens. The last token is never among them: it must be computed."""
         block_size, allowed = self.limits.block_size, sequence.prompt.max_cached_tokens
         num_tokens = sequence.num_tokens - 1 if allowed is None else min(allowed, sequence.num_tokens - 1)
-        if asked := sequence.prompt_logprob_range:  # the state before the first of them is needed, too
+        if asked := sequence.prompt_logprob_range:  # the first logprob needs the state before its token
             num_tokens = min(num_tokens, max(asked.start - 1, 0))
         blocks = self.pool.find(self._block_hashes(sequence, num_tokens // block_size))
         if self.limits.whole_spans:
@@ -286,7 +286,7 @@ class Scheduler:
             blocks = blocks[: first_cut // block_size]
         return blocks
 
-    # --- what has been computed ---------------------------------------------------------------------------------------
+    # --- computed chunks ----------------------------------------------------------------------------------------------
 
     def _mark_computed(self, chunk: Chunk) -> None:
         sequence, block_size = chunk.sequence, self.limits.block_size
@@ -316,9 +316,9 @@ class Scheduler:
 
 
 def _without_cutting(sequence: Sequence, start: int, stop: int) -> int:
-    """`stop` moved out of the span that it would cut: before it, or behind it where nothing else would be left.
+    """`stop`, moved out of the span that it would cut: before the span, or after it if the chunk would be empty.
 
-    Then the token budget is overdrawn, by less than one span.
+    After the span, the chunk exceeds the token budget by less than one span.
     """
     for span, _, _ in sequence.spans_within(stop - 1, stop) if stop > start else ():
         if span.end > stop:

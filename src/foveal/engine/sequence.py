@@ -1,4 +1,4 @@
-"""A sequence: one request as the engine sees it, tokens known and tokens computed. Knows no cache, budget or model."""
+"""A sequence: one continuation of a prompt, its known and its computed tokens. Knows no cache, budget or model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ImageKey = tuple[bytes, bytes]
 
 
 class SpanSource(NamedTuple):
-    """A span with what stands there: rows of an image's features, from `first_row`."""
+    """A span and what fills it: rows of an image's features, from `first_row` on."""
 
     span: ImageSpan
     first_row: int
@@ -27,7 +27,7 @@ class SpanSource(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """Catches up from num_computed_tokens to the end of token_ids; each time it is there, a token is drawn."""
+    """Steps compute it from num_computed_tokens to the end of token_ids; when they reach the end, a token is drawn."""
 
     sequence_id: int
     prompt: Prompt
@@ -36,13 +36,13 @@ class Sequence:
     max_total_tokens: int  # prompt and output together
     token_ids: list[int]  # the prompt's, then the output's
     status: Literal["waiting", "running", "done"] = "waiting"
-    num_computed_tokens: int = 0  # whose keys and values are in the blocks
-    num_cached_tokens: int | None = None  # of the prompt, found computed when it first ran
-    mirostat_mu: float | None = None  # what the last draw handed to the next
-    constraint: Constraint | None = None  # that holds the output to its grammar
-    prompt_logprobs: dict[int, PromptLogprob] = field(default_factory=dict)  # by position, as far as computed
+    num_computed_tokens: int = 0  # tokens whose keys and values are in the blocks
+    num_cached_tokens: int | None = None  # prompt tokens found in the prefix cache at its first start
+    mirostat_mu: float | None = None  # as the last draw returned it, for the next
+    constraint: Constraint | None = None  # by the grammar of the output
+    prompt_logprobs: dict[int, PromptLogprob] = field(default_factory=dict)  # by position; those computed so far
     block_table: list[int] = field(default_factory=list)
-    block_hashes: list[bytes] = field(default_factory=list)  # of the full blocks of token_ids, as far as asked for
+    block_hashes: list[bytes] = field(default_factory=list)  # of the first full blocks; those needed so far
     span_sources: list[SpanSource] = field(init=False)  # of all images, ascending
 
     def __post_init__(self) -> None:
@@ -68,12 +68,12 @@ class Sequence:
 
     @property
     def images_end(self) -> int:
-        """The position behind the last image span; 0 without images."""
+        """The position after the last image span; 0 without images."""
         return self.span_sources[-1].span.end if self.span_sources else 0
 
     @property
     def prompt_logprob_range(self) -> range:
-        """The positions of the prompt whose logprobs are still to be given: with the first token, all at once."""
+        """Prompt positions whose logprobs are still to be computed. They are reported with the first token."""
         num_tokens = 0 if self.num_output_tokens else self.sampling.num_prompt_logprobs
         return range(max(self.num_prompt_tokens - num_tokens, 0), self.num_prompt_tokens)
 
@@ -81,13 +81,13 @@ class Sequence:
         return self.prompt.cache_salt, self.prompt.images[index].image.hash
 
     def spans_within(self, start: int, stop: int) -> list[SpanSource]:
-        """The spans that positions [start, stop) touch."""
+        """The spans that overlap positions [start, stop)."""
         first = bisect_right(self.span_sources, start, key=lambda source: source.span.end)
         last = bisect_right(self.span_sources, stop - 1, key=lambda source: source.span.offset)
         return self.span_sources[first:last]
 
     def append(self, token_id: int) -> FinishReason | None:
-        """Take the next output token; says whether, and why, it was the last."""
+        """Append the next output token; returns the finish reason if it was the last."""
         self.token_ids.append(token_id)
         params = self.sampling
         if token_id in params.stop_token_ids and not params.ignore_eos and self.num_output_tokens > params.min_tokens:

@@ -1,6 +1,6 @@
-"""Sampling that goes by how surprising tokens are: -log p. Pure functions of one row's probabilities.
+"""Sampling by the surprise of tokens, -log p: typical_p and Mirostat. Pure functions of one row's probabilities.
 
-Letter: C candidates, whose weights need not add up to one; what is not to be drawn has weight zero.
+Letter: C candidates. Their weights need not add up to one; tokens that must not be drawn have weight zero.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from foveal.types import SamplingParams
 
 
 def weighs_surprise(params: SamplingParams) -> bool:
-    """Whether any of what is here has an effect."""
+    """Whether typical_p or Mirostat is on."""
     return params.typical_p < 1 or params.mirostat_target is not None
 
 
 def typical(weights_C: Tensor, mass: float) -> Tensor:
-    """Probabilities of the tokens whose surprise is nearest to the expected one, as few as hold `mass` of them.
+    """Probabilities of the tokens whose surprise is nearest to the mean: the fewest that hold `mass`.
 
     At least one token stays, for any mass; at mass 1 all do. Source: Meister et al., Locally Typical Sampling (2022).
     """
     probs_C = weights_C / weights_C.sum()
     if mass >= 1:
         return probs_C
-    surprise_C = -probs_C.log()  # infinite where nothing is to be drawn, so these come last
+    surprise_C = -probs_C.log()  # infinite for tokens that must not be drawn, so these come last
     entropy = torch.special.entr(probs_C).sum()
     order_C = (surprise_C - entropy).abs().argsort(stable=True)
     sorted_C = probs_C[order_C]
@@ -36,7 +36,7 @@ def typical(weights_C: Tensor, mass: float) -> Tensor:
 
 
 def mirostat_bound(params: SamplingParams, mu: float | None) -> float:
-    """The greatest surprise that may be drawn, bits. `mu`: what `next_bound` gave at the draw before, if there was one.
+    """The greatest surprise that may be drawn, in bits. `mu`: what `next_bound` returned at the draw before, if any.
 
     Source: Basu et al., Mirostat: a neural text decoding algorithm that directly controls perplexity (2021),
     algorithm 2, known as Mirostat 2.0.
@@ -47,14 +47,14 @@ def mirostat_bound(params: SamplingParams, mu: float | None) -> float:
 
 
 def within(probs_C: Tensor, mu: float) -> Tensor:
-    """The probabilities of the tokens whose surprise is at most `mu` bits; the likeliest one stays in any case."""
+    """The probabilities of the tokens whose surprise is at most `mu` bits; the likeliest token always stays."""
     is_surprising_C = -probs_C.log2() > mu
     is_surprising_C[probs_C.argmax()] = False
     return probs_C.masked_fill(is_surprising_C, 0)
 
 
 def next_bound(params: SamplingParams, mu: float, drawn_prob: float) -> float | None:
-    """The bound for the next draw. `drawn_prob`: of the drawn token, before the bound cut."""
+    """The bound for the next draw. `drawn_prob`: of the drawn token, before the bound was applied."""
     if params.mirostat_target is None:
         return None
     return mu - params.mirostat_lr * (-math.log2(drawn_prob) - params.mirostat_target)

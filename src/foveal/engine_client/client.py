@@ -24,14 +24,14 @@ class EngineClient(Protocol):
 
     @property
     def num_restarts(self) -> int:
-        """How often the engine died or hung, and was started again."""
+        """How often the engine crashed or hung and was started again."""
 
     def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
-        """Have `prompt` continued; the context's value yields the tokens, the last one with a finish_reason.
+        """Continue `prompt`; the context's value yields the tokens, the last one with a finish_reason.
 
-        Leaving the context aborts whatever is unfinished. The images' pixels must stay in place while it is open.
+        Leaving the context aborts an unfinished request. The images' pixels must stay in place while it is open.
         Raises PromptTooLong, InvalidRequest or Overloaded on entering; the iterator raises GenerationFailed.
         """
 
     async def close(self) -> None:
-        """Stop the engine. What is in flight fails with GenerationFailed."""
+        """Stop the engine. Requests in flight fail with GenerationFailed."""

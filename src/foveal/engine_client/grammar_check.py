@@ -1,6 +1,6 @@
-"""Grammars from clients, tried out before anything is generated, where they can do no harm. Imports no torch.
+"""Tries clients' grammars before anything is generated, in a process that may be killed. Imports no torch.
 
-The work is `grammar_trial`'s, a process that is started with the first grammar and again after each that ends it.
+The process runs `grammar_trial`. It is started with the first grammar, and again after a grammar that ended it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from foveal.types import Grammar
 
 MAX_NUM_KNOWN = 64
-TIME_LIMIT_S = 1.0  # for one grammar; the engine takes as long again before its first token
-WAIT_S = 5.0  # for those before it, for the process to start, and for the grammar itself
+TIME_LIMIT_S = 1.0  # for one grammar; the engine spends as long again before the first token
+WAIT_S = 5.0  # for the grammars before it, the start of the process, and the grammar itself
 PARAM = "response_format"
 _TRIAL = Kind("foveal.engine_client.grammar_trial:serve", ONE_THREAD)
 
 
 class GrammarCheck:
-    """Asks one worker, one grammar at a time. Close it in the end."""
+    """Sends grammars to one worker, one at a time. Must be closed."""
 
     def __init__(self, folder: Path, time_limit_s: float = TIME_LIMIT_S) -> None:
         self._settings = TrialSettings(str(folder), time_limit_s)
         self._turn = asyncio.Lock()
         self._worker: ChildProcess | None = None
-        self._known: OrderedDict[Grammar, str] = OrderedDict()  # to the text that the engine takes
+        self._known: OrderedDict[Grammar, str] = OrderedDict()  # -> the text for SamplingParams
 
     async def translate(self, grammar: Grammar) -> str:
-        """The text that SamplingParams takes. Raises InvalidRequest, Overloaded where there was no time to find out."""
+        """The grammar as SamplingParams takes it. Raises InvalidRequest, or Overloaded if it was not tried in time."""
         if grammar not in self._known:
             try:
                 async with asyncio.timeout(WAIT_S), self._turn:
@@ -61,14 +61,14 @@ class GrammarCheck:
             await self.close()
             raise InvalidRequest("This response_format is too complex: make it smaller or simpler.", PARAM) from None
         except BaseException:
-            await self.close()  # its next verdict would be the one on this grammar
+            await self.close()  # its next reply would be the verdict on this grammar
             raise
         if verdict.problem:
             raise InvalidRequest(f"This response_format cannot be used: {verdict.problem}", PARAM)
         return verdict.text
 
     async def _verdict(self, grammar: Grammar) -> Verdict:
-        """Raises Gone if the worker dies of it."""
+        """Raises Gone if the grammar ends the worker."""
         if self._worker is not None and not self._worker.is_alive:
             await self.close()
         if self._worker is None:

@@ -1,4 +1,4 @@
-"""What the server and the process that tries grammars out say to each other: a Grammar in, its Verdict out."""
+"""The messages between the server and the process that tries grammars: a Grammar in, its Verdict out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_GRAMMAR_BYTES = 1 << 20  # a request may bring 64 KiB, which grows when it i
 
 
 class TrialSettings(msgspec.Struct, frozen=True):
-    """What the process has to know before the first grammar."""
+    """What the process needs before the first grammar."""
 
     folder: str  # of the checkpoint
     time_limit_s: float  # for one grammar

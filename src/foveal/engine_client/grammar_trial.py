@@ -1,7 +1,7 @@
-"""The process that tries grammars out before the engine gets them. `serve` runs in it.
+"""The process that tries grammars before the engine gets them. `serve` runs in it.
 
-A grammar that takes too long ends the process, by an alarm that the kernel keeps; one that takes too much memory fails,
-by a limit that the kernel keeps, too.
+The kernel enforces both limits: an alarm ends the process if a grammar takes too long, and allocations fail if it takes
+too much memory.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ LIMITS = Limits(memory_bytes=2 << 30, max_num_files=16, max_file_bytes=0)
 
 
 def serve(server: socket.socket) -> None:
-    """Try out what the server sends until it hangs up."""
+    """Try the grammars that the server sends, until it closes the connection."""
     settings = receive(server, SETTINGS)
     grammars = Grammars(Path(settings.folder))
-    _ = grammars.tokenizer  # outside of any grammar's time
+    _ = grammars.tokenizer  # loaded now, so that it does not count as a grammar's time
     answer_jobs(server, GRAMMARS, VERDICTS, partial(judge, grammars), LIMITS, settings.time_limit_s)
 
 
 def judge(grammars: Grammars, grammar: Grammar) -> Verdict:
-    """Do with the grammar all that the engine will do before the first token."""
+    """Do everything with the grammar that the engine will do before the first token."""
     try:
         text = translate(grammar)
         constraint = grammars.start(text, ())

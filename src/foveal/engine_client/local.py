@@ -30,7 +30,7 @@ class LocalEngine:
     """An EngineClient; `start` makes one, and it must be closed. Nothing restarts the engine if it dies."""
 
     def __init__(self, engine: Engine, info: EngineInfo, config: EngineConfig, thread: ThreadPoolExecutor) -> None:
-        self.engine = engine  # belongs to the thread while a request is in flight
+        self.engine = engine  # used by its thread alone while a request is in flight
         self._thread = thread
         self._inbox: SimpleQueue[ToEngine] = SimpleQueue()
         self._streams = Streams(info, config.max_num_seqs + config.max_num_waiting, self._send)

@@ -1,6 +1,6 @@
 """The server's side of every request in flight: from `submit` to its one terminal event.
 
-Lives on the event loop. Knows how to say what an engine must be told, not where the engine is: `send` does.
+Runs on the event loop. Makes the messages to an engine; does not know where the engine is (`send` does).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from foveal.types import EngineStats, Prompt, SamplingParams, Token
 if TYPE_CHECKING:
     from foveal.types import EngineInfo
 
-MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: far below, they would overflow
+MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: a much smaller number would make them overflow
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """One request in flight, with the tokens it has given: enough to have it resumed by another engine."""
+    """One request in flight and its tokens so far: enough to resume it in another engine."""
 
     sequence_id: int
     prompt: Prompt
@@ -35,7 +35,7 @@ class Stream:
     events: asyncio.Queue[Token | GenerationFailed] = field(default_factory=asyncio.Queue)
 
     def submission(self) -> Submit:
-        """What an engine that knows nothing of the request is told."""
+        """The message that starts or resumes the request in an engine."""
         output = tuple(self.output_token_ids)
         return Submit(self.sequence_id, self.prompt, self.sampling, output, self.num_cached_tokens, self.mirostat_mu)
 
@@ -83,7 +83,7 @@ class Streams:
                 self._send(Abort(stream.sequence_id))
 
     def deliver(self, done: StepDone) -> None:
-        """Hand a step's events to their streams; those of streams that were left meanwhile have no taker."""
+        """Give a step's events to their streams. Events of requests that have ended since are ignored."""
         self.stats = done.stats
         for sequence_id, token in done.tokens:
             stream = self.in_flight.get(sequence_id)
@@ -106,7 +106,7 @@ class Streams:
 
 
 def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) -> None:
-    """Raise PromptTooLong or InvalidRequest for what no engine of this kind can continue."""
+    """Raise PromptTooLong or InvalidRequest for a request that this engine cannot run."""
     num_tokens = len(prompt.token_ids)
     if num_tokens == 0:
         raise InvalidRequest("The prompt is empty.", param="prompt")
@@ -125,8 +125,7 @@ def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) ->
 
 
 def _outside_images(prompt: Prompt) -> Iterator[int]:
-    """The token ids that do not stand for images: those that do are the family's own (Llama 3.2 Vision's is beyond the
-    vocabulary, in which tokens are drawn)."""
+    """The token ids outside image spans. Those inside may lie beyond the vocabulary (Llama 3.2 Vision's does)."""
     start = 0
     for image in prompt.images:
         for span in image.spans:

@@ -1,7 +1,7 @@
-"""The engine in a child process that is watched, and started again when it dies or hangs. Imports no torch.
+"""The engine in a supervised child process, which is started again when it dies or hangs. Imports no torch.
 
-What was in flight is sent to the new engine as prompt and tokens so far, so that streams pause and then go on, token
-for token. A request that was running in two deaths fails by itself.
+Requests in flight are sent to the new engine as prompt and tokens so far. So streams pause, and then continue with the
+same tokens. A request that was running at two deaths fails.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 10.0  # before a restart; doubles with each start that fails
-MAX_FAILED_STARTS = 5  # in a row; then what is in flight is given up, and starting is tried on
+MAX_FAILED_STARTS = 5  # in a row; then requests in flight fail, and further starts are tried
 QUARANTINED = "The engine died twice while it was working on this request, so it is not tried again."
 NOT_RESTARTED = "The engine stopped and could not be started again; try again later."
 CLOSED = "The server is shutting down."
-# OpenMP's threads spin for milliseconds before they sleep; beside another busy process each then waits for one that has
-# no core (benchmarks/two_servers.txt). Whoever sets it keeps what they set.
+# OpenMP's threads spin for milliseconds before they sleep. While another process is busy, they then wait for a thread
+# that has no core (benchmarks/two_servers.txt). A value in the server's environment takes precedence.
 _ENGINE = Kind("foveal.engine.process:serve", {"GOMP_SPINCOUNT": "3000"}, INHERITED_BY_TORCH)
 
 
@@ -62,8 +62,8 @@ class EngineProcess:
         self._on_progress = on_progress
         self._quarantine = Quarantine()
         self._child: ChildProcess | None = None  # while it is ready for requests
-        self._streams: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()  # from the first Ready on
-        self._heard_s = 0.0  # event loop time of the last sign of life
+        self._streams: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()  # set at the first Ready
+        self._heard_s = 0.0  # event loop time of the last message
         self.num_restarts = 0
         self._end = asyncio.create_task(self._keep_running())
         self._end.add_done_callback(self._fail_all)
@@ -96,7 +96,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's, while it is ready for requests."""
+        """The child's process id, while it is ready for requests."""
         return self._child.pid if self._child else None
 
     def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
@@ -108,13 +108,13 @@ class EngineProcess:
         self._end.cancel()
         await asyncio.wait([self._end])
 
-    # --- one life after another ---------------------------------------------------------------------------------------
+    # --- starts and restarts ------------------------------------------------------------------------------------------
 
     async def _keep_running(self) -> None:
         num_failed_starts = 0
         while True:
             failure = await self._live_once()
-            if failure and not self._streams.done():  # it has never been ready: for the operator to mend
+            if failure and not self._streams.done():  # it has never been ready: the operator must fix it
                 self._streams.set_exception(failure)
                 return
             num_failed_starts = num_failed_starts + 1 if failure else 0
@@ -125,7 +125,7 @@ class EngineProcess:
             await asyncio.sleep(min(FIRST_DELAY_S * 2**num_failed_starts, LONGEST_DELAY_S))
 
     async def _live_once(self) -> CheckpointError | ConfigError | None:
-        """One child from start to end; returns why it never became ready, or None if it did."""
+        """Run one child from start to end; returns why it never became ready, or None if it did."""
         try:
             child = spawn(_ENGINE, START.frame(self._start), [self._start.arena_fd])
         except OSError as error:
@@ -148,7 +148,7 @@ class EngineProcess:
         return CheckpointError(f"the engine died while loading the model (exit status {status}): is memory short?")
 
     async def _watch(self, child: ChildProcess) -> None:
-        """Kill the child when it has work and gives no sign of life."""
+        """Kill the child if it has work and sends no message for `step_timeout_s`."""
         timeout_s = self._start.config.step_timeout_s
         while True:
             await asyncio.sleep(timeout_s / 4)
@@ -167,7 +167,7 @@ class EngineProcess:
                 self._quarantine.started(message.sequence_ids)
             case StepDone():
                 self._take(message)
-            case Progress() if not self._streams.done():  # a restart is nobody's progress bar
+            case Progress() if not self._streams.done():  # only the first start is reported
                 self._on_progress(message.share)
             case Ready():
                 self._become_ready(child, message.info)
@@ -185,7 +185,7 @@ class EngineProcess:
         if not self._streams.done():
             config = self._start.config
             self._streams.set_result(Streams(info, config.max_num_seqs + config.max_num_waiting, self._send))
-            # a later engine must be no smaller than what clients were told of this one
+            # a restarted engine must keep the sizes in `info`, which clients rely on
             config = replace(config, kv_cache_bytes=info.kv_cache_bytes, max_model_len=info.max_model_len)
             self._start = msgspec.structs.replace(self._start, config=config)
         else:
@@ -197,12 +197,12 @@ class EngineProcess:
             self._send(self._streams.result().in_flight[sequence_id].submission())
 
     def _send(self, message: ToEngine) -> None:
-        """Tell the child, if it is there; if not, the next one is told of all that is in flight."""
+        """Send to the child if it is ready. If not, the next child is sent all requests in flight."""
         if self._end.done():
             self._streams.result().fail_all(CLOSED)
         elif self._child:
             if isinstance(message, Submit) and len(self._streams.result().in_flight) == 1:
-                self._heard_s = asyncio.get_running_loop().time()  # it was silent for having nothing to do
+                self._heard_s = asyncio.get_running_loop().time()  # it was idle before, so its silence does not count
             self._child.send(TO_ENGINE.frame(message))
 
     def _fail_all(self, end: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""Activation functions, by the names that config.json files give them."""
+"""Activation functions by their names in config.json files."""
 
 from __future__ import annotations
 

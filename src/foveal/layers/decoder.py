@@ -1,8 +1,8 @@
 """The decoder of Llama and its many relatives: grouped-query attention with rotary positions and a gated MLP.
 
-One class serves them all, since they differ in what a checkpoint holds (projections fused or not, biases, norms of
-queries and keys, norms behind the sublayers) and in a few settings (`DecoderConfig`). Tensors are read by the names of
-Hugging Face's layouts. Knows nothing of images.
+One class serves all of them. They differ in a few settings (`DecoderConfig`) and in their tensors: fused or separate
+projections, biases, norms of queries and keys, norms after the sublayers. Tensors have the names of Hugging Face's
+layouts. Knows nothing of images.
 
 Letters: T rows in the step, W hidden width, H query heads, K key-value heads, D head_dim, M MLP width, R position rows.
 """
@@ -40,7 +40,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderConfig:
-    """What a decoder takes from its settings; the tensors say the rest."""
+    """A decoder's settings. Whatever else differs is visible in its tensors."""
 
     vocab_size: int
     max_model_len: int
@@ -53,21 +53,21 @@ class DecoderConfig:
     sliding_layers: tuple[bool, ...]
     ties_embeddings: bool
     rope: Rope
-    sliding_rope: Rope  # of the sliding layers: the same, but in Gemma
+    sliding_rope: Rope  # of the sliding layers; only Gemma's differs from `rope`
     norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
     embedding_scale: float = 1.0
 
     def window_of(self, layer: int) -> int | None:
-        """How many tokens a row sees in a layer; None: all."""
+        """How many tokens a row attends to in a layer; None: all."""
         return self.window if self.sliding_layers[layer] else None
 
     def rope_of(self, window: int | None) -> Rope:
-        """The rotary embedding of the layers with such a window."""
+        """The rotary embedding of the layers with this window."""
         return self.rope if window is None else self.sliding_rope
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> DecoderConfig:
-        """From a decoder's settings in config.json. Raises CheckpointError for what is missing or unknown."""
+        """From a decoder's settings in config.json. Raises CheckpointError for a missing or unknown setting."""
         num_heads, num_layers = settings["num_attention_heads"], settings["num_hidden_layers"]
         head_dim = settings.get("head_dim") or settings["hidden_size"] // num_heads
         rope = Rope.read(settings, head_dim)
@@ -89,7 +89,7 @@ class DecoderConfig:
 
 
 def sliding_layers(settings: Mapping[str, Any], num_layers: int) -> tuple[bool, ...]:
-    """Which layers see a window only: those listed, or (Qwen) those from `max_window_layers` on, or all."""
+    """Which layers have a window: those in `layer_types`, or (Qwen) those from `max_window_layers` on, or all."""
     listed = settings.get("layer_types") or ()
     first = settings.get("max_window_layers", 0)
     return tuple(kind == "sliding_attention" for kind in listed) or tuple(i >= first for i in range(num_layers))
@@ -103,7 +103,7 @@ class SelfAttention:
     key_norm: RMSNorm | OffsetRMSNorm | None
     heads: Heads
     scale: float  # of the scores
-    window: int | None  # tokens that a row sees; None: all
+    window: int | None  # tokens that a row attends to; None: all
     kv_index: int  # its layer of the KV cache
 
     @classmethod
@@ -157,7 +157,7 @@ class GatedMLP:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderLayer:
-    """Norms stand before the sublayers; in Gemma another one behind each."""
+    """Norms before the sublayers; in Gemma another one after each."""
 
     attention_norm: RMSNorm | OffsetRMSNorm
     attention: SelfAttention
@@ -213,7 +213,7 @@ class Decoder:
         layer_numbers: Iterable[int] | None = None,
         count_positions: Callable[[Prompt, Rope, int], Positions] = counted_positions,
     ) -> Decoder:
-        """`name` and `head` are where its tensors lie; layer_numbers: those to load, where not all are of this kind."""
+        """`name` and `head` are prefixes of its tensors' names. layer_numbers: the layers to load; None: all."""
         numbers = tuple(range(config.num_layers) if layer_numbers is None else layer_numbers)
         is_tied = config.ties_embeddings and not has_linear(weights, head)
         embedding = load_embedding(weights, f"{name}.embed_tokens", is_head=is_tied)
@@ -246,7 +246,7 @@ class Decoder:
 
     @property
     def windows(self) -> tuple[int | None, ...]:
-        """The windows of its layers, each once."""
+        """The distinct windows of its layers."""
         return tuple(self.ropes)
 
     def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
@@ -260,7 +260,7 @@ class Decoder:
         return x_TW if scale == 1.0 else x_TW * x_TW.new_tensor(scale)
 
     def decode(self, x_TW: Tensor, step: StepContext) -> Tensor:
-        """Embeddings -> normed hidden states [T, W]. All that a step changes is in `x_TW` and `step`."""
+        """Embeddings -> normed hidden states [T, W]. All that differs between steps is in `x_TW` and `step`."""
         rotations = {window: rope(step.positions_RT) for window, rope in self.ropes.items()}
         for i, layer in enumerate(self.layers):
             x_TW = layer(x_TW, rotations[layer.attention.window], step)

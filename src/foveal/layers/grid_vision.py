@@ -1,10 +1,10 @@
-"""A vision transformer over patches of a picture of any size: rotary positions in two axes, patches merged at the end.
+"""A vision transformer for images of any size: rotary positions in two axes, patches merged at the end.
 
-The tower of the Qwen-VL line. Its generations differ in what the checkpoint holds: norms with or without bias, a gated
-MLP or a plain one, a table of learned positions, windows in most layers, mergers behind some layers. Knows nothing of
-prompts. Tensors are read by the names of the published layouts.
+This is the tower of the Qwen-VL models. Their generations differ: norms with or without bias, a gated or a plain MLP,
+learned positions, windows in most layers, mergers after some. Tensors have the names of the published layouts. Knows
+nothing of prompts.
 
-Letters: P patches of a picture, B blocks of m x m patches that become one token, C vision width, D head_dim, W decoder
+Letters: P patches of an image, B blocks of m x m patches that become one token, C vision width, D head_dim, W decoder
 width. Patches are ordered by blocks, in a block row by row.
 """
 
@@ -42,16 +42,16 @@ class GridConfig:
     patch_size: int  # pixels a side
     merge_size: int  # m
     hidden_act: str
-    window_size: int | None = None  # pixels a side; None: every patch sees every patch
+    window_size: int | None = None  # pixels a side; None: every patch attends to every patch
     full_layers: tuple[int, ...] = ()  # layers without windows
-    merged_layers: tuple[int, ...] = ()  # layers behind which the states are merged, too
+    merged_layers: tuple[int, ...] = ()  # layers after which the states are merged, too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Merger:
     """m x m neighbouring patches -> one token of the decoder's width."""
 
-    norm: LayerNorm | RMSNorm  # over a patch, or over all that are merged
+    norm: LayerNorm | RMSNorm  # over one patch, or over the m x m patches together
     mlp: MLP
 
     @classmethod
@@ -91,7 +91,7 @@ class GridTower:
         )
 
     def __call__(self, pixels_3HW: Tensor) -> Tensor:
-        """A normalised picture whose sides are whole blocks -> [B, W (1 + mergers behind layers)], row by row."""
+        """A normalised image of whole blocks -> [B, W (1 + mergers after layers)], row by row."""
         merge = self.config.merge_size
         rows, columns = (side // self.config.patch_size for side in pixels_3HW.shape[1:])
         x_PC = self.patches(block_rows(pixels_3HW, self.config.patch_size, merge).to(self.patches.dtype))
@@ -112,7 +112,7 @@ class GridTower:
         return tokens[order_B.argsort()]
 
     def _windows(self, rows: int, columns: int) -> list[Tensor]:
-        """The blocks of each window; without windows all of them in one."""
+        """The blocks of each window; one window of all blocks if there is no window size."""
         blocks = torch.arange(rows * columns).view(rows, columns)
         if self.config.window_size is None:
             return [blocks.flatten()]
@@ -140,14 +140,14 @@ def _reorder(x: Tensor, order_B: Tensor) -> Tensor:
 
 
 def _turn(at_P2: Tensor, attention: VisionAttention) -> Rotation:
-    """Half of the channels turn by the row, half by the column."""
+    """The rotation of each patch: half of the channels by its row, half by its column."""
     head_dim = attention.out.in_features // attention.num_heads
     frequencies_D = frequencies(head_dim // 2, ROPE_THETA).to(at_P2.device)
     return rotation((at_P2[..., None] * frequencies_D).flatten(1))
 
 
 def _mixing(turn: Rotation, lengths: list[int]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Rotated attention inside each stretch of patches."""
+    """Attention with rotated queries and keys, inside each range of patches; `lengths` are those of the ranges."""
     flat = type(turn)(turn.cos.squeeze(1), turn.sin.squeeze(1))
 
     def mix(query_HPD: Tensor, key_HPD: Tensor, value_HPD: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def _mixing(turn: Rotation, lengths: list[int]) -> Callable[[Tensor, Tensor, Ten
 
 
 def _resampled(table_SSC: Tensor, rows: int, columns: int) -> Tensor:
-    """[rows, columns, C], bilinear between the table's corners."""
+    """[rows, columns, C], bilinearly interpolated; corners stay corners."""
     table = table_SSC.permute(2, 0, 1)[None].float()
     return F.interpolate(table, (rows, columns), mode="bilinear", align_corners=True)[0].permute(1, 2, 0)
 

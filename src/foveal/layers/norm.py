@@ -31,7 +31,7 @@ class RMSNorm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OffsetRMSNorm:
-    """RMSNorm as Gemma stores it: the weight's distance from one. Computed in float32, where that distance is exact."""
+    """RMSNorm as Gemma stores it: the weight minus one. Computed in float32, since bfloat16 would round the sum."""
 
     weight: Tensor  # float32 [width], one added
     eps: float

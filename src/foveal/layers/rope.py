@@ -1,7 +1,7 @@
 """Rotary position embedding in the rotate-half form, with the frequencies that checkpoints ask for.
 
-Angles are computed from the positions of a step, in float32; no table is kept, since a table for a context of 128k
-would cost more memory and start-up time than it ever saves.
+Angles are computed from the positions of a step, in float32. No table is kept: for a context of 128k positions it
+would cost more memory and start-up time than it saves.
 
 Letters: T rows of a step, R position rows, D head_dim, V variants.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Rotation(NamedTuple):
-    """What turns a step's queries and keys: float32 [T, 1, rotary width] each, the same for every head."""
+    """The cos and sin that rotate a step's queries and keys: float32 [T, 1, rotary width] each, equal for all heads."""
 
     cos: Tensor
     sin: Tensor
@@ -38,14 +38,14 @@ class Rope:
     """A checkpoint's rotary embedding. A sequence of variant v counts its positions from v * context_length on."""
 
     frequencies_VD: Tensor  # [V, D / 2]
-    axes_D: Tensor  # int64 [D / 2]: the row of positions that turns each pair of channels
+    axes_D: Tensor  # int64 [D / 2]: which row of positions rotates each pair of channels
     attention_factor: float  # of cos and sin
     context_length: int
-    original_context_length: int  # a sequence that may grow beyond it is of variant 1, where there is one
+    original_context_length: int  # a sequence that may become longer has variant 1, if there is one
 
     @classmethod
     def read(cls, settings: Mapping[str, Any], head_dim: int) -> Rope:
-        """From a decoder's settings. Raises CheckpointError for a kind of scaling that is not implemented."""
+        """From a decoder's settings. Raises CheckpointError for a rope type that is not implemented."""
         parameters = rope_parameters(settings)
         context_length = settings["max_position_embeddings"]
         original = parameters.get("original_max_position_embeddings", context_length)
@@ -65,7 +65,7 @@ class Rope:
         return replace(self, frequencies_VD=self.frequencies_VD.to(device), axes_D=self.axes_D.to(device))
 
     def variant(self, max_total_tokens: int) -> int:
-        """Which frequencies a sequence takes that may grow to `max_total_tokens`."""
+        """Which frequencies to use for a sequence of at most `max_total_tokens`."""
         return int(len(self.frequencies_VD) > 1 and max_total_tokens > self.original_context_length)
 
     def __call__(self, positions_RT: Tensor) -> Rotation:
@@ -77,9 +77,9 @@ class Rope:
 
 
 def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
-    """One row, 0 and up; from the context length on for a sequence of the rope's second variant.
+    """One row of positions, from 0 on; for a sequence of variant 1, from the context length on.
 
-    So a position tells its variant, and one step can mix both.
+    So a position implies its variant, and one step can contain both.
     """
     variant = rope.variant(max_total_tokens)
     start = variant * rope.context_length
@@ -87,7 +87,7 @@ def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Posi
 
 
 def rope_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """One table out of a decoder's settings: `rope_parameters` (newer), or `rope_scaling` and neighbours (older)."""
+    """The rope settings as one table: `rope_parameters` (newer), or `rope_scaling` and other keys (older)."""
     beside = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
     found = {"rope_theta": 10000.0, "partial_rotary_factor": 1.0} | {k: settings[k] for k in beside if k in settings}
     return found | dict(settings.get("rope_scaling") or {}) | dict(settings.get("rope_parameters") or {})
@@ -102,9 +102,9 @@ def frequencies(head_dim: int, theta: float) -> Tensor:
 
 
 def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:
-    """[V, D / 2], scaled as `rope_type` says. Raises CheckpointError for a kind that is not implemented.
+    """[V, D / 2], scaled as `rope_type` says. Raises CheckpointError for a type that is not implemented.
 
-    "dynamic" changes nothing within the context length, and a sequence never grows beyond it.
+    "dynamic" changes nothing within the context length, and no sequence is longer.
     """
     match _kind(parameters):
         case "default" | "mrope" | "dynamic":
@@ -121,7 +121,7 @@ def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor
 
 
 def section_axes(parameters: Mapping[str, Any], num_pairs: int) -> Tensor:
-    """Which position row turns each pair: row 0, or time, height and width in sections (Qwen2-VL's M-RoPE).
+    """Which position row rotates each pair: row 0, or time, height and width in sections (Qwen2-VL's M-RoPE).
 
     Interleaved sections (Qwen3-VL) take every third pair for height and width as long as their section lasts.
     """
@@ -147,9 +147,9 @@ def rotation(angles: Tensor, attention_factor: float = 1.0) -> Rotation:
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Turn each pair (i, i + width / 2) of channels: [T, heads, head_dim] -> the same, computed in float32.
+    """Rotate each pair (i, i + width / 2) of channels: [T, heads, head_dim] -> the same, computed in float32.
 
-    Channels beyond the rotation's width stay as they are (Phi-4-mini turns three quarters of them).
+    Channels beyond the rotary width are not changed (Phi-4-mini rotates three quarters of them).
     """
     width = by.cos.shape[-1]
     if width < x.shape[-1]:
@@ -163,8 +163,8 @@ def _kind(parameters: Mapping[str, Any]) -> str:
 
 
 def _llama3_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:
-    """Llama 3.1: waves longer than the original context are stretched, short ones kept, those between blended."""
+    """Llama 3.1: low frequencies are divided by `factor`, high ones kept, those between interpolated."""
     names = ("original_max_position_embeddings", "factor", "low_freq_factor", "high_freq_factor")
     original, factor, low, high = (float(parameters[name]) for name in names)
-    share_D = ((original * plain_D / (2 * math.pi) - low) / (high - low)).clamp(0, 1)  # of the unstretched frequency
+    share_D = ((original * plain_D / (2 * math.pi) - low) / (high - low)).clamp(0, 1)  # of the undivided frequency
     return plain_D * (share_D + (1 - share_D) / factor)

@@ -1,4 +1,4 @@
-"""What passes between a decoder and who runs it: what a token keeps, where tokens stand, and one step's context.
+"""The records between a decoder and the engine: the size of a token's cache entry, positions, and the step context.
 
 Knows nothing of images or scheduling. Imports no torch at run time.
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from foveal.layers.attention.batch import Attend, AttentionBatch
 
 AfterLayer: TypeAlias = "Callable[[int, Tensor], Tensor]"
-"""(a layer's index, x_TW) -> x_TW: what else happens behind a decoder's layer."""
+"""(a layer's index, x_TW) -> x_TW: called after each layer of a decoder."""
 
 
 class KVShape(NamedTuple):
-    """What one token keeps in the KV cache."""
+    """The shape of one token's keys and values in the KV cache."""
 
     num_layers: int
     num_kv_heads: int
@@ -36,12 +36,12 @@ class Positions:
 
     prompt: NDArray[np.int64]  # [rows, num_prompt_tokens]
     delta: int = 0
-    variant: int = 0  # sequences of different variants compute different keys and share no KV blocks
+    variant: int = 0  # keys of different variants differ, so their sequences share no KV blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepContext:
-    """What the rows of a step have in common for all layers of a decoder. The runner makes one for each step."""
+    """The step context: the facts of a step that all layers of a decoder may read. Made by the runner."""
 
     positions_RT: Tensor  # int64
     attention: AttentionBatch

@@ -1,7 +1,7 @@
-"""Vision transformers: patches of a crop -> one hidden state a patch. CLIP, SigLIP and what is built of their layers.
+"""Vision transformers: patches of a crop -> one hidden state a patch. CLIP, SigLIP and towers made of their layers.
 
-A family with another tower puts it together from `VisionLayer`, whose attention asks what sees what of a function.
-Knows nothing of crops' order, image grids or projectors. Tensors are read by the names of Hugging Face's layouts.
+A family with another tower builds it from `VisionLayer`, and may pass it another attention function (`mix`). Knows
+nothing of the order of crops, of image grids or projectors. Tensors have the names of Hugging Face's layouts.
 
 Letters: N crops, S pixels a side of a crop, P patches, C vision width, M MLP width, H heads, D head_dim.
 """
@@ -44,7 +44,7 @@ class VisionConfig:
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> VisionConfig:
-        """From a vision_config; what is not in it keeps its default. Raises CheckpointError: unknown hidden_act."""
+        """From a vision_config; missing settings take the defaults. Raises CheckpointError if hidden_act is unknown."""
         config = cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
         activation(config.hidden_act)
         return config
@@ -52,7 +52,7 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Pixels as a tower takes them: a mean and a standard deviation for each colour."""
+    """Normalises pixels for a tower: a mean and a standard deviation for each colour."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -70,7 +70,7 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:
-    """What a layout calls the parts of a vision layer; the defaults are CLIP's."""
+    """The names of a vision layer's parts in a layout; the defaults are CLIP's."""
 
     attention_norm: str = "layer_norm1"
     attention: str = "self_attn"
@@ -80,7 +80,7 @@ class LayerNames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionAttention:
-    """Every patch sees every patch of its crop, unless the caller mixes otherwise."""
+    """Every patch attends to every patch of its crop, unless the caller passes another `mix`."""
 
     qkv: Linear  # [3 C, C]
     out: Linear
@@ -126,7 +126,7 @@ class MLP:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionLayer:
-    """Norms before the sublayers; what a sublayer adds may be scaled by a gate or by a weight for each channel."""
+    """Norms before the sublayers; the output of a sublayer may be scaled by a gate or channel by channel."""
 
     attention_norm: LayerNorm | RMSNorm
     attention: VisionAttention
@@ -155,11 +155,11 @@ class VisionLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipTower:
-    """CLIP's or SigLIP's tower up to some layer: patches row by row, in CLIP behind a class token."""
+    """The first layers of CLIP's or SigLIP's tower: patches row by row, in CLIP after a class token."""
 
-    patches: Linear  # [C, 3 patch patch]: the patch convolution, whose windows do not overlap, as a product
+    patches: Linear  # [C, 3 patch patch]: the patch convolution, without overlap, as a matrix
     class_token_C: Tensor | None
-    position_PC: Tensor  # [P, C], with the class token's before
+    position_PC: Tensor  # [P, C], the class token's first
     pre_norm: LayerNorm | None  # CLIP's
     layers: tuple[VisionLayer, ...]
     patch_size: int
@@ -167,7 +167,7 @@ class ClipTower:
     @classmethod
     def load(cls, weights: Weights, name: str, config: VisionConfig, num_layers: int) -> ClipTower:
         """The first `num_layers` layers; the rest and the final norm are not loaded."""
-        embeddings, pre_norm = f"{name}.embeddings", f"{name}.pre_layrnorm"  # sic: the published name
+        embeddings, pre_norm = f"{name}.embeddings", f"{name}.pre_layrnorm"  # sic
         has_class_token = f"{embeddings}.class_embedding" in weights
         return cls(
             load_linear(weights, f"{embeddings}.patch_embedding", stored=convolution),
@@ -193,7 +193,7 @@ class ClipTower:
 def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
     """[N, 3, S, S] -> [N, P, 3 patch patch]: the pixels of each patch in the order of a convolution's weights.
 
-    Pixels beyond the last whole patch are left out, as a convolution leaves them (SigLIP's 384 = 27 x 14 + 6).
+    Pixels beyond the last whole patch are dropped, as a convolution does (SigLIP's 384 = 27 x 14 + 6).
     """
     side = pixels_N3SS.shape[2] // patch_size
     whole = pixels_N3SS[..., : side * patch_size, : side * patch_size]
@@ -202,7 +202,7 @@ def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:
 
 
 def join_patches(states_NPC: Tensor, merge: int) -> Tensor:
-    """merge x merge neighbouring patches side by side on the last axis: [N, P, C] -> [N, S, S, C merge^2]."""
+    """Join merge x merge neighbouring patches on the last axis: [N, P, C] -> [N, S, S, C merge^2]."""
     side = round(states_NPC.shape[1] ** 0.5) // merge
     squares = torch.unflatten(states_NPC, 1, (side, merge, side, merge))  # [N, S, merge, S, merge, C]
     return squares.transpose(2, 3).flatten(3)

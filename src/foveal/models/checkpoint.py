@@ -1,6 +1,6 @@
-"""A checkpoint's JSON files, read once: what the server, the image workers and the engine all need to know of a model.
+"""Reads a checkpoint's JSON files: what the server, the image workers and the engine all need to know of a model.
 
-Imports no torch, reads no weights and knows no family (what their files leave out is in defaults.py).
+Imports no torch, reads no weights and knows no family. Settings that published files omit are in defaults.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Settings(dict[str, Any]):
-    """A JSON object of a checkpoint. Asking for a key that is not there is the checkpoint's error, and says so."""
+    """A JSON object of a checkpoint. A missing key raises CheckpointError, not KeyError."""
 
     def __missing__(self, key: str) -> Any:
         raise CheckpointError(
@@ -28,7 +28,7 @@ class Settings(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder with a model in it. `read` it; the JSON objects keep the names and nesting of the files."""
+    """The settings in a model's folder. Made by `read`; the JSON objects keep the names and nesting of the files."""
 
     folder: Path
     config: Settings  # config.json
@@ -37,7 +37,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
-        """Raises CheckpointError where the folder or its config.json is missing, broken or of quantised weights."""
+        """Raises CheckpointError if config.json is missing or malformed, or the weights are quantised."""
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} has no config.json; a model is a folder as the hub has it")
         checkpoint = cls(
@@ -56,19 +56,19 @@ class Checkpoint:
 
     @property
     def decoder_config(self) -> Settings:
-        """The part of config.json that is about the decoder, completed; older families keep it at the top."""
+        """The decoder's settings in config.json, completed with defaults; older families keep them at the top level."""
         settings = self.config.get("text_config", self.config)
         return Settings(DECODER_DEFAULTS.get(settings.get("model_type"), {}) | settings)
 
     @property
     def vision_config(self) -> Settings:
-        """The part of config.json that is about the vision tower, completed."""
+        """The vision tower's settings in config.json, completed with defaults."""
         settings = self.config["vision_config"]
         return Settings(VISION_DEFAULTS.get(settings.get("model_type", self.model_type), {}) | settings)
 
     @property
     def context_length(self) -> int:
-        """Tokens, prompt and answer together."""
+        """The longest sequence, in tokens."""
         return int(self.decoder_config["max_position_embeddings"])
 
     @property
@@ -77,7 +77,7 @@ class Checkpoint:
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """The tokens that end an answer: those of generation_config.json, then config.json's own."""
+        """The tokens that end an answer: those of generation_config.json, then those of config.json."""
         found: dict[int, None] = {}
         for settings in (self.generation_config, self.decoder_config, self.config):
             ids = settings.get("eos_token_id")
@@ -95,12 +95,12 @@ class Checkpoint:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the weight files together."""
+        """The size of all weight files."""
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the settings and with the weight files' names, sizes and times; their contents are not read."""
+        """A hash of the settings and of the weight files' names, sizes and times; their contents are not read."""
         digest = hashlib.sha256(json.dumps([self.config, self.preprocessor_config], sort_keys=True).encode())
         for file in sorted(self.folder.glob("*.safetensors")):
             status = file.stat()
@@ -108,7 +108,7 @@ class Checkpoint:
         return digest.hexdigest()
 
     def added_token_id(self, text: str) -> int | None:
-        """The id of a special token by its text, or None where the tokenizer has no such token or is missing."""
+        """The id of a special token by its text; None if the tokenizer has no such token, or there is no tokenizer."""
         for token in read_json(self.folder / "tokenizer.json").get("added_tokens", ()):
             if token["content"] == text:
                 return int(token["id"])
@@ -116,7 +116,7 @@ class Checkpoint:
 
 
 def read_json(path: Path) -> Settings:
-    """A JSON object from a file; empty where there is no file. Raises CheckpointError for anything but an object."""
+    """The JSON object in a file; empty if there is no file. Raises CheckpointError if the file holds no object."""
     if not path.is_file():
         return Settings()
     try:

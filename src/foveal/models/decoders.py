@@ -1,8 +1,8 @@
-"""A checkpoint's decoder settings -> `DecoderConfig`: what only the decoder's model_type says.
+"""Makes a `DecoderConfig` from a checkpoint's settings, and adds what only the decoder's model_type implies.
 
-Nearly every decoder says all in its settings. Gemma 3's type implies the rest: norms stored as their distance from
-one, embeddings times sqrt(width), scores over sqrt(query_pre_attn_scalar), five sliding layers to a full one, and
-rotary frequencies of their own for the sliding layers.
+The settings of nearly every decoder are complete. Gemma 3's model_type implies more: norms stored as weight minus one,
+embeddings times sqrt(width), and scores divided by sqrt(query_pre_attn_scalar). Five of six layers slide, and the
+sliding layers have rotary frequencies of their own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _gemma3(settings: Settings) -> DecoderConfig:
 
 
 def _gemma3_rope(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Rope settings of the full and of the sliding layers, from the newer layout or the older."""
+    """The rope settings of the full and of the sliding layers, from the newer or the older layout."""
     newer = settings.get("rope_parameters") or {}
     if "full_attention" in newer:
         return {"rope_parameters": newer["full_attention"]}, {"rope_parameters": newer["sliding_attention"]}

@@ -1,7 +1,7 @@
-"""What published config.json files leave out of a decoder's or a vision tower's settings, by model_type.
+"""Defaults of settings that published config.json files omit, for decoders and vision towers, by model_type.
 
-Many hold only what differs from the defaults of the library that wrote them: those of transformers' configuration
-classes, which are repeated here as far as a published checkpoint needs them.
+Many files hold only what differs from the defaults of transformers' configuration classes. Those defaults are repeated
+here, as far as published checkpoints need them.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """The contract of a model family: what a folder under models/ provides, and nothing about how.
 
-A family is two modules. `processor.py` (numpy and Pillow; beside the HTTP server and in the image workers) provides a
-`Processor`. `model.py` (torch; in the engine) provides a `Model`: a decoder and an image side. This file imports no
-torch at run time, so that the server can import it.
+A family is two modules. `processor.py` (numpy and Pillow; in the server and the image workers) provides a `Processor`.
+`model.py` (torch; in the engine) provides a `Model`: a decoder and an image side. This file imports no torch at run
+time, so that the server can import it.
 
-What the contract carries, and which family needs it:
-  * one feature tensor an image, whose rows and columns mean what the family says (a row for each span position; for
-    Llama 3.2 Vision cross-attention states; for Qwen3-VL the deep-stack features side by side on the last axis);
+What the contract allows, and which family needs it:
+  * one feature tensor an image, whose axes the family defines: usually a row for each span position. Llama 3.2 Vision
+    has keys and values of its cross-attention layers, Qwen3-VL several feature sets side by side on the last axis;
   * several spans for one image (Idefics3: tiles with text between);
   * positions of several rows (Qwen: time, height, width) and position variants that make cached keys differ
     (Phi-3's short and long rope);
-  * images that later tokens still look at (Llama 3.2 Vision), spans that one step must not cut (Gemma 3).
+  * images that later tokens attend to (Llama 3.2 Vision), spans that one step must not cut (Gemma 3).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
     from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
 
 
-# --- beside the server ------------------------------------------------------------------------------------------------
+# --- in the server and the image workers ------------------------------------------------------------------------------
 
 
 class Processor(Protocol):
-    """A drawing: image -> crops -> tokens. Built from the checkpoint's JSON files; immutable, cheap to copy."""
+    """Cuts images into crops and counts their tokens. Made from the checkpoint's JSON files; immutable, small."""
 
     @property
     def fingerprint(self) -> str:
-        """Names every setting that changes pixels or token counts; part of each image's hash."""
+        """Contains every setting that changes pixels or token counts; part of each image's hash."""
 
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
-        """How an image of this size is cut. The one place that decides how many tokens an image takes.
+        """How an image of this size is cut. Only this function decides how many tokens an image takes.
 
-        Raises InvalidImageSize with a sentence for the client where the family cannot take the size.
+        Raises InvalidImageSize, with a sentence for the client, if the family cannot take the size.
         """
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The RGB picture, cut and resized as `layout` says: uint8 of shape `layout.pixel_shape`."""
+        """The RGB image, cut and resized as `layout` says: uint8 of shape `layout.pixel_shape`."""
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
         """The token ids that stand for the image in the prompt, separators included."""
@@ -73,7 +73,7 @@ class CropRange:
 
 @dataclass(frozen=True, slots=True)
 class PlacedImage:
-    """An image of a running sequence: its features (None while they are not needed) and where they stand."""
+    """An image of a running sequence: its features (None if the step does not need them) and its spans."""
 
     features: torch.Tensor | None
     spans: tuple[ImageSpan, ...]  # positions in the sequence
@@ -113,19 +113,19 @@ class Decoder(Protocol):
 
     @property
     def windows(self) -> tuple[int | None, ...]:
-        """What attention must be planned for: the windows of its layers, each once; None: no window."""
+        """The distinct windows of its layers, for which attention must be planned; None: no window."""
 
     def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
         """Rotary positions of a new sequence that may grow to `max_total_tokens`."""
 
     def embed(self, token_ids_T: torch.Tensor) -> torch.Tensor:
-        """[T] -> [T, hidden], a tensor of its own, into which the image side may write."""
+        """[T] -> [T, hidden], a new tensor, into which the image side may write."""
 
     def decode(self, x_TW: torch.Tensor, step: StepContext) -> torch.Tensor:
         """Embeddings -> hidden states [T, hidden]; keys and values are written into the step's KV cache.
 
-        All that changes from step to step comes in by these two, so that the same call may run again over tensors
-        that were overwritten in place.
+        All that differs between steps is in the two arguments. So a captured call can run again after their tensors
+        are overwritten in place.
         """
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -137,12 +137,12 @@ class ImageTraits:
     """What the scheduler must know of a family's images."""
 
     splits_images: bool = True  # crops are independent: an image may be encoded over several steps
-    whole_spans: bool = False  # tokens of a span see each other: one step computes all of it
-    rereads_images: bool = False  # features are read at every later step, not only where they stand
+    whole_spans: bool = False  # tokens of a span attend to each other, so one step computes all of it
+    rereads_images: bool = False  # features are read at every later step, not only in their spans
 
 
 class ImageSide(Protocol):
-    """From an image's pixels to what a decoder sees of it. Stateless between calls, as a decoder."""
+    """From an image's pixels to the features that a decoder takes. Stateless between calls, as a decoder."""
 
     @property
     def traits(self) -> ImageTraits: ...
@@ -150,16 +150,16 @@ class ImageSide(Protocol):
     def encode_crops(self, work: Sequence[CropRange]) -> list[torch.Tensor]:
         """Run the vision tower over one step's crops of any number of images; one tensor for each entry.
 
-        The first axis of each is (stop - start) long, so that an image's parts can be concatenated.
+        The first axis of each is (stop - start) long, so that an image's crops can be concatenated.
         """
 
     def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> torch.Tensor:
-        """All crops of one image -> its features. A row for each span position unless the family says otherwise."""
+        """All crops of one image -> its features: a row for each span position, unless the family differs."""
 
     def place(self, x_TW: torch.Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
-        """Write a step's features into its embeddings; and what of them comes in behind the decoder's layers, if any.
+        """Write a step's features into its embeddings; returns what to call after each decoder layer, if anything.
 
-        Most families have `foveal.models.features.place_features` for it.
+        Most families use `foveal.models.features.place_features`.
         """
 
 
@@ -175,16 +175,16 @@ class Model:
         return self.images.traits if self.images else ImageTraits()
 
 
-def feature_rows(piece: SequenceSlice) -> list[tuple[int, torch.Tensor]]:
-    """Which features stand in this slice: (first batch row, features [n, width]) for each stretch, in order."""
+def feature_rows(part: SequenceSlice) -> list[tuple[int, torch.Tensor]]:
+    """The features in this slice: (first batch row, features [n, width]) for each image span, in order."""
     found = []
-    for image in piece.images:
+    for image in part.images:
         source = 0
         for span in image.spans:
-            begin, end = max(span.offset, piece.start), min(span.end, piece.start + piece.num_tokens)
+            begin, end = max(span.offset, part.start), min(span.end, part.start + part.num_tokens)
             if begin < end:
                 assert image.features is not None
                 first = source + begin - span.offset
-                found.append((piece.row + begin - piece.start, image.features[first : first + end - begin]))
+                found.append((part.row + begin - part.start, image.features[first : first + end - begin]))
             source += span.length
     return found

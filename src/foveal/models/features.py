@@ -1,4 +1,4 @@
-"""From pixels to the rows of a step: what families do alike whose tower sees crop by crop.
+"""From pixels to the rows of a step: what families whose towers encode single crops have in common.
 
 Letters: N crops, S pixels a side of a crop, T rows of a step, W decoder width.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def own_crops(item: CropRange) -> Tensor:
-    """The crops of a range, where an image's pixels are [num_crops, S, S, 3]: uint8 [N, S, S, 3]."""
+    """The crops of a range of an image with pixels [num_crops, S, S, 3]: uint8 [N, S, S, 3]."""
     return item.pixels[item.start : item.stop]
 
 
@@ -33,7 +33,7 @@ def encode_together(
 
 
 def place_features(x_TW: Tensor, slices: Sequence[SequenceSlice]) -> None:
-    """`ImageSide.place` where features are embeddings: each row of them takes its place."""
-    for piece in slices:
-        for row, features in feature_rows(piece):
+    """`ImageSide.place` of families whose features replace the embeddings of their positions."""
+    for part in slices:
+        for row, features in feature_rows(part):
             x_TW[row : row + len(features)] = features

@@ -1,8 +1,8 @@
-"""Where a model lies: a folder, a hub id (owner/name) or the model inside the package -> a local folder.
+"""Finds a model's local folder: from a path, a hub id (owner/name) or the name of the model inside the package.
 
-Downloads only what is served, with the hub library's progress bars, cache (HF_HOME) and offline mode (HF_HUB_OFFLINE);
-the settings first, so that a model that cannot be served is refused before its weights are fetched. The hub library is
-imported only when a hub id is given. No weights are opened here.
+Downloads use the hub library's progress bars, cache (HF_HOME) and offline mode (HF_HUB_OFFLINE). Settings come first,
+so that a model that cannot be served is refused before its weights are downloaded. The hub library is imported only
+for a hub id. No weights are opened here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from foveal.models.registry import family_of
 
 BUNDLED_MODEL = "foveal-mini"
 BUNDLED_FOLDER = Path(__file__).parents[1] / "bundled" / BUNDLED_MODEL
-HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # ./name is a folder that is not there
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # does not match ./name, which is a path
 
 SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "LICENSE*")
 WEIGHTS = ("*.safetensors",)
@@ -28,7 +28,7 @@ Download = Callable[[str, str | None, tuple[str, ...]], str]
 
 
 def check_model(path: str) -> None:
-    """Refuse what cannot be served, as far as can be told in a moment and without the network.
+    """Check quickly and without the network whether the model can be served. A hub id is not checked.
 
     Raises CheckpointError that says what to do.
     """
@@ -38,7 +38,7 @@ def check_model(path: str) -> None:
 
 
 def local_folder(path: str, revision: str | None = None, download: Download | None = None) -> Path:
-    """The folder of the model called `path`; a hub id is downloaded unless it is cached, anything else only looked up.
+    """The folder of the model `path`: a folder, the bundled model's name, or a hub id, downloaded unless it is cached.
 
     Raises CheckpointError that says what to do.
     """
@@ -51,7 +51,7 @@ def local_folder(path: str, revision: str | None = None, download: Download | No
 
 
 def _on_disk(path: str) -> Path | None:
-    """The model's folder; None for a hub id. Raises CheckpointError for what is neither."""
+    """The model's folder; None for a hub id. Raises CheckpointError if `path` is neither."""
     if path == BUNDLED_MODEL:
         return BUNDLED_FOLDER
     if Path(path).is_dir():

@@ -1,4 +1,4 @@
-"""Which families there are: model_type -> folder. Imports a family only when a checkpoint asks for it.
+"""The model families: model_type -> folder. Imports a family only when a checkpoint needs it.
 
 Importing this module imports no torch, so that the server and the image workers can load processors with it.
 """
@@ -41,7 +41,7 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
 
 
 def load_processor(folder: Path | str) -> Processor | None:
-    """The processor of the checkpoint in `folder`, or None for a model that takes no images. Raises CheckpointError."""
+    """The processor of the checkpoint in `folder`; None for a model without images. Raises CheckpointError."""
     checkpoint = Checkpoint.read(Path(folder))
     module = import_module(f"foveal.models.{family_of(checkpoint)}.processor")
     return cast("Processor | None", module.load(checkpoint))
@@ -56,7 +56,7 @@ def load_model(
 ) -> Model:
     """The model of the checkpoint in `folder`, its weights on `device` in `dtype`. Raises CheckpointError.
 
-    policy: which form each weight matrix takes.
+    policy: chooses the form of each weight matrix.
     """
     from foveal.layers.linear.load import Weights
     from foveal.models.weights import CheckpointTensors
@@ -71,7 +71,7 @@ def load_model(
 
 
 def family_of(checkpoint: Checkpoint) -> str:
-    """The folder of the checkpoint's family. Raises CheckpointError with the list of those that are there."""
+    """The folder of the checkpoint's family. Raises CheckpointError, with a list of the known model types."""
     if checkpoint.model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"{checkpoint.folder} has model_type {checkpoint.model_type!r}; supported: {known}")

@@ -1,7 +1,7 @@
 """The tensors of a checkpoint: safetensors files, one or many shards, memory-mapped.
 
-A tensor is read when it is asked for; one that already has the wanted dtype and device stays in the mapped file and is
-never copied. Knows nothing of what the tensors mean. Pickled weights are never opened.
+A tensor is read on access. One that already has the wanted dtype and device stays in the mapped file and is not copied.
+Knows nothing of what the tensors mean. Pickled weights are never opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Where libraries have put the parts of LLaVA's layout, which several families share.
+# The names that libraries have given the parts of LLaVA's layout, which several families share.
 TOWER = ("vision_tower.vision_model", "vision_tower", "model.vision_tower.vision_model", "model.vision_tower")
 PROJECTOR = ("multi_modal_projector", "model.multi_modal_projector")
 TEXT = ("language_model.model", "model.language_model")
@@ -36,10 +36,10 @@ INDEX_FILE = "model.safetensors.index.json"
 
 
 class CheckpointTensors(Mapping[str, "Tensor"]):
-    """Name -> tensor on `device`, in `dtype` if it is a floating-point one."""
+    """Name -> tensor on `device`; floating-point tensors are converted to `dtype`."""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, on_progress: OnProgress) -> None:
-        """Map every file. Raises CheckpointError where one is missing or broken."""
+        """Map every file. Raises CheckpointError if one is missing or damaged."""
         self.folder = folder
         self.device = device
         self.dtype = dtype
@@ -48,7 +48,7 @@ class CheckpointTensors(Mapping[str, "Tensor"]):
         self._unread = set(self._files)
 
     def __getitem__(self, name: str) -> Tensor:
-        """Raises CheckpointError, not KeyError: a missing tensor is the checkpoint's fault."""
+        """Raises CheckpointError, not KeyError, for a missing tensor."""
         if name not in self._files:
             raise CheckpointError(f"{self.folder} has no tensor {name!r}; its files are incomplete or of another kind")
         tensor: Tensor = self._files[name].get_tensor(name)
@@ -66,15 +66,15 @@ class CheckpointTensors(Mapping[str, "Tensor"]):
         return len(self._files)
 
     def note_unread(self) -> None:
-        """Log what nobody asked for: it may be a part that the family leaves out, or one that it forgot."""
+        """Log the tensors that were not read: the family may not need them, or may have missed them."""
         if self._unread:
             log.info("%s: %d tensors are not used, such as %s", self.folder, len(self._unread), min(self._unread))
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder: those that its index names, or the only one.
+    """The safetensors files of a folder: those in its index, or the only one.
 
-    Raises CheckpointError that names the files which are not there.
+    Raises CheckpointError that names the missing files.
     """
     if (folder / SINGLE_FILE).is_file():
         return [folder / SINGLE_FILE]
@@ -91,9 +91,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def prefix(tensors: Mapping[str, Tensor], *known: str) -> str:
-    """The first of `known` that names of tensors begin with: libraries have written the same part in several places.
+    """The first of `known` that is a prefix of tensors' names: libraries have given the same part several names.
 
-    The first where none does, so that the error names it.
+    If none is, the first of `known`, so that the error names it.
     """
     return next((name for name in known if any(key == name or key.startswith(f"{name}.") for key in tensors)), known[0])
 

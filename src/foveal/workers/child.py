@@ -1,7 +1,7 @@
-"""What runs first in every child: `python -P -m foveal.workers.child MODULE:FUNCTION FD`.
+"""The entry point of every child: `python -P -m foveal.workers.child MODULE:FUNCTION FD`.
 
-The function is called with the child's end of a socket pair, FD. Its first message there is its settings; when the
-other end is closed, there is nothing left to do. Imports next to nothing, and neither knows nor bounds what it calls.
+The function is called with the child's end of a socket pair, FD. The first message there is the child's settings. The
+child ends when the other end is closed. Imports next to nothing; knows nothing of the function and sets no limits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from foveal.workers.limits import end_with_parent
 
 def main(function: str, fd: int) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, signal.SIG_IGN)  # may be sent to a whole group; the server decides when we end
+        signal.signal(signal_number, signal.SIG_IGN)  # may be sent to a whole group; the server ends its children
     end_with_parent()
     with socket.socket(fileno=fd) as server, suppress(HungUp):
         pkgutil.resolve_name(function)(server)

@@ -1,7 +1,7 @@
-"""How messages travel between a process and its child: MessagePack, each message after its length. No pickle.
+"""The format of messages between a process and its child: MessagePack, each message after its length. No pickle.
 
-A frame is a length (4 bytes, little endian) and that many bytes. Only the types of its direction come out of a frame,
-and a frame is no larger than its direction allows. Which messages there are is the business of those who speak.
+A frame is a length (4 bytes, little endian) and that many bytes. For each direction, `Messages` gives the types that a
+frame may hold and the largest size. Knows no message types of its own.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class FrameTooLarge(msgspec.DecodeError):
-    """More than the direction allows: sent by mistake, or by a process that no longer keeps to the protocol."""
+    """A frame is larger than its direction allows: a bug, or a process that violates the protocol."""
 
 
 class HungUp(EOFError):
-    """The other end is gone."""
+    """The other end of the connection is closed."""
 
 
 class Messages(Generic[T]):
-    """What is said in one direction: `types`, a type or a union of them, at most `max_bytes` a message."""
+    """The messages of one direction: `types` is a type or a union of types, `max_bytes` the limit of a message."""
 
     def __init__(self, types: Any, max_bytes: int) -> None:
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(types)
         self.max_bytes = max_bytes
 
     def frame(self, message: T) -> bytes:
-        """The message as it goes over the socket. Raises FrameTooLarge."""
+        """The message as a frame. Raises FrameTooLarge."""
         payload = _encode(message)
         self._check(len(payload))
         return _LENGTH.pack(len(payload)) + payload
 
     def num_bytes(self, header: bytes | bytearray) -> int:
-        """How much follows a header. Raises FrameTooLarge."""
+        """The size of the message after a header. Raises FrameTooLarge."""
         num_bytes: int = _LENGTH.unpack(header)[0]
         self._check(num_bytes)
         return num_bytes
 
     def decode(self, payload: bytes | bytearray) -> T:
-        """Raises msgspec.DecodeError for anything but a message of this direction."""
+        """Raises msgspec.DecodeError for anything that is no message of this direction."""
         return self._decoder.decode(payload)
 
     def _check(self, num_bytes: int) -> None:
@@ -59,7 +59,7 @@ class Messages(Generic[T]):
 
 
 def send(connection: socket.socket, frame: bytes) -> None:
-    """Blocks until the frame is on its way. Raises HungUp."""
+    """Blocks until the frame is sent. Raises HungUp."""
     try:
         connection.sendall(frame)
     except ConnectionError:
@@ -67,7 +67,7 @@ def send(connection: socket.socket, frame: bytes) -> None:
 
 
 def receive(connection: socket.socket, messages: Messages[T]) -> T:
-    """Blocks until the next message is there. Raises HungUp, and msgspec.DecodeError for what is no message."""
+    """Blocks until the next message arrives. Raises HungUp, and msgspec.DecodeError for a malformed message."""
     header = _read(connection, HEADER_BYTES)
     return messages.decode(_read(connection, messages.num_bytes(header)))
 

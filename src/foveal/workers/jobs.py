@@ -1,4 +1,4 @@
-"""A child that answers jobs, one at a time: it gets ready, says so, and answers until the server hangs up."""
+"""A child that answers jobs, one at a time: it reports that it is ready, and answers until the connection is closed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Reply = TypeVar("Reply")
 
-MAX_SETTINGS_BYTES = 1 << 16  # they are sent before anybody reads, so they have to fit into the socket's buffer
+MAX_SETTINGS_BYTES = 1 << 16  # sent before the child reads, so they must fit into the socket's buffer
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """What a child says before its first job."""
+    """The message of a child before its first job."""
 
 
 READY: Messages[Ready] = Messages(Ready, max_bytes=64)
@@ -35,12 +35,12 @@ def answer_jobs(
     limits: Limits,
     job_timeout_s: float,
 ) -> None:
-    """Raises HungUp when the server has. A job that takes longer ends the process, whether or not anybody waits."""
+    """Raises HungUp when the server closes the connection. A job that exceeds its time ends the process."""
     give_up(limits)
     send(server, READY.frame(Ready()))
     while True:
         job = receive(server, jobs)
-        signal.setitimer(signal.ITIMER_REAL, job_timeout_s)  # then SIGALRM ends us
+        signal.setitimer(signal.ITIMER_REAL, job_timeout_s)  # after that time, SIGALRM ends the process
         reply = answer(job)
         signal.setitimer(signal.ITIMER_REAL, 0)
         send(server, replies.frame(reply))

@@ -1,4 +1,4 @@
-"""What a child gives up before it touches what others have sent; the kernel keeps it to that. Linux only."""
+"""Drops a child's privileges and limits its resources before it reads untrusted data. Linux enforces both."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """None: no limit of ours."""
+    """Resource limits of a process; None: not limited here."""
 
-    memory_bytes: int | None = None  # address space beyond what the process has when it gives up the rest
+    memory_bytes: int | None = None  # address space beyond what is mapped when the limit is set
     max_num_files: int | None = None  # open at once
-    max_file_bytes: int | None = None  # of a file that is written
+    max_file_bytes: int | None = None  # of a file that the process writes
 
 
 def end_with_parent() -> None:
@@ -26,7 +26,7 @@ def end_with_parent() -> None:
 
 
 def give_up(limits: Limits) -> None:
-    """From now on `limits` hold, no program that is started gains rights, and no core dump shows what was in memory."""
+    """Set `limits`, forbid that started programs gain privileges, and turn core dumps off. Cannot be undone."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     values = {
         resource.RLIMIT_AS: None if limits.memory_bytes is None else _address_space_bytes() + limits.memory_bytes,

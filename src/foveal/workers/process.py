@@ -1,6 +1,6 @@
-"""One child process as the server sees it: spoken to, listened to, ended. Decides nothing about it.
+"""One child process as the server sees it: sends to it, receives from it and ends it. Decides nothing about it.
 
-A child speaks first: what it has to know before that is in the settings that it was started with.
+A child sends the first message. What it needs before that is in the settings that it was started with.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DYING_S = 1.0  # from a process's last word to its death
-POLL_S = 0.002  # how often a process that is about to end is looked at
+DYING_S = 1.0  # how long a process may take to end after it closed its connection
+POLL_S = 0.002  # how often to check whether an ending process has ended
 
 
 class Gone(Exception):
-    """Nothing more is to be had from the process: it hung up, or it does not keep to the protocol."""
+    """The process is of no more use: it closed its connection, or it violated the protocol."""
 
 
 class ChildProcess:
@@ -34,7 +34,7 @@ class ChildProcess:
     def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self._process = process
         self._connection = connection
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None  # from the first receive on
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None  # set by the first receive
         self._is_ready = False
         self._has_hung_up = False
 
@@ -47,18 +47,18 @@ class ChildProcess:
         return self._process.poll() is None
 
     async def ready(self) -> None:
-        """Wait until a child that answers jobs is ready for them. Raises Gone."""
+        """Wait until a child that answers jobs is ready for the first. Raises Gone."""
         if not self._is_ready:
             await self.receive(READY)
             self._is_ready = True
 
     async def ask(self, job: bytes, replies: Messages[T]) -> T:
-        """The reply to a job, which is given as a frame. Raises Gone."""
+        """The reply to a job; the job is given as a frame. Raises Gone."""
         self.send(job)
         return await self.receive(replies)
 
     def send(self, frame: bytes) -> None:
-        """Hand a frame over; frames arrive in this order. Not before the first `receive`."""
+        """Send a frame; frames arrive in order. Must not be called before the first `receive`."""
         assert self._streams is not None
         self._streams[1].write(frame)
 
@@ -71,7 +71,7 @@ class ChildProcess:
             return messages.decode(await self._streams[0].readexactly(messages.num_bytes(header)))
         except (EOFError, ConnectionError):
             self._has_hung_up = True
-            raise Gone("it hung up") from None
+            raise Gone("it closed its connection") from None
         except msgspec.DecodeError as error:
             raise Gone(f"it does not keep to the protocol: {error}") from error
 
@@ -84,7 +84,7 @@ class ChildProcess:
             self._streams[1].transport.abort()  # which closes the connection
         else:
             self._connection.close()
-        if self._has_hung_up:  # killing what is dying already would hide what it dies of
+        if self._has_hung_up:  # killing a process that is ending would hide its exit status
             await self._exit_status(within_s=DYING_S)
         self.kill()
         status = await self._exit_status()
@@ -92,7 +92,7 @@ class ChildProcess:
         return status
 
     async def _exit_status(self, within_s: float = float("inf")) -> int | None:
-        """None: it still runs after that time. No thread waits for it: those of the event loop may all be busy."""
+        """The exit status; None if it still runs after that time. Polls, since the loop's threads may all be busy."""
         deadline_s = time.monotonic() + within_s
         while True:
             status = self._process.poll()

@@ -1,6 +1,6 @@
-"""Starting a child: what it inherits, and nothing else.
+"""Starts a child process and decides what it inherits.
 
-That is one end of a socket pair, the descriptors that are named, and an environment without the server's secrets. It
+A child inherits one end of a socket pair, the given descriptors, and an environment without the server's secrets. It
 does not import from the folder that the server was started in, and Ctrl-C in a terminal does not reach it.
 """
 
@@ -16,12 +16,12 @@ from fnmatch import fnmatchcase
 
 from foveal.workers.process import ChildProcess
 
-# Names of variables, and patterns of names. Nothing passes but what stands here.
-INHERITED_BY_ALL = (  # what Python needs to start and to read the names of files
+# Names and patterns of environment variables. Only variables listed here are inherited.
+INHERITED_BY_ALL = (  # what Python needs to start and to decode file names
     "PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE",
     "PYTHONPYCACHEPREFIX", "PYTHONFAULTHANDLER", "PYTHONOPTIMIZE",
 )  # fmt: skip
-INHERITED_BY_TORCH = (  # threads, memory, devices and caches. Not all of NVIDIA_*: one of them is a key
+INHERITED_BY_TORCH = (  # threads, memory, devices and caches. Not NVIDIA_*, because NVIDIA_API_KEY is a secret
     "OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "DNNL_*", "ONEDNN_*", "ATEN_*", "TORCH_*", "PYTORCH_*",
     "TORCHINDUCTOR_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_VISIBLE_DEVICES",
     "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "MALLOC_*", "GLIBC_TUNABLES", "LD_PRELOAD", "HOME", "TMPDIR",
@@ -34,14 +34,14 @@ class Kind:
     """One kind of child."""
 
     run: str  # "module:function": called in the child with its socket
-    environment: Mapping[str, str]  # what is inherited comes before it
-    inherits: tuple[str, ...] = ()  # beside INHERITED_BY_ALL
+    environment: Mapping[str, str]  # inherited variables take precedence
+    inherits: tuple[str, ...] = ()  # in addition to INHERITED_BY_ALL
 
 
 def spawn(kind: Kind, settings: bytes, fds: Sequence[int] = ()) -> ChildProcess:
     """Start a child; `settings` is the first frame that it reads, `fds` are open in it under the same numbers.
 
-    Call it in a thread that outlives the child, which ends with it. Raises OSError.
+    The child is killed when the calling thread ends, so that thread must outlive it. Raises OSError.
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -61,5 +61,5 @@ def environment(kind: Kind, ours: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child of that kind, where the server's is `ours`."""
     patterns = INHERITED_BY_ALL + kind.inherits
     inherited = {name: value for name, value in ours.items() if any(fnmatchcase(name, p) for p in patterns)}
-    # "" stands for the folder that the server was started in
+    # "" in sys.path is the folder that the server was started in
     return {**kind.environment, **inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

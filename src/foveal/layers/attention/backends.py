@@ -18,5 +18,5 @@ BACKENDS: dict[str, Callable[[torch.device], AttentionBackend]] = {"cpu": InPlac
 
 
 def attention_backend(device: torch.device) -> AttentionBackend:
-    """The backend of a device, for as long as a model runs there."""
+    """A new backend for a model on `device`."""
     return BACKENDS.get(device.type, Gathering)(device)

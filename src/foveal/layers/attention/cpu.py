@@ -1,12 +1,12 @@
-"""The CPU backend: keys and values are read where they lie.
+"""The CPU backend: keys and values are read in place.
 
-A sequence's attention is cut into parts that are each full or causal, and so need no mask: the runs of neighbouring
-blocks (usually one, or two where a prefix is shared) and, in a prefill, the step's own rows. Each part gives an output
-and a log-sum-exp, and these are merged. A decoding row reads itself from the cache like the rest. Masks are built only
-where a window or a two-way span cuts through a part.
+A sequence's attention is computed in parts, each of which is full or causal and so needs no mask. The parts are runs
+of neighbouring blocks (usually one, two if a prefix is shared) and, in a prefill, the step's own rows. The outputs of
+the parts are merged by their log-sum-exps. A decoding row reads its own key and value from the cache, too. A mask is
+built only if a window or a two-way span cuts through a part.
 
-Letters: T rows in the step, S sequences, H query heads, K key-value heads, G = H / K query heads to a key-value head,
-D head_dim, L cached tokens.
+Letters: T rows in the step, S sequences, H query heads, K key-value heads, G = H / K query heads for each key-value
+head, D head_dim, L cached tokens.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from foveal.layers.attention.rows import visible, write_kv
 if TYPE_CHECKING:
     from foveal.layers.attention.batch import Attend, AttentionBatch
 
-MAX_RUNS = 8  # a prefix in more runs of neighbouring blocks than this is gathered into one
-UNSEEN = -1e9  # added to a score: finite, so that a row that sees nothing of some part has no weight there, and no NaN
+MAX_RUNS = 8  # cached blocks in more runs than this are copied into one
+UNSEEN = -1e9  # added to masked scores; finite, so that a row with no key in a part has no weight there, and no NaN
 
 
 @dataclass(frozen=True, slots=True)
 class CachedTokens:
-    """A stretch of one sequence in the cache. Blocks given by a slice are read in place, by numbers are gathered."""
+    """A range of one sequence in the cache. Blocks in a slice are read in place, blocks in a tensor are copied."""
 
     blocks: slice | Tensor
     num_tokens: int
-    num_skipped: int = 0  # tokens of the first block that come before the stretch
+    num_skipped: int = 0  # tokens of the first block that come before the range
 
 
 @dataclass(frozen=True, slots=True)
 class SequencePlan:
-    """One sequence of a step: its rows, and what they see in the cache. Several rows see one another besides.
+    """A sequence in a step: its rows and the cached ranges that they attend to. Several rows attend to each other, too.
 
-    A mask float32 [rows, tokens] is None where a row sees all of a stretch, or the step's rows as causality says.
+    A mask is float32 [rows, tokens], or None: every row attends to all of a range, or causally to the step's rows.
     """
 
     rows: slice
@@ -52,7 +52,7 @@ class SequencePlan:
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """See the module's docstring."""
+    """The backend; see the docstring of this module."""
 
     device: torch.device
 
@@ -83,7 +83,7 @@ def _plan_sequence(batch: AttentionBatch, i: int, window: int | None) -> Sequenc
     begin, end = batch.query_start_loc[i], batch.query_start_loc[i + 1]
     num_rows, seq_len = end - begin, batch.seq_lens[i]
     num_cached = seq_len - (num_rows if num_rows > 1 else 0)
-    first = 0 if window is None else max(0, seq_len - num_rows + 1 - window)  # that any row sees
+    first = 0 if window is None else max(0, seq_len - num_rows + 1 - window)  # that any row attends to
     seen = visible(batch, i, window) if num_rows > 1 and _is_cut(batch, i, window) else None
     masked, at = [], first
     for stretch in cached_runs(batch.block_tables[i], min(first, num_cached), num_cached, batch.block_size):
@@ -94,7 +94,7 @@ def _plan_sequence(batch: AttentionBatch, i: int, window: int | None) -> Sequenc
 
 
 def _is_cut(batch: AttentionBatch, i: int, window: int | None) -> bool:
-    """Whether the rows of sequence i see anything but what causality says."""
+    """Whether a window or a two-way span makes the attention of sequence i other than causal."""
     start = batch.seq_lens[i] - (batch.query_start_loc[i + 1] - batch.query_start_loc[i])
     has_spans = bool(batch.two_way_spans) and any(end > start for _, end in batch.two_way_spans[i])
     return has_spans or (window is not None and batch.seq_lens[i] > window)
@@ -105,7 +105,7 @@ def _bias(seen: Tensor) -> Tensor:
 
 
 def cached_runs(block_table: Sequence[int], start: int, stop: int, block_size: int) -> tuple[CachedTokens, ...]:
-    """Cut positions [start, stop) into runs of neighbouring blocks; into one gathered piece past MAX_RUNS."""
+    """Cut positions [start, stop) into runs of neighbouring blocks, or into one copied range beyond MAX_RUNS."""
     first, last = start // block_size, -(-stop // block_size)
     table = block_table[first:last] if start < stop else []
     starts = [i for i, block in enumerate(table) if i == 0 or block != table[i - 1] + 1]
@@ -121,7 +121,7 @@ def cached_runs(block_table: Sequence[int], start: int, stop: int, block_size: i
 
 
 def _read(kv_layer: Tensor, cached: CachedTokens) -> tuple[Tensor, Tensor]:
-    """Keys and values [L, K, D]: views for a run, copies for a gathered piece."""
+    """Keys and values [L, K, D]: views for a slice of blocks, copies for a tensor of block numbers."""
     tokens = kv_layer[:, cached.blocks].flatten(1, 2)
     key, value = tokens[:, cached.num_skipped : cached.num_skipped + cached.num_tokens].unbind()
     return key, value
@@ -135,14 +135,14 @@ def _attend_part(
     mask_TL: Tensor | None = None,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Output [T, H, D] and log-sum-exp [T, H] of some rows over some keys, none of which is copied for its G heads."""
+    """Output [T, H, D] and log-sum-exp [T, H] of some rows over some keys. Keys are not copied for their G heads."""
     num_rows, num_heads, head_dim = query_THD.shape
     num_kv_heads = key_LKD.shape[1]
     query = query_THD.view(num_rows, num_kv_heads, -1, head_dim).permute(1, 2, 0, 3)  # [K, G, T, D]
     key, value = (x.transpose(0, 1).unsqueeze(1) for x in (key_LKD, value_LKD))  # [K, 1, L, D]
     if num_rows == 1:  # the G heads are rows that share their keys
         query = query.transpose(1, 2)
-        if num_kv_heads == num_heads:  # a single row: torch's bfloat16 kernel takes three times as long as this
+        if num_kv_heads == num_heads:  # torch's bfloat16 kernel takes three times as long for a single row
             query, key, value = query.float(), key.float(), value.float()
     else:
         key, value = (x.expand(-1, query.shape[1], -1, -1) for x in (key, value))
@@ -155,7 +155,7 @@ def _attend_part(
 
 
 def _merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The attention over all parts' keys together: each part's output by its share of the softmax's sum."""
+    """The attention over the keys of all parts: the outputs, weighted by each part's share of the softmax sum."""
     if len(parts) == 1:
         return parts[0][0]
     outputs, logsumexps = zip(*parts, strict=True)

@@ -1,4 +1,6 @@
-"""The backend of any device: keys and values are gathered, in public operations only. It is the oracle of the rest.
+"""The backend for any device: copies keys and values together, with torch's public operations only.
+
+Tests compare other backends with it.
 
 Letters: T rows in the step, H query heads, K key-value heads, D head_dim, L tokens of a sequence.
 """

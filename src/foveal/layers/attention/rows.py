@@ -1,4 +1,4 @@
-"""What every backend does with a step's rows: which tokens they see, and where their keys and values go."""
+"""What every backend needs for a step's rows: which tokens they attend to, and where their keys and values go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def visible(batch: AttentionBatch, i: int, window: int | None) -> Tensor:
-    """Which of its tokens each row of sequence i sees: bool [rows, seq_lens[i]]."""
+    """Which of its tokens each row of sequence i attends to: bool [rows, seq_lens[i]]."""
     num_rows = batch.query_start_loc[i + 1] - batch.query_start_loc[i]
     keys = torch.arange(batch.seq_lens[i])
     queries = keys[-num_rows:, None]

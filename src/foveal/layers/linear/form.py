@@ -1,6 +1,6 @@
-"""What a weight matrix is to the layers, whatever form it is kept in, and what a form must provide.
+"""The interface of weight matrices for layers, and what a form must provide.
 
-A form is how a matrix lies in memory and is multiplied: as published, or packed into fewer bits. Knows no form and no
+A form is how a matrix is kept in memory and multiplied: as published, or packed into fewer bits. Knows no form and no
 file; `load` has the table of forms. Imports no torch at run time.
 """
 
@@ -28,14 +28,14 @@ class Linear(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the activations that it takes and gives."""
+        """The dtype of its inputs and outputs."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]"""
 
 
 class Embedding(Linear, Protocol):
-    """A matrix whose rows are looked up; where embeddings are tied, it is the decoder's head as well."""
+    """A matrix whose rows are looked up. With tied embeddings it is the decoder's head, too."""
 
     def rows(self, ids: Tensor) -> Tensor:
         """int64 [...] -> [..., in_features]"""
@@ -43,7 +43,7 @@ class Embedding(Linear, Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
-    """One matrix of a checkpoint, as it is multiplied."""
+    """One matrix of a checkpoint in the shape in which it is multiplied."""
 
     weight: Tensor  # [out_features, in_features]
     bias: Tensor | None = None  # [out_features]
@@ -52,13 +52,13 @@ class Matrix:
 class Form(NamedTuple):
     """How matrices of one form are made at load."""
 
-    linear: Callable[[tuple[Matrix, ...]], Linear]  # several: the products of one input, side by side
+    linear: Callable[[tuple[Matrix, ...]], Linear]  # of several, the outputs are joined on the last axis
     embedding: Callable[[Matrix], Embedding]
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixFacts:
-    """What a policy is told about a matrix, or about several side by side under the name that they have when fused."""
+    """What a policy knows of a matrix, or of several that are fused in other checkpoints, under their fused name."""
 
     name: str
     out_features: int
@@ -68,7 +68,7 @@ class MatrixFacts:
 
 
 Policy = Callable[[MatrixFacts], str]
-"""Which form a matrix takes: a name in the table of forms. Pure."""
+"""Chooses a matrix's form: returns its name in the table of forms. A pure function."""
 
 
 def all_plain(facts: MatrixFacts) -> str:

@@ -1,4 +1,4 @@
-"""The one way to a weight matrix: found by name, turned into the shape it is multiplied in, put into its form.
+"""Loads weight matrices: finds one by name, changes its shape to [out, in] and puts it into its form.
 
 Everything in layers/ and models/ that multiplies by a matrix of the checkpoint, or looks rows up in one, gets it here.
 So a new form is a file in this folder, an entry in FORMS and a policy that names it. Knows nothing of files.
@@ -25,7 +25,7 @@ FORMS: dict[str, Form] = {"plain": PLAIN}
 
 @dataclass(frozen=True, slots=True)
 class Weights(Mapping[str, "Tensor"]):
-    """A checkpoint's tensors by name, and the policy that says which form its matrices take."""
+    """A checkpoint's tensors by name, and the policy that chooses the form of each matrix."""
 
     tensors: Mapping[str, Tensor]
     policy: Policy = all_plain
@@ -56,12 +56,12 @@ def transposed(stored: Tensor) -> Tensor:
 
 
 def convolution(stored: Tensor) -> Tensor:
-    """A convolution whose windows do not overlap, as a product with rows of pixels: [out, 3, P, P] -> [out, 3 P P]."""
+    """A convolution without overlap as a matrix that multiplies rows of pixels: [out, 3, P, P] -> [out, 3 P P]."""
     return stored.flatten(1)
 
 
 def summed_frames(stored: Tensor) -> Tensor:
-    """A convolution over frames too, for a picture that stands still: [out, 3, frames, P, P] -> [out, 3 P P]."""
+    """A convolution over frames, too, for an image as equal frames: [out, 3, frames, P, P] -> [out, 3 P P]."""
     return stored.sum(dim=2).flatten(1)
 
 
@@ -77,8 +77,8 @@ def load_linear(
 ) -> Linear:
     """The matrix called `name`, with its bias where the checkpoint has one.
 
-    separate: what its parts are called in checkpoints that store them apart, in the order of their outputs.
-    stored: from the stored tensor to [out, in].
+    separate: the names of its parts in checkpoints that store them separately, in the order of their outputs.
+    stored: changes the stored tensor to [out, in].
     """
     names = separate if separate and not has_linear(weights, name) else (name,)
     matrices = tuple(_read(weights, part, stored) for part in names)
@@ -86,13 +86,13 @@ def load_linear(
 
 
 def load_embedding(weights: Weights, name: str, is_head: bool = False) -> Embedding:
-    """The table called `name`. is_head: it is multiplied as well as looked up, since the embeddings are tied."""
+    """The table called `name`. is_head: embeddings are tied, so the table is multiplied, too."""
     matrix = _read(weights, name, as_multiplied)
     return _form(weights, name, (matrix,), "lookup and product" if is_head else "lookup").embedding(matrix)
 
 
 def _read(weights: Weights, name: str, stored: Callable[[Tensor], Tensor]) -> Matrix:
-    """`name`.weight and `name`.bias; a few checkpoints have the matrix at `name` itself (Gemma 3's projector)."""
+    """`name`.weight and `name`.bias. A few checkpoints store the matrix as `name` itself (Gemma 3's projector)."""
     has_bias = f"{name}.bias" in weights
     weight = weights[name if name in weights else f"{name}.weight"]
     return Matrix(stored(weight), weights[f"{name}.bias"] if has_bias else None)

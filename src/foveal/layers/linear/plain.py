@@ -1,4 +1,4 @@
-"""The plain form: a matrix multiplied as it lies, in the mapped file where its dtype and device are the model's."""
+"""The plain form: a matrix as stored. It stays in the mapped file if dtype and device are the model's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SideBySide:
-    """Several matrices that were stored apart. One matrix is not made of them: that would copy mapped weights."""
+    """Several matrices that were stored separately. They are not joined, since that would copy mapped weights."""
 
     parts: tuple[Plain, ...]
 

@@ -3,8 +3,8 @@
 Letters: N crops, S pixels a side, P patches of a crop, C vision width, F tokens of an image, T rows of a step,
 W decoder width.
 
-Quirks, as published. An image's tokens see one another in both directions, within the window of the sliding layers,
-too. Token embeddings are scaled by sqrt(W), image features are not. (The decoder's own: foveal.models.decoders.)
+Quirks, as published. An image's tokens attend to each other in both directions; sliding layers still limit them to the
+window. Token embeddings are scaled by sqrt(W), image features are not. The decoder's quirks: foveal.models.decoders.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projector:
-    """Squares of patches -> their mean, normalised and taken to the decoder's width."""
+    """Averages squares of patches, normalises the means and projects them to the decoder's width."""
 
     norm: OffsetRMSNorm
     linear: Linear  # [W, C]
@@ -114,7 +114,7 @@ class Gemma3Images:
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
-        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:

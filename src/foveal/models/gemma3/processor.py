@@ -1,13 +1,13 @@
-"""Gemma 3, beside the server: google/gemma-3-4b-it, gemma-3-12b-it, gemma-3-27b-it.
+"""Gemma 3, in the server: google/gemma-3-4b-it, gemma-3-12b-it, gemma-3-27b-it.
 
-    picture of any size               squeezed to 896 x 896                   units of encoder work
+    image of any size                 squeezed to 896 x 896                   units of encoder work
     +------------+                    +-------+                               0   the whole
     |            |  bilinear          |   0   |
     |            |  --------------->  |       |                               tokens
     +------------+                    +-------+                               <start_of_image> 256 <end_of_image>
 
-The blank lines before and after are the conversation config's. Pan and scan, which cuts wide pictures into crops with
-English text between, is off in the published checkpoints and refused where it is on.
+The conversation config adds the blank lines before and after. Pan and scan, which cuts wide images into crops with
+English text between, is off in the published checkpoints. Checkpoints that turn it on are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Gemma3Processor:
     crop_size: int  # pixels a side
-    num_features: int  # tokens that take features
+    num_features: int  # positions that features fill
     token_ids: tuple[int, int, int]  # start of image, image, end of image
 
     @property
@@ -46,7 +46,7 @@ class Gemma3Processor:
         return ImageLayout(size, (1, self.crop_size, self.crop_size, 3), (1, 1), 1, self.num_features + 2)
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The picture, bilinearly resized."""
+        """The image, resized bilinearly."""
         return np.array(picture.resize((self.crop_size, self.crop_size), Image.Resampling.BILINEAR))[None]
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
@@ -55,7 +55,7 @@ class Gemma3Processor:
 
 
 def load(checkpoint: Checkpoint) -> Gemma3Processor:
-    """From preprocessor_config.json and config.json. Raises CheckpointError for what is not implemented."""
+    """From preprocessor_config.json and config.json. Raises CheckpointError for a setting that is not implemented."""
     config, settings = checkpoint.config, checkpoint.preprocessor_config
     if settings.get("do_pan_and_scan"):
         raise CheckpointError("the checkpoint pans and scans pictures (do_pan_and_scan), which cannot be served")

@@ -1,10 +1,10 @@
 """Idefics3 and SmolVLM, in the engine: SigLIP tower over tiles, patches joined to few tokens, Llama decoder.
 
-Letters: N tiles and whole of an image, S pixels a side, P patches of a tile, C vision width, L tokens of a tile,
+Letters: N tiles of an image and the whole, S pixels a side, P patches of a tile, C vision width, L tokens of a tile,
 J joined width, F tokens with features of an image, W decoder width.
 
-The published tower takes tiles of any size and finds a patch's learned position by fractions; every tile is whole here,
-and then a patch's position is its place.
+The published tower takes tiles of any size and finds learned positions by fractional coordinates. Here all tiles have
+full size, so a patch's index is its position.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Idefics3Images:
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
-        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Idefics3Images:
         return self.projector(join_patches(states_NPC, self.config.scale_factor).flatten(1, 2))
 
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
-        """[F, W]: the tokens of one tile after the other."""
+        """[F, W]: the tokens of all tiles, in order."""
         return crops.flatten(0, 1)
 
 

@@ -1,6 +1,6 @@
-"""Idefics3 and SmolVLM, beside the server: HuggingFaceM4/Idefics3-8B-Llama3, HuggingFaceTB/SmolVLM-256M-Instruct ...
+"""Idefics3 and SmolVLM, in the server: HuggingFaceM4/Idefics3-8B-Llama3, HuggingFaceTB/SmolVLM-256M-Instruct ...
 
-    picture 1000 x 600                longest side as configured,             units of encoder work
+    image 1000 x 600                  longest side as configured,             units of encoder work
     +------------+                    then sides of whole tiles               0 .. 5  the tiles, row by row
     |            |                    +-----+-----+-----+                     6       the whole, at tile size
     |            |  --------------->  |  0  |  1  |  2  |
@@ -9,7 +9,7 @@
                                       +-----+-----+-----+                     a line break after each row and before
                                                                               <fake...><global-img> L <fake...>
 
-Each image has a span for each unit, with the marks between. A picture of one tile is its own whole: one unit.
+An image has a span for each unit, with marks between them. An image of one tile has one unit, the whole.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ AROUND, WHOLE = "<fake_token_around_image>", "<global-img>"
 MAX_SIDE = 4096  # pixels
 
 Encode = Callable[[str], tuple[int, ...]]
-"""The checkpoint's tokenizer, for the marks around units: some tokenizers hold them whole, some spell them out."""
+"""The checkpoint's tokenizer, for the marks around units: one token in some tokenizers, several in others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idefics3Processor:
     tile_size: int  # pixels a side
     longest_side: int
-    splits: bool  # whether pictures are cut into tiles at all
+    splits: bool  # whether images are cut into tiles at all
     tokens_per_unit: int
     image_token_id: int
     encode: Encode
@@ -56,7 +56,7 @@ class Idefics3Processor:
         return f"idefics3 tile={self.tile_size} side={self.longest_side} splits={self.splits} L={self.tokens_per_unit}"
 
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
-        """`detail` low means the whole alone. The grid is (0, 0) then."""
+        """`detail` low means only the whole; the grid is then (0, 0)."""
         if min(size) < 1:
             raise InvalidImageSize("it has no pixels")
         rows, columns = self._grid(size) if self.splits and detail != "low" else (0, 0)
@@ -70,7 +70,7 @@ class Idefics3Processor:
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The tiles and the whole, each of which is resized three times as the published processor does."""
+        """The tiles and the whole, each resized three times, as the published processor does."""
         side, (rows, columns) = self.tile_size, layout.grid
         picture = picture.resize(scaled(layout.size, self.longest_side), Image.Resampling.LANCZOS)
         if rows == 0:
@@ -92,13 +92,13 @@ class Idefics3Processor:
         return Placeholder((*token_ids, *end), tuple(spans))
 
     def _grid(self, size: Size) -> tuple[int, int]:
-        """Rows and columns of tiles; (0, 0) for a picture of one."""
+        """Rows and columns of tiles; (0, 0) for an image of one tile."""
         fitted = self._whole_tiles(scaled(size, self.longest_side))
         rows, columns = fitted.height // self.tile_size, fitted.width // self.tile_size
         return (rows, columns) if rows * columns > 1 else (0, 0)
 
     def _whole_tiles(self, size: Size) -> Size:
-        """The size with the longer side grown to whole tiles, the other in proportion and then to whole tiles."""
+        """The size with the longer side enlarged to whole tiles, then the other in proportion, and to whole tiles."""
         side, ratio = self.tile_size, size.width / size.height
         if size.width >= size.height:
             width = math.ceil(size.width / side) * side
@@ -121,7 +121,7 @@ def load(checkpoint: Checkpoint) -> Idefics3Processor:
 
 
 def marks(rows: int, columns: int) -> list[str]:
-    """What stands before each unit, and behind the last."""
+    """The marks before each unit and after the last."""
     if rows == 0:
         return [AROUND + WHOLE, AROUND]
     tiles = [
@@ -150,7 +150,7 @@ def scaled(size: Size, longest_side: int) -> Size:
 
 
 def _encoder(file: Path) -> Encode:
-    """Opens the tokenizer when it is first asked: image workers never do."""
+    """Opens the tokenizer at the first call, which image workers never make."""
 
     @functools.cache
     def tokenizer() -> Tokenizer:

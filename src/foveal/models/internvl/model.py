@@ -3,9 +3,9 @@
 Letters: N tiles of an image, S pixels a side, P patches of a tile, C vision width, L tokens of a tile, F tokens of an
 image, W decoder width.
 
-Quirks, as published. What a layer of the tower adds is scaled channel by channel. The larger tower (6B) has RMSNorms,
-also over queries and keys at their whole width. The rope scaling of the larger decoders ("dynamic") only acts beyond
-their context length, which is never exceeded here.
+Quirks, as published. The sublayers' outputs in the tower are scaled channel by channel. The larger tower (6B) has
+RMSNorms, also over queries and keys at their whole width. The larger decoders have "dynamic" rope scaling, which only
+applies beyond their context length. No sequence here is longer.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Config:
 
 
 def _vision_config(settings: Settings) -> VisionConfig:
-    """Sizes are written as one number or as height and width."""
+    """Sizes are given as one number or as height and width."""
     sizes = {name: settings[name] for name in ("image_size", "patch_size")}
     squares = {name: size[0] if isinstance(size, list) else size for name, size in sizes.items()}
     return VisionConfig.read({**settings, **squares})
@@ -87,7 +87,7 @@ def _vision_config(settings: Settings) -> VisionConfig:
 
 
 def load_tower(weights: Weights, name: str, config: VisionConfig) -> ClipTower:
-    """InternViT: CLIP's tower without its first norm, of other layers."""
+    """InternViT: CLIP's tower with other layers and without the first norm."""
     embeddings = f"{name}.embeddings"
     return ClipTower(
         load_linear(weights, f"{embeddings}.patch_embeddings.projection", stored=convolution),
@@ -136,7 +136,7 @@ class InternVLImages:
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
-        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class InternVLImages:
         return self.projector(self.projector_norm(join_patches(states_NPC, self.config.merge).flatten(1, 2)))
 
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
-        """[F, W]: the tokens of one tile after the other."""
+        """[F, W]: the tokens of all tiles, in order."""
         return crops.flatten(0, 1)
 
 

@@ -1,14 +1,14 @@
-"""InternVL3 in the layout of the transformers library, beside the server: OpenGVLab/InternVL3-1B-hf ... 78B-hf.
+"""InternVL3 in the layout of the transformers library, in the server: OpenGVLab/InternVL3-1B-hf ... 78B-hf.
 
-    picture 1000 x 600                squeezed into a grid of tiles           units of encoder work
+    image 1000 x 600                  squeezed into a grid of tiles           units of encoder work
     +------------+                    +-----+-----+-----+                     0 .. 5  the tiles, row by row
     |            |  at most 12 tiles  |  0  |  1  |  2  |                     6       the whole, at tile size
     |            |  --------------->  +-----+-----+-----+
     +------------+                    |  3  |  4  |  5  |                     tokens (L to a unit)
                                       +-----+-----+-----+                     <img> 7 L </img>
 
-The grid is the one whose aspect ratio is nearest; of equal ones the larger, if the picture has pixels for half of it.
-A picture of one tile is its own whole: one unit.
+The grid is the one with the nearest aspect ratio; of equal ones the larger, if the image has pixels for half of it.
+An image of one tile has one unit, the whole.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class InternVLProcessor:
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The tiles and the whole, bicubically resized."""
+        """The tiles and the whole, resized bicubically."""
         side, (rows, columns) = self.tile_size, layout.grid
         squeezed = np.array(picture.resize((columns * side, rows * side), Image.Resampling.BICUBIC))
         tiles = squeezed.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
@@ -87,7 +87,7 @@ class InternVLProcessor:
 def load(checkpoint: Checkpoint) -> InternVLProcessor:
     """From preprocessor_config.json, config.json and tokenizer.json.
 
-    The published settings have crop_to_patches off, and the published processor turns it on.
+    crop_to_patches is off in the published settings, but the published processor turns it on.
     """
     settings, config = checkpoint.preprocessor_config, checkpoint.config
     return InternVLProcessor(
@@ -104,7 +104,7 @@ def load(checkpoint: Checkpoint) -> InternVLProcessor:
 
 
 def grids(min_num_tiles: int, max_num_tiles: int) -> list[tuple[int, int]]:
-    """All (rows, columns), smaller ones first, and of equal ones those of fewer columns."""
+    """All (rows, columns), smaller grids first, and of equal sizes those with fewer columns."""
     sides = range(1, max_num_tiles + 1)
     allowed = range(min_num_tiles, max_num_tiles + 1)
     found = [(rows, columns) for columns in sides for rows in sides if rows * columns in allowed]

@@ -3,9 +3,9 @@
 Letters: N crops, S pixels a side of a crop, P tokens of a crop, C vision width, F tokens of an image, W decoder width.
 
 Quirks, as published. The hidden state before the tower's last layer is used, in most checkpoints without the class
-token. LLaVA-NeXT's rows of tokens run over the crops of a row; what comes of the canvas's padding is cut away, and a
-learned separator ends each row. Of a very narrow picture no row is left. An image seen as a whole alone ends with one
-separator.
+token. LLaVA-NeXT joins the tokens of all crops into rows over the image. Tokens of the canvas's padding are left
+out, and a learned separator ends each row. A very narrow image has no row left. An image of only the whole ends with
+one separator.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class LlavaImages:
         return encode_together(work, self.crops, self._tokens)
 
     def crops(self, item: CropRange) -> Tensor:
-        """What the tower sees of a crop range: float32 [N, 3, S, S]."""
+        """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
@@ -113,15 +113,15 @@ class LlavaImages:
         return torch.cat([crops[0], self._rows(layout.grid, crops[1:])])
 
     def _rows(self, grid: tuple[int, ...], crops_NPW: Tensor) -> Tensor:
-        """The crops' tokens as rows over the whole picture, without padding, a separator after each."""
+        """The crops' tokens as rows over the image, without padding, a separator after each row."""
         rows, columns, token_rows, token_columns = grid
         side = round(crops_NPW.shape[1] ** 0.5)
-        picture = torch.unflatten(torch.unflatten(crops_NPW, 1, (side, side)), 0, (rows, columns))
-        picture = picture.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [rows side, columns side, W]
-        top, left = (picture.shape[0] - token_rows) // 2, (picture.shape[1] - token_columns) // 2
-        picture = picture[top : top + token_rows, left : left + token_columns]
+        tokens = torch.unflatten(torch.unflatten(crops_NPW, 1, (side, side)), 0, (rows, columns))
+        tokens = tokens.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [rows side, columns side, W]
+        top, left = (tokens.shape[0] - token_rows) // 2, (tokens.shape[1] - token_columns) // 2
+        tokens = tokens[top : top + token_rows, left : left + token_columns]
         assert self.row_end_W is not None
-        return torch.cat([picture, self.row_end_W.expand(token_rows, 1, -1)], dim=1).flatten(0, 1)
+        return torch.cat([tokens, self.row_end_W.expand(token_rows, 1, -1)], dim=1).flatten(0, 1)
 
 
 # --- the model --------------------------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
-"""LLaVA 1.5 and LLaVA-NeXT (1.6), beside the server: llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-mistral-7b-hf ...
+"""LLaVA 1.5 and LLaVA-NeXT (1.6), in the server: llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-mistral-7b-hf ...
 
     LLaVA: the middle square            LLaVA-NeXT: one of a few canvases       units of encoder work
     +------------+                      +-----+-----+                           0        the whole, squeezed to a square
     |   |    |   |  one unit            |#####|#####|  black above and below    1 .. 4   the crops, row by row
     |   |    |   |                      +-----+-----+
     +------------+                      |#####|#####|                           tokens (S a side of a crop)
-                                        +-----+-----+                           S^2, then the picture's rows without
+                                        +-----+-----+                           S^2, then the image's rows without
                                                                                 padding, a separator after each
 
-The canvas is the one that shows most of the picture's pixels and wastes least.
+The canvas is the one that keeps most of the image's pixels, and of equal ones wastes least.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ MAX_ASPECT_RATIO = 200  # ours
 @dataclass(frozen=True, slots=True)
 class LlavaProcessor:
     crop_size: int  # pixels a side
-    keeps_ratio: bool  # the shorter side is scaled to the crop and the middle cut out; otherwise squeezed
+    keeps_ratio: bool  # True: the shorter side is scaled to the crop, and the middle cut out; False: squeezed
     side: int  # S, tokens a side of a crop
-    has_class_token: bool  # among the tokens
+    has_class_token: bool  # whether it is one of the tokens
     image_token_id: int
 
     @property
@@ -52,7 +52,7 @@ class LlavaProcessor:
         return ImageLayout(size, shape, (1, 1), 1, self.side**2 + self.has_class_token)
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The picture, bicubically resized."""
+        """The image, resized bicubically."""
         crop = self.crop_size
         if not self.keeps_ratio:
             return np.array(picture.resize((crop, crop), Image.Resampling.BICUBIC))[None]
@@ -78,7 +78,7 @@ class LlavaNextProcessor:
         return f"llava_next crop_size={self.crop_size} canvases={self.canvases} side={self.side}"
 
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
-        """`detail` low means the whole alone. The grid is rows and columns of crops, and of tokens without padding."""
+        """`detail` low means only the whole. The grid is rows and columns of crops, then of tokens without padding."""
         _check(size)
         if detail == "low":
             rows = columns = token_rows = token_columns = 0
@@ -96,7 +96,7 @@ class LlavaNextProcessor:
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The whole and the crops, bicubically resized."""
+        """The whole and the crops, resized bicubically."""
         crop, (rows, columns, _, _) = self.crop_size, layout.grid
         whole = np.asarray(picture.resize((crop, crop), Image.Resampling.BICUBIC))[None]
         if rows == 0:
@@ -123,7 +123,7 @@ class LlavaNextProcessor:
 
 
 def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
-    """From preprocessor_config.json and config.json. Raises CheckpointError for what is not implemented."""
+    """From preprocessor_config.json and config.json. Raises CheckpointError for a setting that is not implemented."""
     settings, vision = checkpoint.preprocessor_config, checkpoint.vision_config
     if settings.get("do_pad") and checkpoint.model_type == "llava":
         raise CheckpointError("the checkpoint pads pictures to squares (do_pad), which cannot be served")
@@ -140,12 +140,12 @@ def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
 
 
 def image_token_id(config: Settings) -> int:
-    """By its older name or its newer."""
+    """From its older or its newer setting."""
     return int(config["image_token_index"] if "image_token_index" in config else config["image_token_id"])
 
 
 def fitted(size: Size, canvas: Size) -> Size:
-    """The picture's size in its canvas: one side fills it."""
+    """The image's size in its canvas, of which it fills one side."""
     scale_x, scale_y = canvas.width / size.width, canvas.height / size.height
     if scale_x < scale_y:
         return Size(canvas.width, min(math.ceil(size.height * scale_x), canvas.height))
@@ -153,7 +153,7 @@ def fitted(size: Size, canvas: Size) -> Size:
 
 
 def unpadded(size: Size, rows: int, columns: int) -> tuple[int, int]:
-    """Of rows x columns tokens of a canvas, those that are not padding; what is cut off is the same on both sides."""
+    """Rows and columns of a canvas's tokens that are not padding; the padding is equal on both sides."""
     if size.width / size.height > columns / rows:
         height = int(round(size.height * (columns / size.width), 7))
         return rows - (rows - height) // 2 * 2, columns
@@ -171,5 +171,5 @@ def _check(size: Size) -> None:
 
 
 def _placeholder(token_id: int, layout: ImageLayout) -> Placeholder:
-    """Every position takes a feature row, separators included."""
+    """Features fill every position, separators included."""
     return Placeholder((token_id,) * layout.num_tokens, (ImageSpan(0, layout.num_tokens),))

@@ -1,18 +1,18 @@
 """Llama 3.2 Vision, in the engine: a tower over all tiles of an image, a Llama decoder, cross-attention between layers.
 
 Letters: N tiles of an image, G tiles at most, Y rows of tiles and X columns, P patches of a tile with the class token,
-Q the same padded to a multiple of 8, C vision width, J width of all states that are handed on, S states of an image
-(N P), L cross-attention layers, T rows of a step, W decoder width, H query heads, K key-value heads, D head_dim.
+Q the same padded to a multiple of 8, C vision width, J width of all output states together, S states of an image (N P),
+L cross-attention layers, T rows of a step, W decoder width, H query heads, K key-value heads, D head_dim.
 
-An image takes one token. From it on the text sees the image, through the cross-attention layers, until the next image
-takes its place; neighbouring images are seen together. What `assemble` returns is the keys and values of those layers
-[L, 2, S, K, D], so that no step projects the states again (for 11B in bfloat16 210 MB an image of four tiles, where the
-states alone would be 52 MB).
+An image takes one token. Text after it attends to the image in the cross-attention layers, up to the next image. Text
+after several neighbouring images attends to all of them. `assemble` returns the keys and values of those layers,
+[L, 2, S, K, D], so that no step projects the states again. For 11B in bfloat16 an image of four tiles takes 210 MB; the
+states alone would take 52 MB.
 
-Quirks, as published. The tower always runs on G tiles. Real patches attend to its padding, of tiles and of patches, so
-that none of it can be left out. A row that sees no image gets nothing from a cross-attention layer, as in Meta's own
-code; transformers 5.23 gives such a row the mean over all of the request's images, later ones included, which no causal
-cache can hold.
+Quirks, as published. The tower always runs on G tiles. Real patches attend to padding tiles and padding patches, so
+none of the padding can be left out. A row without an image gets nothing from a cross-attention layer, as in Meta's
+code. transformers 5.23 gives such a row the mean over all of the request's images, later ones included. That is not
+causal, so no cache could keep it.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Config:
     """What the model takes from config.json and preprocessor_config.json."""
 
     decoder: DecoderConfig
-    cross_layers: tuple[int, ...]  # of the decoder's layers, those of cross-attention
+    cross_layers: tuple[int, ...]  # which of the decoder's layers are cross-attention layers
     vision: VisionConfig
     num_global_layers: int
-    handed_on: tuple[int, ...]  # layers whose states are handed on beside the last
+    handed_on: tuple[int, ...]  # layers whose states are output, besides the last layer's
     max_num_tiles: int
     normalise: Normalisation
 
@@ -155,13 +155,13 @@ class TileTower:
         x = (self.post_norm(x).view_as(x_GQC) + self.after[aspect_ratio]).flatten(0, 1)
         for layer in self.global_layers:
             x = layer(x, mixing)
-        between = torch.stack(handed_on, dim=-1).flatten(-2)  # of each channel, the states of all layers
+        between = torch.stack(handed_on, dim=-1).flatten(-2)  # for each channel, the states of all these layers
         states = torch.cat([x, between], dim=-1)
         return states.view(*x_GQC.shape[:2], -1)[:num_tiles, :num_patches]
 
 
 class _Padding:
-    """Padding sees what is real; what is real sees everything. [H, G Q, D] in, the same out."""
+    """Padding attends to real patches, real patches attend to everything. [H, G Q, D] in, the same out."""
 
     def __init__(self, is_real: Tensor) -> None:
         self.real, self.padding = is_real.nonzero().flatten(), (~is_real).nonzero().flatten()
@@ -184,7 +184,7 @@ def _gated_layer(weights: Weights, name: str, config: VisionConfig) -> VisionLay
 
 
 class Seen(NamedTuple):
-    """Rows of a step [start, stop) that see the same images, and these images' keys and values: [L, 2, S, K, D]."""
+    """Rows of a step [start, stop) that attend to the same images, and their keys and values: [L, 2, S, K, D]."""
 
     start: int
     stop: int
@@ -228,12 +228,12 @@ class CrossAttentionLayer:
         )
 
     def project(self, states_SW: Tensor) -> Tensor:
-        """The states of one image -> this layer's keys and values [2, S, K, D]."""
+        """One image's states -> its keys and values in this layer, [2, S, K, D]."""
         key, value = (torch.unflatten(part(states_SW), -1, (-1, self.head_dim)) for part in (self.key, self.value))
         return torch.stack([self.key_norm(key), value])
 
     def __call__(self, x_TW: Tensor, seen: Sequence[tuple[slice, Tensor]]) -> Tensor:
-        """Rows that all see images -> the same. seen: which of them see what [2, S, K, D], in order, none left out."""
+        """Rows that all attend to images -> the same. seen: consecutive slices of all rows, with keys and values."""
         query_THD = self.query_norm(torch.unflatten(self.query(self.norm(x_TW)), -1, (-1, self.head_dim)))
         attended = [_cross_attention(query_THD[rows], *kv) for rows, kv in seen]
         x_TW = x_TW + self.attention_gate * self.out(torch.cat(attended).flatten(1))
@@ -245,26 +245,26 @@ def _cross_attention(query_THD: Tensor, key_SKD: Tensor, value_SKD: Tensor) -> T
     return F.scaled_dot_product_attention(query, key, value, enable_gqa=True)[0].transpose(0, 1)
 
 
-def seen_by(piece: SequenceSlice) -> list[Seen]:
-    """Which rows of a slice see which images; rows that see none are in no entry."""
-    ranges = visible_ranges([image.spans[0].offset for image in piece.images])
-    start, stop = piece.start, piece.start + piece.num_tokens
+def seen_by(part: SequenceSlice) -> list[Seen]:
+    """Which rows of a slice attend to which images; rows without an image are in no entry."""
+    ranges = visible_ranges([image.spans[0].offset for image in part.images])
+    start, stop = part.start, part.start + part.num_tokens
     cuts = sorted({start, stop} | {at for pair in ranges for at in pair if start < at < stop})
     found = []
     for begin, end in pairwise(cuts):
         kv = [
             image.features
-            for image, (first, last) in zip(piece.images, ranges, strict=True)
+            for image, (first, last) in zip(part.images, ranges, strict=True)
             if first <= begin < last and image.features is not None
         ]
         if kv:
-            row = piece.row - start
+            row = part.row - start
             found.append(Seen(row + begin, row + end, kv[0] if len(kv) == 1 else torch.cat(kv, dim=2)))
     return found
 
 
 def visible_ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """From where to where each image is seen: up to the next image, but neighbours up to the end of the last one's."""
+    """The positions that attend to each image: up to the next image; of neighbours, up to the end of the last's."""
     ranges: list[tuple[int, int]] = []
     for offset in reversed(offsets):
         following = ranges[-1] if ranges else (sys.maxsize, sys.maxsize)
@@ -299,7 +299,7 @@ class MllamaImages:
         return [self.tower(self.crops(item), item.layout.grid) for item in work]
 
     def crops(self, item: CropRange) -> Tensor:
-        """What the tower sees of an image: float32 [N, 3, S, S]."""
+        """The tower's input for an image: float32 [N, 3, S, S]."""
         pixels_3HW = self.config.normalise(item.pixels)
         rows, columns = item.layout.grid
         tiles_3YSXS = torch.unflatten(torch.unflatten(pixels_3HW, 2, (columns, -1)), 1, (rows, -1))
@@ -311,14 +311,14 @@ class MllamaImages:
         return torch.stack([layer.project(states_SW) for layer in self.cross_layers])
 
     def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
-        """Nothing into the embeddings: the cross-attention layers come behind the decoder's own."""
-        seen = [found for piece in slices for found in seen_by(piece)]
+        """Writes nothing into the embeddings; returns the cross-attention layers, which run after the decoder's own."""
+        seen = [found for part in slices for found in seen_by(part)]
         if not seen:
             return None
         rows = torch.cat([torch.arange(each.start, each.stop) for each in seen]).to(x_TW.device)
         ends = torch.tensor([0] + [each.stop - each.start for each in seen]).cumsum(0).tolist()
-        packed = [slice(*pair) for pair in pairwise(ends)]  # the part of each among the rows that see images
-        after = {layer - i - 1: i for i, layer in enumerate(self.config.cross_layers)}  # behind which own layer
+        packed = [slice(*pair) for pair in pairwise(ends)]  # each one's rows among `rows`
+        after = {layer - i - 1: i for i, layer in enumerate(self.config.cross_layers)}  # by the own layer before
 
         def attend_to_images(own_layer: int, x_TW: Tensor) -> Tensor:
             i = after.get(own_layer)

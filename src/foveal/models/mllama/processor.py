@@ -1,6 +1,6 @@
-"""Llama 3.2 Vision, beside the server: meta-llama/Llama-3.2-11B-Vision-Instruct, Llama-3.2-90B-Vision-Instruct.
+"""Llama 3.2 Vision, in the server: meta-llama/Llama-3.2-11B-Vision-Instruct, Llama-3.2-90B-Vision-Instruct.
 
-    picture 1000 x 600                scaled into a canvas of tiles            units of encoder work
+    image 1000 x 600                  scaled into a canvas of tiles            units of encoder work
     +------------+                    +-----+-----+                            0, 1, 2, 3  the tiles, row by row;
     |            |  at most 4 tiles   |  0  |  1  |                                        all of them together
     |            |  --------------->  +-----+-----+
@@ -8,8 +8,8 @@
                                       +-----+-----+                            1 in the prompt; counted for the image
                                                                                are the states that the decoder reads
 
-The canvas is the one that the picture fills best: the smallest that need not shrink it, or else the one that shrinks
-it least. A picture smaller than a tile grows until a side fills it.
+The canvas is the smallest that need not shrink the image, or else the one that shrinks it least. An image smaller than
+a tile is enlarged until one side fills the tile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class MllamaProcessor:
     tile_size: int  # pixels a side
     max_num_tiles: int
-    num_states: int  # of a tile: one for each patch, and the class token's
+    num_states: int  # of a tile: one for each patch and one for the class token
     image_token_id: int
 
     @property
@@ -56,14 +56,14 @@ class MllamaProcessor:
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The picture, bilinearly resized, in the upper left of its canvas."""
+        """The image, resized bilinearly, in the upper left of its canvas."""
         canvas = np.zeros(layout.pixel_shape, dtype=np.uint8)
         width, height = self._fitted(layout.size, Size(canvas.shape[1], canvas.shape[0]))
         canvas[:height, :width] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
         return canvas
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
-        """One token, from which on the text sees the image."""
+        """One token; later text attends to the image."""
         return Placeholder((self.image_token_id,), (ImageSpan(0, 1),))
 
     def _canvas(self, size: Size, max_num_tiles: int) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class MllamaProcessor:
         return min((grid for grid in scales if scales[grid] == scale), key=math.prod)
 
     def _fitted(self, size: Size, canvas: Size) -> Size:
-        """The picture's size in its canvas: as large as it is, at least a tile and at most the canvas on a side."""
+        """The image's size in its canvas: its own, but at least a tile and at most the canvas on a side."""
         target = Size(*(min(max(side, self.tile_size), limit) for side, limit in zip(size, canvas, strict=True)))
         scale_x, scale_y = target.width / size.width, target.height / size.height
         if scale_x < scale_y:
@@ -98,6 +98,6 @@ def load(checkpoint: Checkpoint) -> MllamaProcessor:
 
 
 def tile_grids(max_num_tiles: int) -> list[tuple[int, int]]:
-    """All (rows, columns) of at most `max_num_tiles` tiles; an image's aspect ratio id is its place here, from 1."""
+    """All (rows, columns) of at most `max_num_tiles` tiles; an aspect ratio id is an index here, counted from 1."""
     sides = range(1, max_num_tiles + 1)
     return [(rows, columns) for rows in sides for columns in sides if rows * columns <= max_num_tiles]

@@ -4,10 +4,10 @@ Letters: N crops, X pixels a side of a crop, P patches of a crop, C vision width
 crop, J = 4 C joined width, F tokens of an image, T rows of a step, W decoder width.
 
 Quirks, as published. The last layer of the tower is not used (`layer_idx` -2: the hidden state before it), nor is the
-class token. 2 x 2 neighbouring patches are joined. A learned separator ends each row of tokens, another one stands
-between the crops and the whole. The whole is a bicubic reduction, without antialiasing, of the *normalised* padded
-picture. The rope frequencies change beyond the original context length, and with them every key: they are chosen once
-for a sequence, by the length that it may reach, so that cached keys stay right.
+class token. 2 x 2 neighbouring patches are joined. A learned separator ends each row of tokens, another one is between
+the crops and the whole. The whole is a bicubic reduction, without antialiasing, of the *normalised* padded image. The
+rope frequencies, and with them all keys, change beyond the original context length. So they are chosen once for a
+sequence, by its greatest possible length, and cached keys stay valid.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Projector:
-    """Lays an image's crops out as rows of tokens and takes them to the decoder's width."""
+    """Arranges an image's crops as rows of tokens and projects them to the decoder's width."""
 
     row_end_J: Tensor  # published as sub_GN
     before_whole_J: Tensor  # published as glb_GN
@@ -87,10 +87,10 @@ class Projector:
         )
 
     def __call__(self, crops_NSSJ: Tensor, num_rows: int, num_columns: int) -> Tensor:
-        """The whole and the crops, row by row (or one crop that is both) -> [F, W]."""
+        """The whole, then the crops row by row (or one crop that is both) -> [F, W]."""
         grid = torch.unflatten(crops_NSSJ[-num_rows * num_columns :], 0, (num_rows, num_columns))
-        picture = grid.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [rows S, columns S, J]
-        tokens_FJ = torch.cat([self._end_rows(picture), self.before_whole_J[None], self._end_rows(crops_NSSJ[0])])
+        rows = grid.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [rows S, columns S, J]
+        tokens_FJ = torch.cat([self._end_rows(rows), self.before_whole_J[None], self._end_rows(crops_NSSJ[0])])
         return self.fc2(F.gelu(self.fc1(tokens_FJ)))
 
     def _end_rows(self, rows: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Phi3VImages:
         return encode_together(work, self.crops, self._joined)
 
     def crops(self, item: CropRange) -> Tensor:
-        """What the tower sees of a crop range: float32 [N, 3, X, X]."""
+        """The tower's input for a crop range: float32 [N, 3, X, X]."""
         size, pixels_3HW = self.config.vision.image_size, self.config.normalise(item.pixels)
         crops = []
         for unit in range(item.start, item.stop):

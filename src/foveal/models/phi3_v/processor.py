@@ -1,6 +1,6 @@
-"""Phi-3-vision and Phi-3.5-vision, beside the server: microsoft/Phi-3-vision-128k-instruct, Phi-3.5-vision-instruct.
+"""Phi-3-vision and Phi-3.5-vision, in the server: microsoft/Phi-3-vision-128k-instruct, Phi-3.5-vision-instruct.
 
-    picture 1344 x 1008                 scaled and padded with white          units of encoder work
+    image 1344 x 1008                   scaled and padded with white          units of encoder work
     +----------------+                  +-----+-----+-----+-----+             0        the whole, at crop size
     |                |  num_crops 16    |  1  |  2  |  3  |  4  |             1 .. 12  the crops, row by row
     |                |  -------------> +-----+-----+-----+-----+
@@ -9,9 +9,9 @@
                                         |  9  | 10  | 11  | 12  |             1 separator
                                         +-----+-----+-----+-----+             S rows of S, a separator after each
 
-Quirks of the published processor, kept: a tall picture is transposed, cut as a wide one and transposed back, so that
-its padding is left and right; only the aspect ratio decides the number of tokens, a small picture is scaled up.
-Ours: a picture of one crop is its own whole, so there is one unit.
+Quirks of the published processor, kept: a tall image is cut as a wide one, transposed before and after, so its padding
+is left and right. Only the aspect ratio decides the number of tokens; a small image is scaled up. Our own
+change: an image of one crop has one unit, which is both the crop and the whole.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Phi3VProcessor:
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The picture, bilinearly resized and padded to whole crops."""
+        """The image, resized bilinearly and padded to whole crops."""
         is_tall = picture.height > picture.width
         if is_tall:
             picture = picture.transpose(Image.Transpose.TRANSPOSE)
@@ -79,14 +79,14 @@ class Phi3VProcessor:
         return pixels.swapaxes(0, 1) if is_tall else pixels
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
-        """Every position takes a feature row, separators included; the token id only keeps the place."""
+        """Features fill every position, separators included; the token id has no other use."""
         return Placeholder((self.image_token_id,) * layout.num_tokens, (ImageSpan(0, layout.num_tokens),))
 
 
 def load(checkpoint: Checkpoint) -> Phi3VProcessor:
-    """From config.json (crop size; 336 where the tower's sizes are left out), preprocessor_config.json, tokenizer.json.
+    """From config.json (crop size; 336 if the tower's sizes are missing), preprocessor_config.json, tokenizer.json.
 
-    Without a tokenizer the placeholder's id is 0: its embedding is never used.
+    Without a tokenizer the placeholder's id is 0; its embedding is never used.
     """
     vision = checkpoint.config["img_processor"].get("vision_config", {})
     return Phi3VProcessor(
@@ -102,7 +102,7 @@ def num_image_tokens(rows: int, columns: int, side: int) -> int:
 
 
 def _scale(ratio: float, num_crops: int) -> int:
-    """The most crops in a row for a picture `ratio` times as wide as high, so that all rows together fit."""
+    """The most crops in a row for an image `ratio` times as wide as high, so that all rows together fit."""
     return max(scale for scale in range(1, num_crops + 1) if scale * math.ceil(scale / ratio) <= num_crops)
 
 

@@ -1,12 +1,12 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, in the engine: a tower for any picture size, a Qwen decoder, three-row positions.
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, in the engine: a tower for any image size, a Qwen decoder, three-row positions.
 
-Letters: T rows of a step, B tokens (blocks) of an image, W decoder width, E feature sets of an image: one takes the
-tokens' place, the others (Qwen3-VL's DeepStack) are added behind the decoder's first layers.
+Letters: T rows of a step, B tokens (blocks) of an image, W decoder width, E feature sets of an image. One
+replaces the tokens' embeddings, the others (Qwen3-VL's DeepStack) are added after the decoder's first layers.
 
-Quirks, as published. A token's position has three rows (time, height, width), alike for text; an image's tokens share
-their time, and the text behind it goes on past its larger side, so that generated tokens lag behind their place. The
-tower was trained on pairs of frames; a picture is two equal ones, whose weights are added up at load. Qwen2.5-VL's
-windows, cut from the upper left, are whole but for those at the right and lower edges.
+Quirks, as published. A token's position has three rows (time, height, width), equal for text. An image's tokens share
+their time. Text after it continues past its larger side, so positions grow more slowly than the token count. The tower
+takes pairs of frames; an image is two equal frames, so the two weights are added at load. Qwen2.5-VL's windows begin at
+the upper left, and those at the right and lower edges may be smaller.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class Qwen2VLImages:
         return cls(GridTower.load(weights, prefix(weights, "visual", "model.visual"), config.vision), config)
 
     def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
-        """[B, E W] for each image, which is always whole; its units of work only say how much it is."""
+        """[B, E W] for each image, which is always whole; its crops only measure the work."""
         return [self.tower(self.pixels(item)) for item in work]
 
     def pixels(self, item: CropRange) -> Tensor:
-        """What the tower sees of an image: float32 [3, height, width]."""
+        """The tower's input for an image: float32 [3, height, width]."""
         return self.config.normalise(item.pixels)
 
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Qwen2VLImages:
 
     def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
         width = x_TW.shape[1]
-        rows = [found for piece in slices for found in feature_rows(piece)]
+        rows = [found for part in slices for found in feature_rows(part)]
         placed = [(row, torch.split(features, width, dim=1)) for row, features in rows]
         for row, (own, *_) in placed:
             x_TW[row : row + len(own)] = own
@@ -118,7 +118,7 @@ class Qwen2VLImages:
 
 
 def grid_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Positions:
-    """Text counts on in all rows; an image's tokens lie in a grid, and count as many as its larger side."""
+    """Text counts up in all rows; an image's tokens form a grid, and text continues past its larger side."""
     parts, token, position = [], 0, 0
     for image in prompt.images:
         span, grid = image.spans[0], image.image.layout.grid

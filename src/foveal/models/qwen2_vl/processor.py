@@ -1,13 +1,13 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, beside the server: Qwen/Qwen2-VL-2B-Instruct ... Qwen/Qwen3-VL-8B-Instruct.
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, in the server: Qwen/Qwen2-VL-2B-Instruct ... Qwen/Qwen3-VL-8B-Instruct.
 
-    picture 640 x 480                 sides rounded to whole blocks            units of encoder work
-    +------------+                    +--+--+-- 23 --+--+                      the picture as a whole, counted by
+    image 640 x 480                   sides rounded to whole blocks            units of encoder work
+    +------------+                    +--+--+-- 23 --+--+                      the image as a whole, counted by
     |            |  bicubic           |  |  |        |  |                      its patches
     |            |  --------------->  +--+--+        +--+                      tokens (blocks of 28)
     +------------+                    17 |           |  |                      one a block, row by row
                                       +--+--+--------+--+                      23 x 17 = 391
 
-A block is 2 x 2 patches. A picture of more or fewer pixels than the checkpoint allows is scaled until it fits.
+A block is 2 x 2 patches. An image of more or fewer pixels than the checkpoint allows is scaled until it fits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ASPECT_RATIO = 200
 MAX_BLOCKS_AT_LOW_DETAIL = 256  # ours
-PATCHES_PER_UNIT = 576  # of encoder work: as many as in a crop of 336 pixels
+PATCHES_PER_UNIT = 576  # a unit of encoder work: the patches of a crop of 336 pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,17 @@ class Qwen2VLProcessor:
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
-        """The picture, bicubically resized."""
+        """The image, resized bicubically."""
         height, width, _ = layout.pixel_shape
         return np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
-        """One token a block; what stands around an image is the conversation config's."""
+        """One token a block; the conversation config adds what is around an image."""
         return Placeholder((self.image_token_id,) * layout.num_tokens, (ImageSpan(0, layout.num_tokens),))
 
 
 def load(checkpoint: Checkpoint) -> Qwen2VLProcessor:
-    """From preprocessor_config.json (pixel limits by either of their published names) and config.json."""
+    """From preprocessor_config.json (pixel limits under either of their published names) and config.json."""
     settings = checkpoint.preprocessor_config
     size = settings.get("size", {})
     return Qwen2VLProcessor(
@@ -89,7 +89,7 @@ def load(checkpoint: Checkpoint) -> Qwen2VLProcessor:
 
 
 def blocks(size: Size, side: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Rows and columns of blocks of side x side pixels, near the picture's own size and between the limits."""
+    """Rows and columns of blocks of side x side pixels, near the image's own size and within the limits."""
     rows, columns = round(size.height / side), round(size.width / side)
     if rows * columns * side**2 > max_pixels:
         shrink = math.sqrt(size.height * size.width / max_pixels)

@@ -1,7 +1,7 @@
-"""Decoders alone: Llama, Mistral, Qwen2, Qwen3, Phi-3 and Phi-4-mini, Gemma 3 (text), and what shares their layout.
+"""Text models: Llama, Mistral, Qwen2, Qwen3, Phi-3 and Phi-4-mini, Gemma 3 (text), and models with the same layout.
 
-Quirks: all differences lie in the checkpoint's settings and tensors (see foveal.layers.decoder). Rope scaling of the
-"dynamic" kind only acts beyond the context length, which is never exceeded here.
+Quirks: all differences are in the checkpoint's settings and tensors (see foveal.layers.decoder). "dynamic" rope scaling
+only applies beyond the context length, and no sequence here is longer.
 """
 
 from __future__ import annotations

@@ -9,4 +9,4 @@ if TYPE_CHECKING:
 
 
 def load(checkpoint: Checkpoint) -> None:
-    """Nothing, which the server takes for: no images."""
+    """None: the model takes no images."""
