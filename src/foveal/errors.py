@@ -19,7 +19,7 @@
     └── ConfigError                a setting that cannot work; says which and what would
 
 Messages are written for the person who gets them. They never hold a stack trace, a decoder's message, a path or an
-address of another system (except CheckpointError and ConfigError, which only the operator sees). How an error is
+address of another system. CheckpointError and ConfigError may, since only the operator gets them. How an error is
 written on the wire, with its type and code, is the dialect's choice.
 `assert` is for our own bugs and never guards against input.
 """

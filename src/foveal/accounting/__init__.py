@@ -1,4 +1,4 @@
-"""Keys, limits, prices and the ledger: who asks, how much they may take, what it costs. Knows no wire format.
+"""Keys, limits, prices and the ledger: who may ask, how much, and at what cost. Knows no wire format.
 
 keys        secrets, their digests, and the ring of known keys
 limits      what a key took in the last minute, and what it may take

@@ -1,7 +1,7 @@
 """Writes rows and costs to the database, and reads changed keys from it, off the event loop.
 
-Both happen once a second, in one thread. So a kill loses the rows of one second at most, the file may be created while
-the server runs, and changes by the command line take effect within two seconds. Nothing here decides on access.
+Both happen once a second, in one thread. So a kill loses the rows of one second at most, and changes by the command
+line take effect within two seconds. The file may be created while the server runs. Nothing here decides on access.
 """
 
 from __future__ import annotations

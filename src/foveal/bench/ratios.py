@@ -2,7 +2,7 @@
 
 Both were asked the same requests, a round each in turn. Times are compared over requests that both answered. Intervals
 are bootstrap percentile intervals: rounds are drawn with replacement. Both servers' figures are computed from the same
-drawn rounds, so that what slowed a round for both (its pictures, other load on the machine) cancels out.
+drawn rounds. So whatever slowed a round for both (its pictures, other load on the machine) cancels out.
 """
 
 from __future__ import annotations

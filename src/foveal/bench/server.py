@@ -33,8 +33,9 @@ class _Models(msgspec.Struct):
 
 
 async def find(url: str, model: str | None, key: str, clock: Clock) -> Server:
-    """The server with the model that is to be asked (the first that it lists, unless one is named), once it has
-    answered a short question as a stream. Raises BenchError.
+    """The server with the model to ask: the first that it lists, unless one is named.
+
+    It has to answer a short question as a stream. Raises BenchError.
     """
     server = Server(api_url(url), model or "", key)
     async with open_client(server, TIMEOUT_S) as client:

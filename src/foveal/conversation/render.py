@@ -1,7 +1,7 @@
 """A request and its images -> Rendered: prompt token ids, image spans, stop strings.
 
-Decides what is a special token (a template's, and in a completion the client's own, but never an image token), where
-the BOS goes, and which requests no prompt can be made of. Knows nothing of pixels, sampling or the wire.
+Decides where the BOS goes, which requests no prompt can be made of, and what is a special token: a template's, and in
+a completion the client's own, but never an image token. Knows nothing of pixels, sampling or the wire.
 """
 
 from __future__ import annotations
