@@ -64,7 +64,7 @@ class Template:
             return self._segments(messages)
         except InvalidRequest:
             raise
-        except Exception as error:  # whatever an operator's template may do
+        except Exception as error:  # an operator's template may raise anything
             _log.warning("the conversation template failed", exc_info=True)  # no text of the request is in it
             raise InvalidRequest(_NO_FORM, param="messages") from error
 

@@ -25,7 +25,7 @@ _ALARM_SLACK_S = 1.0  # the server's own limit comes first
 
 
 def answer(job: Job, processor: Processor, arena: PixelArena, max_image_pixels: int) -> Reply:
-    """Do one job. After a Prepare is Done, the pixels lie in the arena."""
+    """Do one job. After a Prepare is Done, the pixels are in the arena."""
     try:
         match job:
             case Measure(encoded):

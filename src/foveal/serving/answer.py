@@ -66,7 +66,7 @@ class Answer:
         return Outcome(self.usage, self._status, self.first_token_s, self.total_s)
 
     async def deltas(self) -> AsyncIterator[Delta]:
-        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
+        """The deltas of all choices as they come; the last one of each choice has its finish_reason."""
         num_unfinished = len(self._choices)
         try:
             async for delta in interleave([choice.deltas() for choice in self._choices]):

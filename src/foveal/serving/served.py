@@ -49,7 +49,7 @@ class Answer(Protocol):
     def total_s(self) -> float: ...
 
     def deltas(self) -> AsyncIterator[Delta]:
-        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
+        """The deltas of all choices as they come; the last one of each choice has its finish_reason."""
 
 
 class Served(Protocol):
