@@ -1,4 +1,4 @@
-"""What holds for every test: none of them sees the accounts of whoever runs it."""
+"""What holds for every test: none of them reads the accounts of the user who runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents agree with the repository: links lead somewhere, and decisions are where they are looked for."""
+"""The documents agree with the repository: links lead to files, and cited decisions exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Foveal uses of libraries beyond what they promise. Each has an upper bound in pyproject.toml; here is why.
+"""The private parts of libraries that Foveal uses. Each library has an upper bound in pyproject.toml for this reason.
 
 To raise a bound: install the new version, run this file, then `make test`. A test that fails names what is gone.
 """

@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses, composed. Read once at start; every stage gets its own part and nothing else.
+"""Settings: frozen dataclasses, composed. They are read once at start, and each stage gets its own part only.
 
 Sources, later ones win: the defaults here, a TOML file, environment variables (FOVEAL_SECTION_NAME), flags. The tables
 of the file are the dataclasses below, the keys their fields (docs/configuration.md).
@@ -17,7 +17,7 @@ import msgspec
 from foveal.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-MAX_SETTING = 1_000_000_000_000  # of a limit or a price; what is over it is a slip of the pen
+MAX_SETTING = 1_000_000_000_000  # of a limit or a price; a larger one is taken for a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class EngineConfig:
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
     encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)
     max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused with 503
-    step_timeout_s: float = 600.0  # a step that takes longer is taken for hung, and the engine is restarted
+    step_timeout_s: float = 600.0  # a step that takes longer counts as hung, and the engine is restarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +82,20 @@ class HttpConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitConfig:
-    """What each key may ask for, unless it has limits of its own. 0: no limit. A server without keys is as one key."""
+    """What each key may ask for, unless it has its own limits. 0: no limit. A server without keys counts as one key."""
 
     requests_per_minute: int = 60_000
-    prompt_tokens_per_minute: int = 60_000_000  # images included, whether found in the cache or not
+    prompt_tokens_per_minute: int = 60_000_000  # images included, cached or not
     generated_tokens_per_minute: int = 60_000_000  # max_tokens count until an answer has ended
     max_concurrent_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PriceConfig:
-    """What a million tokens cost. None: nothing is said of costs. An image's tokens cost what text's do."""
+    """What a million tokens cost. None: no costs are shown. Image tokens cost as much as text tokens."""
 
     prompt: float | None = None  # images included; such as 0.2
-    cached_prompt: float | None = None  # prompt tokens found in the cache; default: the price of the others
+    cached_prompt: float | None = None  # cached prompt tokens; default: the price of the others
     completion: float | None = None  # generated tokens
     currency: str = "USD"  # as it is shown
 
@@ -151,7 +151,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], flags: Layer) -> 
 
 
 def accounts_path(config: AccountingConfig, environ: Mapping[str, str]) -> Path:
-    """Where keys and the ledger are: as configured, or where the state of a person's programs is kept."""
+    """The file with keys and the ledger: as configured, or in the folder for the state of a user's programs."""
     if config.path:
         return Path(config.path).expanduser()
     state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME")
@@ -160,7 +160,7 @@ def accounts_path(config: AccountingConfig, environ: Mapping[str, str]) -> Path:
 
 
 def _check_numbers(config: Config) -> None:
-    """Limits and prices are what people are refused and charged by, so that a slip of the pen is an error here."""
+    """Raises ConfigError for numbers out of range, since people are refused and charged by them."""
     for section in ("limits", "prices", "accounting"):
         settings = getattr(config, section)
         for setting in fields(settings):

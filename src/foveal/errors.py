@@ -1,4 +1,4 @@
-"""Every error a person can meet.
+"""Every error that a client or an operator can get.
 
     FovealError
     ├── RequestError               what the client is told, with an HTTP status of its own
@@ -18,9 +18,9 @@
     ├── CheckpointError            a model folder or hub id that cannot be served; says what is missing
     └── ConfigError                a setting that cannot work; says which and what would
 
-Messages are written for the person who gets them. They never hold a stack trace, a decoder's words, a path or an
-address of another system (except CheckpointError and ConfigError, which only the operator sees). How an error looks on
-the wire, with its type and code, is a dialect's business.
+Messages are written for the person who gets them. They never hold a stack trace, a decoder's message, a path or an
+address of another system. CheckpointError and ConfigError may, since only the operator gets them. How an error is
+written on the wire, with its type and code, is the dialect's choice.
 `assert` is for our own bugs and never guards against input.
 """
 
@@ -102,7 +102,7 @@ class BodyTooLarge(RequestError):
 
 
 class TooManyRequests(RequestError):
-    """A limit of the caller's key is reached. The same request will be let in after `wait_s`, if nobody is quicker."""
+    """A limit of the caller's key is reached. The same request fits after `wait_s`, unless others come first."""
 
     status = 429
 
@@ -117,7 +117,7 @@ class Overloaded(RequestError):
 
 
 class Draining(Overloaded):
-    """The server is stopping. Another one may be there already; this one will not be back sooner."""
+    """The server is stopping. A restarted one needs some seconds, so an earlier retry would fail too."""
 
     retry_after_s = 5
 

@@ -1,4 +1,4 @@
-"""What the tests of accounting share: keys, entries, a clock that stands still until it is told."""
+"""What the tests of accounting share: keys, entries, and a clock that a test sets."""
 
 from __future__ import annotations
 

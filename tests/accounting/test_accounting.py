@@ -1,4 +1,4 @@
-"""Accounting at work: who is admitted, and what is written of it."""
+"""Requests through accounting: which are admitted, and which rows are written."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""One request's bill: reserved at its most, settled at what it was."""
+"""One request's bill: the most it can take is reserved, what it took is settled."""
 
 import pytest
 
@@ -105,7 +105,7 @@ def test_what_no_minute_has_room_for_is_told_at_once(prompt: int, generated: int
     assert refused.value.param == param
 
 
-def test_funds_are_never_passed_together() -> None:
+def test_concurrent_requests_do_not_exceed_the_spending_limit() -> None:
     meter, cost = Meter(), 10 * 1000 + 10 * 2000
     funds_nano = 2 * cost + 1
     running = [bill(meter, funds_nano=funds_nano) for _ in range(2)]
@@ -117,7 +117,7 @@ def test_funds_are_never_passed_together() -> None:
     bill(meter, funds_nano=funds_nano).reserve(10, 10)
 
 
-def test_what_could_cost_more_than_is_left_is_refused_for_good() -> None:
+def test_a_request_that_could_cost_more_than_is_left_is_refused() -> None:
     with pytest.raises(SpendingLimitReached, match="lower max_tokens"):
         bill(Meter(), funds_nano=29_999).reserve(10, 10)
     bill(Meter(), funds_nano=30_000).reserve(10, 10)
@@ -136,7 +136,7 @@ def test_what_could_cost_more_than_is_left_is_refused_for_good() -> None:
         (UNLIMITED, None, 10**6, None),
     ],
 )
-def test_who_may_start(
+def test_which_requests_may_start(
     limits: LimitConfig, funds_nano: int | None, num_running: int, error: type[Exception] | None
 ) -> None:
     meter = Meter(num_running=num_running)

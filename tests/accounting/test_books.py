@@ -1,4 +1,4 @@
-"""What gets into the file and out of it, while a server runs."""
+"""What is written to the file of accounts and read from it while a server runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

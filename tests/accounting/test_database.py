@@ -45,7 +45,7 @@ def test_a_key_comes_back_as_it_was(database: Database, path: Path) -> None:
     assert database.key("bob") == full
 
 
-def test_a_name_is_taken_for_good(database: Database) -> None:
+def test_the_name_of_a_revoked_key_stays_taken(database: Database) -> None:
     database.add(key("alice", revoked_s=1.0))
     with pytest.raises(ConfigError, match="'alice' already"):
         database.add(key("alice", id="other"))
@@ -141,7 +141,7 @@ def test_a_file_of_a_later_version_is_left_alone(path: Path, database: Database)
         Database(path)
 
 
-def test_a_place_that_cannot_be_had_is_told_to_the_operator(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_used_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"accounting\.path"):
         Database(tmp_path / "file" / "accounting.db")

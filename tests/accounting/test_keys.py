@@ -1,4 +1,4 @@
-"""Keys: secrets are told apart, wrong ones never get in, and no key that was is a way in without one."""
+"""Keys: secrets are told apart, wrong ones are refused, and a server that had keys always requires one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What all answers took together."""
+"""Counts and times of all answers."""
 
 from foveal.accounting.totals import Totals
 from tests.accounting.builders import outcome

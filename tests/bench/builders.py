@@ -1,4 +1,4 @@
-"""Samples and runs with times that a test can add up in its head, and a clock that goes when it is told to."""
+"""Samples and runs with round times, and a clock that a test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that answers chat completions at a pace that is known, and writes down when it did what.
+"""A server that answers chat completions at a known pace, and records what it did when.
 
     python -m tests.bench.fake_server PORT NUM_CHUNKS     as fast as it can, for benchmarks/bench_overhead.py
 

@@ -41,7 +41,7 @@ class Paced(httpx.AsyncByteStream):
         yield FINISH
 
 
-async def test_times_are_the_scripts() -> None:
+async def test_times_are_those_of_the_script() -> None:
     clock = FakeClock()
     paced = Paced(clock, first_s=0.5, gap_s=0.125, num_chunks=4)
     transport = httpx.MockTransport(

@@ -1,4 +1,4 @@
-"""`foveal bench` as people use it: in a process of its own, against servers that do what they are told, and ours."""
+"""`foveal bench` as it is used: in a process of its own, against scripted servers, and against ours."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def written(path: Path) -> dict[str, Any]:
     return decoded
 
 
-def test_the_figures_are_the_scripts(tmp_path: Path) -> None:
+def test_the_figures_are_those_of_the_script(tmp_path: Path) -> None:
     """Whatever else the machine does: counts are exact, and no time is shorter than what the server took."""
     script = Script(first_s=0.03, gap_s=0.005, num_chunks=8, cached_tokens=40)
     report, plot = tmp_path / "report.json", tmp_path / "plot.png"
@@ -177,7 +177,7 @@ def test_sizes_are_read(text: str, sizes: tuple[tuple[int, int], tuple[int, int]
 
 
 @pytest.mark.parametrize("text", ["", "x", "1x2x3", "1-2-3", "-5", "5e2"])
-def test_no_size_is_refused(text: str) -> None:
+def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--image-size"):
         parse_size(text)
 

@@ -1,4 +1,4 @@
-"""What is asked: repeatable, never the same by accident, and drawn ahead."""
+"""The conversations of a workload: repeatable, never equal by accident, and drawn before the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def drawn(**changes: object) -> list[Conversation]:
     return list(islice(conversations.measured(Workload(**settings)), 200))
 
 
-def test_a_seed_says_all() -> None:
+def test_a_seed_determines_the_conversations() -> None:
     assert drawn() == drawn()
     assert drawn()[0].images != drawn(seed=8)[0].images
 
@@ -93,7 +93,7 @@ def test_shared_conversations_begin_like_one_of_the_pool_and_end_on_their_own() 
     ],
     ids=["no end", "too small", "turned round"],
 )
-def test_what_cannot_be_is_said(workload: Workload, words: str) -> None:
+def test_a_workload_that_cannot_be_run_is_refused(workload: Workload, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         conversations.check(workload)
 

@@ -1,4 +1,4 @@
-"""Who is asked when, with a clock that only goes while everybody waits: every moment below is exact."""
+"""When each server is asked, with a clock that advances only while all tasks wait, so every time below is exact."""
 
 from __future__ import annotations
 

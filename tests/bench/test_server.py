@@ -1,4 +1,4 @@
-"""What is wrong before a run begins, each in words that say what to do."""
+"""Errors before a run begins, each with a message that tells what to do."""
 
 from __future__ import annotations
 
@@ -66,12 +66,14 @@ async def test_a_server_that_lists_no_models_can_be_asked_by_name() -> None:
     ],
     ids=["key", "forbidden", "page", "elsewhere", "no models", "unknown model", "no chat", "not ready"],
 )
-async def test_what_is_wrong_is_told(server: FakeServer, model: str | None, kind: type[BenchError], words: str) -> None:
+async def test_each_fault_of_a_server_has_its_own_error(
+    server: FakeServer, model: str | None, kind: type[BenchError], words: str
+) -> None:
     async with serving(server):
         with pytest.raises(kind, match=words):
             await find(server.url, model, "", MonotonicClock())
 
 
-async def test_nobody_there_is_told() -> None:
+async def test_a_server_that_does_not_listen_has_its_own_error() -> None:
     with pytest.raises(ServerNotThere, match="is the server running"):
         await find("http://127.0.0.1:9", None, "", MonotonicClock())

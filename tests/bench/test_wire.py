@@ -1,4 +1,4 @@
-"""What is sent, and the words of what is refused."""
+"""The bodies that are sent, and the messages of refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`foveal keys` and `foveal usage`, as a person types them."""
+"""`foveal keys` and `foveal usage`, as they are typed."""
 
 from __future__ import annotations
 

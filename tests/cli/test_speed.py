@@ -1,4 +1,4 @@
-"""What can be said at once is said at once: limits on processor time, which a busy machine does not lengthen much."""
+"""Help and mistakes are answered at once: limits on processor time, which a busy machine does not lengthen much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the clients that people use were seen to send, sent again as it was: path, headers and body."""
+"""Requests captured from published clients, sent again unchanged: path, headers and body."""
 
 from __future__ import annotations
 

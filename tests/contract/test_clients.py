@@ -1,7 +1,7 @@
-"""The clients that people use, each as it is published, in every way of asking that it has.
+"""Published clients, each in every way of asking that it has.
 
-One logit bias lets one token win, so the answer is known whatever the model's weights are. What is expected of an
-answer stands here once for all clients; a client's program (clients/) only asks and says what its library saw.
+A logit bias makes one token win, so the answer is known whatever the model's weights are. What is expected of an answer
+is here once for all clients; a client's program (clients/) only asks and reports what its library returned.
 The environments are made by `make contract`; a client whose environment could not be installed is skipped.
 """
 

@@ -1,4 +1,4 @@
-"""Every example of docs/api.md does what it is there for, run as a reader would run it."""
+"""Every example of docs/api.md works, run as a reader would run it."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_which_requests_share_what_was_computed(folder: Path, first: Reply, seco
     assert replies[0]["choices"][0]["message"]["content"] is not None
 
 
-def test_the_found_part_of_a_prompt_is_no_longer_than_was_allowed(folder: Path) -> None:
+def test_no_more_prompt_tokens_are_cached_than_allowed(folder: Path) -> None:
     *_, limited = post_all(folder, chat(png(28, 28)), chat(png(28, 28), prompt_cache_max_len=20))
     assert limited["usage"]["prompt_tokens_details"]["cached_tokens"] == 16
 

@@ -1,4 +1,4 @@
-"""Every way in which an image can come, and what becomes of it: the same picture, or a sentence for the client."""
+"""Every way to send an image, and its result: the same pixels, or an error for the client."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The server keeps to its own OpenAPI document, whatever it is sent: schemathesis makes requests of every kind from
-the document, right and wrong ones, and holds the answers against it.
+"""The server keeps to its own OpenAPI document: schemathesis makes valid and invalid requests from the document, and
+checks the answers against it.
 """
 
 from __future__ import annotations

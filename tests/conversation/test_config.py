@@ -30,7 +30,7 @@ def test_a_model_type_has_its_own_config(model_type: str, expected: str) -> None
     assert load_conversation(model_type).name == expected
 
 
-def test_another_style_keeps_the_family_s_rules() -> None:
+def test_a_chosen_config_keeps_the_family_s_rules() -> None:
     chosen, own = load_conversation("phi3_v", "vicuna"), load_conversation("phi3_v")
     assert (chosen.name, chosen.template != own.template, chosen.rules) == ("vicuna", True, own.rules)
 

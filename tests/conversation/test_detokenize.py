@@ -1,4 +1,4 @@
-"""Tokens -> text: the pieces equal decoding all at once, cut before the first stop string, and each is final."""
+"""Tokens -> text: the deltas together equal decoding all at once, cut before the first stop string; each is final."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_text_that_may_become_a_stop_string_is_held_back(
     assert [delta.text for delta in _push([_id(character) for character in text], stop)] == expected
 
 
-def test_a_character_is_given_out_with_its_last_byte() -> None:
+def test_a_character_is_returned_with_its_last_byte() -> None:
     deltas = _push([_id("ð"), _id("Ł"), _id("Ļ"), _id("Ĥ")])
     assert [delta.text for delta in deltas] == ["", "", "", "🙂"]
 

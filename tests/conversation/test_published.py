@@ -1,6 +1,6 @@
-"""A checkpoint's own chat template: where it is found, what it is shown, and that it gets no further than ours.
+"""A checkpoint's own chat template: where it is found, what it is given, and that it can do no more than ours.
 
-(That it writes what it writes in the reference library is pinned in parity/.)
+(That it writes the same as in the reference library is tested in parity/.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests -> prompts: where the BOS, the special tokens and the images stand, and what is refused."""
+"""Requests -> prompts: where the BOS, the special tokens and the images are, and what is refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_spans_are_where_the_features_stand() -> None:
     assert prompt.num_image_tokens == 12
 
 
-def test_the_bundled_style_of_phi3_v_can_be_changed_to_vicuna() -> None:
+def test_the_conversation_config_of_phi3_v_can_be_changed_to_vicuna() -> None:
     prompt = _renderer("vicuna").render(chat(("system", "S"), ("user", [IMAGE, "Q"])), images(1)).prompt
     assert spelled(prompt) == "<s>SYSTEM: S\n\nUSER: IMG<s>\nQ\n\nASSISTANT:"
 
@@ -227,7 +227,7 @@ def test_an_answer_ends_at_the_stop_tokens_that_the_tokenizer_has() -> None:
     assert _renderer().stop_token_ids == (_id("<|end|>"),)
 
 
-def test_the_style_s_stop_strings_are_for_chats_alone() -> None:
+def test_the_config_s_stop_strings_are_for_chats_only() -> None:
     subject, options = _renderer("vicuna"), GenerationOptions(stop=("x",))
     requests = (replace(chat(("user", "Q")), options=options), CompletionRequest("Q", options=options))
     assert [subject.render(request).stop for request in requests] == [("x", "\n\nUSER:"), ("x",)]

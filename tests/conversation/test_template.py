@@ -1,4 +1,4 @@
-"""Each family's format, as published; and that what people write stays where it stands, whatever it says."""
+"""Each family's format is as published, and users' texts stay in their places, whatever is in them."""
 
 from __future__ import annotations
 

@@ -85,9 +85,7 @@ def test_positions_are_the_prompts_then_counted_on(start: int, stop: int, expect
         pytest.param(10, 11, [], id="past both"),
     ],
 )
-def test_spans_that_see_themselves_are_those_among_the_rows(
-    start: int, stop: int, spans: list[tuple[int, int]]
-) -> None:
+def test_two_way_spans_are_those_among_the_rows(start: int, stop: int, spans: list[tuple[int, int]]) -> None:
     arena, cache = PixelArena.create(1 << 12), EncoderCache(1000)
     sequence = sequence_of(1, prompt_of(1, 2, picture(arena, 1), 3, picture(arena, 2, num_tokens=3), 4), [0, 1, 2])
     for index in range(2):

@@ -1,4 +1,4 @@
-"""engine/encoder_cache.py: features within a bound, those that are needed kept."""
+"""engine/encoder_cache.py: features are bounded, and pinned ones are kept."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_parts_are_kept_in_order_until_the_image_is_whole() -> None:
     assert cache.num_bytes == 7
 
 
-def test_parts_that_nobody_needs_are_given_up_too() -> None:
+def test_incomplete_features_are_evicted_too() -> None:
     cache = EncoderCache(10)
     cache.add_crops(key("a"), features(8))
 

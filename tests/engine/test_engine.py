@@ -1,4 +1,4 @@
-"""engine/engine.py: the right tokens, whatever the engine had to do to give them."""
+"""engine/engine.py: the right tokens, however the engine batches, caches and preempts."""
 
 from __future__ import annotations
 

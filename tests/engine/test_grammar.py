@@ -69,7 +69,7 @@ def test_white_space_does_not_go_on_without_end(grammars: Grammars) -> None:
         assert names(grammars.start(text, (END,)).allowed(ids("{" + blank), VOCAB_SIZE)) == {'"', "}"}
 
 
-def test_a_way_taken_in_steps_is_the_same_as_one_taken_again_from_the_start(grammars: Grammars) -> None:
+def test_a_constraint_that_goes_on_is_like_one_that_starts_again(grammars: Grammars) -> None:
     text, answer = translate(schema(type="array", items={"type": "integer"})), ids("[12, 3]")
     stepwise = grammars.start(text, (END,))
     for length in range(len(answer) + 1):
@@ -78,7 +78,7 @@ def test_a_way_taken_in_steps_is_the_same_as_one_taken_again_from_the_start(gram
         assert np.array_equal(stepwise.allowed(answer[:length], VOCAB_SIZE), again)
 
 
-def test_ends_that_were_drawn_before_their_time_do_not_matter(grammars: Grammars) -> None:
+def test_end_tokens_before_the_grammar_is_complete_are_ignored(grammars: Grammars) -> None:
     constraint = grammars.start(translate(SHORT_WORDS), (END,))
     assert names(constraint.allowed([*ids("a"), END], VOCAB_SIZE)) == {"b", "c", "<|end|>"}
 

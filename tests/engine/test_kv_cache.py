@@ -1,4 +1,4 @@
-"""engine/kv_cache.py: who holds which block, what is found again, what is given up."""
+"""engine/kv_cache.py: which blocks a sequence gets, which are found by hash, which are evicted."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_known_prefix_is_found_up_to_the_first_difference() -> None:
     assert pool.find(hashes(4, seed=1)) == []
 
 
-def test_shared_blocks_stay_until_the_last_one_gives_them_up() -> None:
+def test_shared_blocks_stay_used_until_the_last_release() -> None:
     pool = BlockPool(4)
     table = computed(pool, 3)
     shared = pool.find(hashes(2))
@@ -83,7 +83,7 @@ def test_shared_blocks_stay_until_the_last_one_gives_them_up() -> None:
     assert pool.find(hashes(3)) == table
 
 
-def test_the_least_recently_used_is_given_up_first_and_from_its_end() -> None:
+def test_the_least_recently_used_blocks_are_evicted_first_and_from_their_end() -> None:
     pool = BlockPool(24)
     old, recent = computed(pool, 12, seed=1), computed(pool, 12, seed=2)
     pool.release(old)
@@ -108,7 +108,7 @@ def test_the_first_of_equal_blocks_is_the_one_that_is_found() -> None:
     pool.check_integrity([first])
 
 
-def test_more_than_there_is_cannot_be_had() -> None:
+def test_more_blocks_than_the_pool_has_are_an_error() -> None:
     with pytest.raises(IntegrityError):
         BlockPool(3).allocate(4)
 
@@ -121,7 +121,7 @@ def test_more_than_there_is_cannot_be_had() -> None:
         pytest.param([[0, 1, 2]], id="a table holds a free block"),
     ],
 )
-def test_books_that_do_not_balance_are_noticed(tables: list[list[int]]) -> None:
+def test_inconsistent_tables_are_noticed(tables: list[list[int]]) -> None:
     pool = BlockPool(4)
     pool.allocate(2)
 
@@ -130,7 +130,7 @@ def test_books_that_do_not_balance_are_noticed(tables: list[list[int]]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_random_life_keeps_the_books_in_balance(seed: int) -> None:
+def test_random_operations_keep_the_pool_consistent(seed: int) -> None:
     choose = random.Random(seed)
     pool = BlockPool(40)
     tables: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""engine/machine.py: what the kernel lists is not yet fast."""
+"""engine/machine.py: an instruction set that the kernel lists need not be fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""engine/protocol.py: what is said to an engine and by it arrives as it was sent."""
+"""engine/protocol.py: messages to and from an engine arrive as they were sent."""
 
 from __future__ import annotations
 

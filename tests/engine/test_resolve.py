@@ -1,4 +1,4 @@
-"""engine/resolve.py: settings that were left open, as tables."""
+"""engine/resolve.py: which values settings get that were left open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""engine/runner.py: whoever makes a batch fail is found. (What it computes is specified in test_engine.)"""
+"""engine/runner.py: the sequence that makes a batch fail is found. (What it computes is specified in test_engine.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""engine/sampler.py: the right distribution, the same draws whoever is in the batch."""
+"""engine/sampler.py: the right distribution, and the same draws in any batch."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_two_sequences_share_the_encoding_of_one_image() -> None:
     assert steps.scheduler.stats.num_encoded_crops == 6
 
 
-def test_features_are_let_go_when_the_sequence_is_past_them() -> None:
+def test_features_are_unpinned_when_the_sequence_is_past_them() -> None:
     steps = Steps(encoder_cache_bytes=0, max_num_batched_tokens=5)
     sequence = steps.add(10, Picture(2, 3))
     key = sequence.image_key(0)
@@ -243,7 +243,7 @@ def test_a_cached_prefix_is_not_computed_again_and_its_image_not_encoded() -> No
     ("num_tokens", "num_cached"),
     [pytest.param(8, 4, id="the last token is always computed"), pytest.param(9, 8, id="full blocks")],
 )
-def test_how_much_of_a_known_prompt_is_found(num_tokens: int, num_cached: int) -> None:
+def test_how_much_of_a_known_prompt_comes_from_the_prefix_cache(num_tokens: int, num_cached: int) -> None:
     steps = Steps()
     steps.add(12, max_tokens=1)
     steps.step()
@@ -255,7 +255,9 @@ def test_how_much_of_a_known_prompt_is_found(num_tokens: int, num_cached: int) -
 
 
 @pytest.mark.parametrize(("allowed", "num_cached"), [(0, 0), (3, 0), (4, 4), (7, 4), (8, 8), (100, 8), (None, 8)])
-def test_no_more_of_a_known_prompt_is_found_than_it_allows(allowed: int | None, num_cached: int) -> None:
+def test_no_more_of_a_known_prompt_comes_from_the_prefix_cache_than_it_allows(
+    allowed: int | None, num_cached: int
+) -> None:
     steps = Steps()
     steps.add(12, max_tokens=1)
     steps.step()
@@ -292,7 +294,7 @@ def test_output_is_found_again_by_the_next_turn() -> None:
     assert sequence.num_cached_tokens == 12  # of 13 computed or drawn, in full blocks
 
 
-def test_the_last_comer_gives_way_and_goes_back_to_the_head_of_the_queue() -> None:
+def test_the_newest_sequence_is_preempted_and_goes_to_the_head_of_the_queue() -> None:
     steps = Steps(num_blocks=6, max_num_seqs=3)
     first, second = steps.add(8), steps.add(8, first_token=50)
     waiting = steps.add(8, first_token=70)
@@ -327,7 +329,7 @@ def test_a_preempted_sequence_catches_up_with_all_its_tokens_before_it_draws() -
     ("num_tokens", "num_steps"),
     [pytest.param(30, 1, id="its prompt does not fit"), pytest.param(15, 12, id="it outgrows the pool")],
 )
-def test_a_sequence_that_cannot_fit_alone_is_given_up(num_tokens: int, num_steps: int) -> None:
+def test_a_sequence_that_cannot_fit_alone_is_dropped(num_tokens: int, num_steps: int) -> None:
     steps = Steps(num_blocks=6, max_num_batched_tokens=100)
     sequence = steps.add(num_tokens)
     behind = steps.add(3, first_token=50, max_tokens=1)
@@ -347,7 +349,7 @@ def test_no_more_run_than_may() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_random_life_keeps_the_books_in_balance_and_comes_to_an_end(seed: int) -> None:
+def test_random_requests_keep_the_caches_consistent_and_all_end(seed: int) -> None:
     choose = random.Random(seed)
     steps = Steps(
         num_blocks=choose.choice([12, 30, 100]),

@@ -62,7 +62,7 @@ def test_a_draw_that_surprises_more_than_the_target_lowers_the_bound() -> None:
     assert next_bound(SamplingParams(), math.inf, 0.5) is None
 
 
-def test_what_has_no_effect_is_known_by_it() -> None:
+def test_parameters_that_do_not_weigh_surprise_are_recognised() -> None:
     assert not weighs_surprise(SamplingParams())
     assert weighs_surprise(SamplingParams(typical_p=0.9))
     assert weighs_surprise(MIROSTAT)

@@ -1,4 +1,4 @@
-"""engine_client/grammar_check.py: grammars are tried out where they can do no harm."""
+"""engine_client/grammar_check.py: grammars are tried in a process that they cannot harm."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_bad_one_is_the_clients_to_mend(tmp_path: Path) -> None:
         assert caught.value.param == "response_format"
 
 
-async def test_an_endless_one_is_given_up_in_time_and_the_next_is_served(tmp_path: Path) -> None:
+async def test_an_endless_grammar_is_stopped_in_time_and_the_next_is_served(tmp_path: Path) -> None:
     async with checking(tmp_path, time_limit_s=1.0) as check:
         await check.translate(GOOD)
         with pytest.raises(InvalidRequest, match="too complex"):

@@ -1,4 +1,4 @@
-"""Hostile input where keys and limits are: floods of wrong keys, strange keys, races, kills."""
+"""Hostile input to keys and limits: floods of wrong keys, strange keys, races, kills."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_a_request_that_kills_the_engine_twice_fails_alone(running: Running) -> 
     assert answers == [expected_tokens(prompt, 60, SHARED_ARENA) for prompt in prompts]
 
 
-def test_a_hung_step_is_noticed_and_its_request_given_up_after_the_second_time(running: Running) -> None:
+def test_a_hung_step_is_noticed_and_its_request_fails_at_the_second(running: Running) -> None:
     async def scenario() -> list[int]:
         with pytest.raises(GenerationFailed, match="died twice"):
             await tokens_of(running.engine, prompt_of(1, HANGING))

@@ -1,4 +1,4 @@
-"""Answers that are held to a grammar, when the engine dies and when the grammar does."""
+"""Answers with a grammar, when the engine dies and when the grammar fails."""
 
 from __future__ import annotations
 

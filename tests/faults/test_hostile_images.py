@@ -1,4 +1,4 @@
-"""Pictures that crash, hang, grow and keep coming: each costs its own request, and nothing of any is left behind."""
+"""Images that crash or hang decoders or take too much memory: each fails its own request only, and leaks nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type never becomes a special token or an image, whatever the tokenizer and the conversation style."""
+"""Users' text never becomes a special token or an image, with any tokenizer and any conversation config."""
 
 from __future__ import annotations
 

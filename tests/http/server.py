@@ -1,4 +1,4 @@
-"""A real server in a thread, and a client so raw that it can misbehave."""
+"""A real server in a thread, and a raw socket client, which can send anything."""
 
 from __future__ import annotations
 

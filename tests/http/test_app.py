@@ -1,4 +1,4 @@
-"""The application as a whole: paths, their description, and what is not there."""
+"""The application as a whole: paths, their documentation, and paths that do not exist."""
 
 from __future__ import annotations
 

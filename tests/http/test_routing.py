@@ -1,4 +1,4 @@
-"""Which route a path takes decides who may ask: no spelling of a path comes to a route by a side door."""
+"""The route decides who may ask, and no spelling of a path reaches a route without that check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message
 
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json"}
-TENANT, OPERATOR = "fvl-tenant-x", "fvl-operator-x"
+CALLER, OPERATOR = "fvl-caller-x", "fvl-operator-x"
 ENDS = ("\n", "\r\n", " ", "\x00", "/", "/.", "//", "?", "%0a", ";", "\u2028")
 SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda path: path,
@@ -67,10 +67,10 @@ async def answer_of(app: ASGIApp, method: str, path: str, secret: str | None) ->
 
 @pytest.fixture
 def app(tmp_path: Path) -> ASGIApp:
-    """With a tenant's key and an operator's."""
-    tenant = key("tenant", digest=digest_of(TENANT.encode()))
+    """With a caller's key and an operator's."""
+    caller = key("caller", digest=digest_of(CALLER.encode()))
     operator = replace(key("operator", digest=digest_of(OPERATOR.encode())), is_operator=True)
-    accounting = Accounting(open_books=with_keys(tmp_path, tenant, operator))
+    accounting = Accounting(open_books=with_keys(tmp_path, caller, operator))
     return app_for(FakePipeline(), HttpConfig(), accounting)
 
 
@@ -84,10 +84,10 @@ def test_without_a_key_only_the_open_paths_answer(app: ASGIApp) -> None:
     asyncio.run(walk())
 
 
-def test_no_spelling_shows_a_tenant_what_is_the_operators(app: ASGIApp) -> None:
+def test_no_spelling_of_a_path_shows_another_key_what_is_the_operators(app: ASGIApp) -> None:
     async def walk() -> None:
         for path in spelled_paths():
-            status, body = await answer_of(app, "GET", path, TENANT)
+            status, body = await answer_of(app, "GET", path, CALLER)
             assert b"foveal_http_requests" not in body, path
             assert (status == 403) == (path == "/metrics"), path
         assert b"foveal_http_requests" in (await answer_of(app, "GET", "/metrics", OPERATOR))[1]
@@ -95,7 +95,7 @@ def test_no_spelling_shows_a_tenant_what_is_the_operators(app: ASGIApp) -> None:
     asyncio.run(walk())
 
 
-def test_what_is_open_and_what_is_the_operators_is_known_here() -> None:
+def test_the_open_paths_and_the_operators_path_are_these() -> None:
     by_access: dict[str, set[str]] = {"open": set(), "operator": set(), "caller": set()}
     for route in all_routes():
         by_access[route.endpoint.access].add(route.path)

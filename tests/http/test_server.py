@@ -181,7 +181,7 @@ def test_with_keys_it_listens_anywhere(config: HttpConfig) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_port_of_ones_own_is_listened_to(host: str) -> None:
+def test_port_0_listens_on_a_free_port(host: str) -> None:
     with listen(HttpConfig(host=host, port=0)) as listener:
         assert listener.getsockname()[1] > 0
 

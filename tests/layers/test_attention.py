@@ -1,4 +1,4 @@
-"""Every backend gives plain attention over each sequence's own tokens, wherever their blocks lie."""
+"""Every backend gives plain attention over each sequence's own tokens, wherever their blocks are."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_window_hides_what_lies_further_back(backend: str, order: str, mix: st
         (Rows(1, 30), [(3, 10)]),
     ],
 )
-def test_a_two_way_span_sees_itself_whole(
+def test_every_token_of_a_two_way_span_attends_to_all_of_it(
     backend: str, window: int | None, rows: Rows, spans: list[tuple[int, int]]
 ) -> None:
     given = step([rows, Rows(3, 20)], "two runs")

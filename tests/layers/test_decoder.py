@@ -179,7 +179,7 @@ def test_a_context_whose_tensors_are_overwritten_in_place_serves_the_next_step()
 
 
 @torch.inference_mode()
-def test_what_comes_behind_a_layer_is_told_the_layer_and_changes_what_the_next_one_sees() -> None:
+def test_the_hook_after_a_layer_gets_its_number_and_changes_the_next_layers_input() -> None:
     model, batch = decoder(), decoding([[0]], [1])
     attends = attention_backend(CPU).plan(batch, model.windows)
     layers: list[int] = []

@@ -1,4 +1,4 @@
-"""A matrix is loaded by name, whatever the checkpoint made of it, and put into the form that the policy says."""
+"""A matrix is loaded by name, however the checkpoint stores it, and put into the form that the policy chooses."""
 
 from __future__ import annotations
 

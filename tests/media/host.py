@@ -57,7 +57,7 @@ class Host:
         self.answering.add(asyncio.create_task(self._answer(reader, writer)))
 
     async def close(self) -> None:
-        """Give up what is still being answered."""
+        """Cancel what is still being answered."""
         for task in self.answering:
             task.cancel()
         await asyncio.gather(*self.answering, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Pixels by content: found again, pinned while they are needed, gone when room is."""
+"""The image cache: pixels are found by content, pinned while they are used, and evicted when room is needed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_an_image_is_written_once() -> None:
     assert pixels.layout(b"b") is None
 
 
-async def test_an_image_that_comes_twice_in_a_request_has_one_place() -> None:
+async def test_an_image_that_comes_twice_in_a_request_has_one_slot() -> None:
     decoder = FakeDecoder()
     pixels = cache(decoder, 1)
 
@@ -87,7 +87,7 @@ async def test_those_who_ask_at_once_share_one_decoding() -> None:
     assert decoder.written == ["a"]
 
 
-async def test_the_one_unused_for_longest_makes_room() -> None:
+async def test_the_least_recently_used_is_evicted_first() -> None:
     decoder = FakeDecoder()
     pixels = cache(decoder, 2)
     for name in ("a", "b", "a", "c"):  # b goes
@@ -130,7 +130,7 @@ async def test_room_that_comes_in_time() -> None:
     assert (await waiting)[0].image.hash == b"b"
 
 
-async def test_images_that_are_there_do_not_queue_for_room() -> None:
+async def test_cached_images_do_not_queue_for_room() -> None:
     pixels = cache(FakeDecoder(), 1)
     held = await load(pixels, image("a"))
     waiting = asyncio.create_task(load(pixels, image("b")))
@@ -169,7 +169,7 @@ async def test_a_failure_is_not_kept_and_leaves_no_bytes_behind() -> None:
     assert pixels.num_taken_bytes == 0
 
 
-async def test_bytes_being_written_are_given_to_nobody_else() -> None:
+async def test_a_slot_that_is_being_written_is_not_reused() -> None:
     decoder = FakeDecoder()
     pixels = cache(decoder, 1, is_open=False, max_wait_s=0.5)
     pixels.unpin(await pixels.pin([image("a")]))  # the client has gone, the decoder has not finished

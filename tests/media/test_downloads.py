@@ -1,4 +1,4 @@
-"""One download for all who ask, kept for as long as its server allows and no longer than there is room."""
+"""The download cache: concurrent requests share a download; it is kept as long as Cache-Control and room allow."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_what_may_not_be_kept_takes_no_room() -> None:
     assert kept.num_bytes == 0
 
 
-async def test_the_one_unused_for_longest_makes_room() -> None:
+async def test_the_least_recently_used_is_evicted_first() -> None:
     web = FakeWeb()
     kept = downloads(web, max_bytes=2 * 1600)
     for url in (A, B, A, C):  # B goes

@@ -1,4 +1,4 @@
-"""References to pixels: every source and what comes of it, the budgets of a request, and nothing done twice."""
+"""Image references -> pixels: every source, the budgets of a request, and no work done twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where jobs run, and what a decoder that hangs or dies costs."""
+"""Where decoding jobs run, and that a decoder that hangs or dies fails only its own job."""
 
 from __future__ import annotations
 

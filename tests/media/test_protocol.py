@@ -1,4 +1,4 @@
-"""What crosses the border between the server and an image worker."""
+"""The messages between the server and an image worker."""
 
 from __future__ import annotations
 

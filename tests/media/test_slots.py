@@ -1,4 +1,4 @@
-"""Which bytes are taken."""
+"""Which bytes of a region are allocated."""
 
 from __future__ import annotations
 

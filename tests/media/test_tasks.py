@@ -1,4 +1,4 @@
-"""Work that goes on without those who asked for it."""
+"""Tasks that outlive the request that started them."""
 
 from __future__ import annotations
 

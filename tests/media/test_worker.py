@@ -68,7 +68,7 @@ def test_it_imports_neither_torch_nor_anything_of_the_network() -> None:
 
 
 @pytest.mark.anyio
-async def test_it_has_given_its_privileges_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_has_dropped_its_privileges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOVEAL_HTTP_API_KEYS", "secret")
     config = ImageConfig(num_workers=1, decode_memory_bytes=64 * MIB)
     pool = WorkerPool(config, PixelArena.create(4096), LOAD_TINY, "")

@@ -1,4 +1,4 @@
-"""What the JSON files of a checkpoint say, and what is said when they do not say it."""
+"""What is read from the JSON files of a checkpoint, and the errors for what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decoder's type says beside its settings. (That the numbers are right is pinned in parity/.)"""
+"""Which settings of a decoder follow from its type. (That the numbers are right is tested in parity/.)"""
 
 from __future__ import annotations
 

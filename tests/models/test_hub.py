@@ -1,4 +1,4 @@
-"""A model's name becomes a folder, and every way in which it cannot says what to do."""
+"""A model's name becomes a folder, and every failure tells what to do."""
 
 from __future__ import annotations
 

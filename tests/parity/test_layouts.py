@@ -1,4 +1,4 @@
-"""The same weights under the other names that published checkpoints give them."""
+"""The same weights under other names that published checkpoints use."""
 
 from __future__ import annotations
 

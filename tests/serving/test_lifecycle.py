@@ -1,4 +1,4 @@
-"""A served model, put together from a checkpoint folder."""
+"""A served model, built from a checkpoint folder."""
 
 import asyncio
 import json

@@ -269,7 +269,7 @@ def test_a_failure_of_the_engine_reaches_the_reader_and_frees_everything() -> No
     assert (loader.pinned, engine.running) == (0, 0)
 
 
-def test_until_its_engine_is_there_a_pipeline_asks_for_patience() -> None:
+def test_a_pipeline_without_an_engine_is_overloaded() -> None:
     served = pipeline(ScriptedEngine(lambda seed: []))
     served.check_ready()
     assert served.card.context_length == CONTEXT_LENGTH

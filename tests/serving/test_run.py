@@ -1,4 +1,4 @@
-"""A server's life: it listens, loads, answers until it is told to stop, finishes what runs, stops listening."""
+"""A server from start to end: it listens, loads, answers, finishes running answers when told to stop, and ends."""
 
 from __future__ import annotations
 

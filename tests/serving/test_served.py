@@ -1,4 +1,4 @@
-"""Which model a name means."""
+"""Which served model a name means."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_other_types_do_not_come_out(ends: tuple[socket.socket, socket.socket]) 
 
 
 @pytest.mark.parametrize("num_bytes", [0, 1, HEADER_BYTES, HEADER_BYTES + 1])
-def test_an_end_that_closes_has_hung_up_also_within_a_frame(
+def test_a_closed_socket_is_noticed_also_within_a_frame(
     ends: tuple[socket.socket, socket.socket], num_bytes: int
 ) -> None:
     ours, theirs = ends

@@ -1,4 +1,4 @@
-"""workers/: a child is spoken to, dies, hangs, lies, and is ended; no more is heard of it."""
+"""workers/: a child answers, dies, hangs, or sends nonsense; in each case it is ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""workers/spawn.py: what a child inherits. What really reaches the server's children: tests/faults/test_children.py."""
+"""workers/spawn.py: what a child inherits. (tests/faults/test_children.py tests the server's real children.)"""
 
 from __future__ import annotations
 

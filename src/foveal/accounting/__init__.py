@@ -1,10 +1,12 @@
-"""Who asks, how much they may, what it costs, and what they took. Knows no wire format and no tensor.
+"""Keys, limits, prices and the ledger: who may ask, how much, and at what cost. Knows no wire format.
 
-keys      who: secrets, their digests, the ring of those that are known
-limits    how much: what a key took in the last minute
-prices    what it costs: the one place where tokens become money
-ledger    what they took: a row of each answer, and its summary
-database  where keys and the ledger are kept
-books     what is to be written, off the event loop
-accounting  the four at work: admits a request, settles its bill
+keys        secrets, their digests, and the ring of known keys
+limits      what a key took in the last minute, and what it may take
+prices      the only place where tokens become money
+bill        what one request reserves and takes
+ledger      a row for each answer, and summaries of rows
+totals      counts of all answers, for metrics
+database    the file with keys and the ledger
+books       reads and writes that file, off the event loop
+accounting  puts these together: admits a request, settles its bill
 """

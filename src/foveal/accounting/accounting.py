@@ -1,7 +1,7 @@
-"""Accounting at work: who asks, may they, what did they take.
+"""Admits requests, and settles what they took.
 
-Lives on the event loop and never waits: what has to be written goes to the books. A request is admitted, reserves what
-it may take, and is always settled, however it ends.
+Runs on the event loop and never waits: rows that have to be written go to `Books`. A request is admitted, reserves the
+most that it can take, and is always settled, however it ends.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ OpenBooks = Callable[[Callable[[Sequence[Key]], None]], Books]
 
 
 class Accounting:
-    """`prices` are those of a model that has none of its own. `open_books` is given the function that takes in changed
-    keys; without it nothing is kept, and only the configuration has keys. `clock`: monotonic seconds, for limits;
-    `now`: Unix time, for dates.
+    """Accounting for all served models.
+
+    `prices` are those of a model that has none of its own. `open_books` gets the function to call with changed keys.
+    Without it nothing is stored, and only the configuration has keys. `clock`: monotonic seconds, for limits; `now`:
+    Unix time, for dates.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Accounting:
             self._books.start()
 
     async def close(self) -> None:
-        """Write what is left. All bills should be settled by now."""
+        """Write what is not yet written. All bills should be settled by now."""
         if self._books:
             await self._books.close()
 
@@ -74,20 +76,20 @@ class Accounting:
         return self._ring.requires_key
 
     def identify(self, secret: bytes) -> Key | None:
-        """The key that this is the secret of, if it is valid now."""
+        """The key with this secret, if it is valid now."""
         return self._ring.find(secret)
 
     def standing(self, key_id: str) -> Standing:
-        """How a key stands with its limits at this moment."""
+        """The current state of a key's limits."""
         return standing(self._meters[key_id], self._limits_of(self._ring.get(key_id)), self._clock())
 
     # --- how much -----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def admit(self, caller: Caller, model: str, prices: PriceConfig | None = None) -> Iterator[Bill]:
-        """The request's bill, settled when the last one who was given it leaves.
+        """The request's bill, settled when the last context that yielded it ends.
 
-        The prompts of one request, which are for one model, have one bill. Raises SpendingLimitReached or
+        All prompts of one request, which are for one model, share one bill. Raises SpendingLimitReached or
         TooManyRequests on entering.
         """
         bill = self._open.get(caller.request_id) or self._start(caller, model, prices or self._prices)

@@ -1,8 +1,7 @@
-"""One request's bill: what it may take is reserved at its most before it runs, and settled at what it was.
+"""One request's bill: the most that it can take is reserved before it runs, and corrected at the end.
 
-So requests that run at the same time cannot pass a limit together that each of them would respect alone. Reserving and
-settling are plain arithmetic without an await: nothing can come between a check and what is taken on the strength of
-it, and nothing can keep a bill from being settled.
+So concurrent requests cannot exceed a limit together that each would respect alone. Reserving and settling never
+await. So no other request runs between a check and what is taken after it, and no cancellation prevents settling.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ WORST_FIRST: tuple[Status, ...] = ("failed", "aborted", "finished")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for a request while it runs, whatever is changed meanwhile."""
+    """The limits and prices of one request. Changes that are made while it runs do not affect it."""
 
     limits: LimitConfig
     prices: PriceConfig
-    funds_nano: Callable[[], int | None]  # what the key has left to spend, but for reservations; None: no limit
+    funds_nano: Callable[[], int | None]  # what the key has left to spend, reservations not subtracted; None: no limit
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The most that one prompt and its answers take."""
+    """The most that one prompt and its answers can take."""
 
     taken_s: float
     prompt_tokens: int
@@ -46,7 +45,7 @@ class Reservation:
 
 
 class Bill:
-    """Of one request of the wire, whose prompts may be several. `clock`: monotonic seconds."""
+    """The bill of one HTTP request, which may have several prompts. `clock`: monotonic seconds."""
 
     def __init__(self, caller: Caller, model: str, meter: Meter, terms: Terms, clock: Callable[[], float]) -> None:
         self.caller = caller
@@ -59,9 +58,9 @@ class Bill:
         self._reservations: list[Reservation] = []
 
     def reserve(self, prompt_tokens: int, generated_tokens: int) -> None:
-        """Set aside what a prompt and its answers take at most.
+        """Reserve the most that a prompt and its answers can take.
 
-        Raises SpendingLimitReached, TooManyRequests, or InvalidRequest for what no minute has room for.
+        Raises SpendingLimitReached, TooManyRequests, or InvalidRequest for more than a whole minute's limit.
         """
         meter, limits, now_s = self._meter, self._terms.limits, self._clock()
         nano = most_nano(self._terms.prices, prompt_tokens, generated_tokens)
@@ -83,11 +82,11 @@ class Bill:
         self._reservations.append(Reservation(now_s, prompt_tokens, generated_tokens, nano))
 
     def count(self, outcome: Outcome) -> None:
-        """What came of a prompt that was reserved for."""
+        """Record the outcome of a prompt that was reserved for."""
         self.outcomes.append(outcome)
 
     def settle(self) -> None:
-        """Give back what was reserved and not taken."""
+        """Release what was reserved and not taken."""
         meter, usage = self._meter, self.usage
         unused_prompt = sum(reserved.prompt_tokens for reserved in self._reservations) - usage.prompt_tokens
         unused = sum(reserved.generated_tokens for reserved in self._reservations) - usage.completion_tokens
@@ -98,17 +97,17 @@ class Bill:
 
     @property
     def usage(self) -> Usage:
-        """Of all prompts together."""
+        """Usage of all prompts together."""
         return Usage.of_all([outcome.usage for outcome in self.outcomes])
 
     @property
     def status(self) -> Status:
-        """The worst of all prompts."""
+        """The worst status of all prompts."""
         return min((outcome.status for outcome in self.outcomes), key=WORST_FIRST.index)
 
     @property
     def cost_nano(self) -> int:
-        """What failed costs nothing."""
+        """The cost of all prompts. One that failed costs nothing."""
         usages = [outcome.usage for outcome in self.outcomes if outcome.status != "failed"]
         return sum(
             cost_nano(self._terms.prices, usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
@@ -117,7 +116,7 @@ class Bill:
 
     @property
     def currency(self) -> str:
-        """Of `cost_nano`."""
+        """The currency of `cost_nano`."""
         return self._terms.prices.currency
 
     def _check_funds(self, nano: int) -> None:
@@ -131,14 +130,14 @@ class Bill:
 
 
 def _give_back(window: Window, unused: int, taken: int, taken_s: float) -> int:
-    """As much of what is unused as was taken at that time; says how much."""
+    """Give back `unused`, but no more than was taken at that time. Returns the amount."""
     amount = max(0, min(unused, taken))
     window.give_back(amount, taken_s)
     return amount
 
 
 def check_can_start(meter: Meter, terms: Terms, now_s: float) -> None:
-    """What can be refused before anything is fetched. Raises SpendingLimitReached or TooManyRequests."""
+    """The checks that need no prompt, before anything is fetched. Raises SpendingLimitReached or TooManyRequests."""
     limits, funds_nano = terms.limits, terms.funds_nano()
     if funds_nano is not None and funds_nano <= 0:
         raise SpendingLimitReached(SPENT)
@@ -151,7 +150,7 @@ def check_can_start(meter: Meter, terms: Terms, now_s: float) -> None:
 
 
 def check_room(window: Window, amount: int, limit: int, what: str, now_s: float, param: str | None = None) -> None:
-    """Raises TooManyRequests, or InvalidRequest for an amount that no minute has room for."""
+    """Raises TooManyRequests, or InvalidRequest for an amount over a whole minute's limit."""
     wait_s = window.wait_s(amount, limit, now_s) if limit else 0.0
     if wait_s is None:
         raise InvalidRequest(

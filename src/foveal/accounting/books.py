@@ -1,7 +1,7 @@
-"""What is to be written and read, off the event loop: rows and costs into the database, changed keys out of it.
+"""Writes rows and costs to the database, and reads changed keys from it, off the event loop.
 
-Once a second, in a thread of its own. So a kill costs the rows of a second at most, the file may appear while the
-server runs, and what the command line changes holds within a second or two. Nothing here decides who may do what.
+Both happen once a second, in one thread. So a kill loses the rows of one second at most, and changes by the command
+line take effect within two seconds. The file may be created while the server runs. Nothing here decides on access.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 1.0
 PRUNE_S = 3600.0
-MAX_UNWRITTEN = 100_000  # rows, while the file cannot be written; more are dropped, and the log says so
+MAX_UNWRITTEN = 100_000  # rows that are kept while the file cannot be written; more are dropped, and that is logged
 NUM_LAST_TRIES = 3
 DAY_S = 86_400
 
@@ -35,7 +35,7 @@ OnKeys = Callable[[Sequence["Key"]], None]
 
 
 class Books:
-    """The server's side of the file at `path`. `on_keys` is told of all keys whenever they have changed."""
+    """The server's side of the file at `path`. `on_keys` is called with all keys whenever one has changed."""
 
     def __init__(self, path: Path, config: AccountingConfig, on_keys: OnKeys) -> None:
         """Opens the file if it is there, or if there is to be a ledger. Raises ConfigError."""
@@ -43,7 +43,7 @@ class Books:
         self._path = path
         self._config = config
         self._on_keys = on_keys
-        self._database: Database | None = None  # from here on, the thread's
+        self._database: Database | None = None  # once it is open, for the thread only
         self._version = -1
         self._pruned_s = -PRUNE_S
         self._entries: list[Entry] = []
@@ -61,7 +61,7 @@ class Books:
         return self._database is not None and self._config.ledger is not False
 
     def unseen_nano(self, key_id: str) -> int:
-        """What a key has spent beyond what `on_keys` was told last."""
+        """What a key has spent since the keys that `on_keys` was last called with."""
         return self._unwritten_nano[key_id] + self._unseen_nano[key_id]
 
     def record(self, entry: Entry) -> None:
@@ -73,7 +73,7 @@ class Books:
         self._keeping = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write what is not yet written."""
         self._is_closing.set()
         await (self._keeping or self._keep())
         self._thread.shutdown()
@@ -93,7 +93,7 @@ class Books:
         log.error("%d rows of the ledger could not be written and are lost", len(self._entries))
 
     async def _sync(self) -> bool:
-        """Write what there is, then read what has changed. Says whether all is written; what is not, is kept."""
+        """Write what was recorded, then read changed keys. Returns whether all was written; what was not is kept."""
         entries, self._entries = self._entries, []
         spent_nano, self._unwritten_nano = self._unwritten_nano, Counter()
         self._unseen_nano += spent_nano
@@ -132,7 +132,7 @@ class Books:
         if self._database is not None:
             self._prune()
             if entries or spent_nano:
-                self._version = -1  # one's own writing does not change it
+                self._version = -1  # read keys again: this connection's own writes do not change it
                 self._database.record(entries, spent_nano)
 
     def _open(self) -> None:
@@ -141,7 +141,7 @@ class Books:
         self._database = Database(self._path)
 
     def _changed_keys(self) -> list[Key] | None:
-        """All keys; None if they are as they were. Raises ConfigError."""
+        """All keys; None if none has changed. Raises ConfigError."""
         if self._database is None:
             return None
         version = self._database.version
@@ -159,7 +159,7 @@ class Books:
 
 
 def _is_there(path: Path) -> bool:
-    """Raises ConfigError where that cannot be told: a server must not be open for not knowing its keys."""
+    """Raises ConfigError where that cannot be told: a server that cannot read its keys must not run without them."""
     try:
         return path.exists()
     except OSError as error:

@@ -1,7 +1,7 @@
 """Keys and the ledger in one SQLite file, which servers and the command line share. Knows nothing of requests.
 
 SQLite from the standard library: docs/decisions/060-accounts-in-sqlite.md says what was weighed. Every method is one
-transaction. What goes wrong with the file is a ConfigError, since an operator has to mend it.
+transaction. Errors of the file are ConfigErrors, since an operator has to correct them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from foveal.accounting.limits import Limits
 from foveal.errors import ConfigError
 
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0  # for others to end their transaction
+BUSY_TIMEOUT_S = 5.0  # to wait for the transactions of other connections
 SCHEMA = """
     CREATE TABLE key (
         id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, digest BLOB NOT NULL, account TEXT NOT NULL,
@@ -41,10 +41,10 @@ GROUPS: Mapping[Grouping, str] = {"day": "date(ended_s, 'unixepoch')", "key": "k
 
 
 class Database:
-    """One connection, which one thread at a time uses."""
+    """One connection, for one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it, for nobody but its owner. Raises ConfigError."""
+        """Opens the file, or creates it for its owner only. Raises ConfigError."""
         self.path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class Database:
     # --- keys ---------------------------------------------------------------------------------------------------------
 
     def all_keys(self) -> list[Key]:
-        """All of them, revoked ones too, by time of creation."""
+        """All keys, revoked ones too, by time of creation."""
         with self._telling():
             return [_key(row) for row in self._connection.execute("SELECT * FROM key ORDER BY created_s, name")]
 
@@ -80,7 +80,7 @@ class Database:
         raise ConfigError(f"there is no key {name!r}; foveal keys list shows those that there are")
 
     def add(self, key: Key) -> None:
-        """Raises ConfigError where the name is taken, by a revoked key too: the ledger knows keys by name."""
+        """Raises ConfigError where the name is taken, by a revoked key too: the ledger names keys."""
         columns = _columns(key)
         with self._transaction():
             if self._connection.execute("SELECT 1 FROM key WHERE name = ?", (key.name,)).fetchone():
@@ -89,7 +89,7 @@ class Database:
             self._connection.execute(f"INSERT INTO key ({', '.join(columns)}) VALUES ({marks})", columns)
 
     def change(self, key: Key) -> None:
-        """Write a key of this id anew, but for what it has spent, which servers add to."""
+        """Replace the key with this id, except what it has spent, which servers add to."""
         columns = _columns(key)
         changes = ", ".join(f"{column} = :{column}" for column in columns if column not in ("id", "spent_nano"))
         with self._transaction():
@@ -104,7 +104,7 @@ class Database:
     # --- the ledger ---------------------------------------------------------------------------------------------------
 
     def record(self, entries: Sequence[Entry], spent_nano: Mapping[str, int]) -> None:
-        """Add rows to the ledger, and to keys, by id, what they have spent: all of it or nothing."""
+        """Add rows to the ledger, and costs to keys (by id), in one transaction."""
         marks = ", ".join("?" for _ in ENTRY_COLUMNS)
         with self._transaction():
             self._connection.executemany(
@@ -122,7 +122,7 @@ class Database:
             self._connection.execute("DELETE FROM ledger WHERE ended_s < ?", (before_s,))
 
     def usage(self, by: Grouping, since_s: float = 0.0) -> list[UsageRow]:
-        """The ledger's rows since a Unix time, summed up by group and currency, in order of both."""
+        """The ledger's rows since a Unix time, summed up by group and currency, ordered by both."""
         query = f"""
             SELECT {GROUPS[by]}, currency, count(*), sum(status = 'failed'), sum(status = 'aborted'),
                 sum(prompt_tokens), sum(image_tokens), sum(cached_tokens), sum(completion_tokens), sum(cost_nano),

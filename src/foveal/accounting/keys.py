@@ -1,8 +1,7 @@
-"""Keys: what a client proves with a secret. The secret itself is nowhere but with the client; here is its digest.
+"""API keys. Only the client has a key's secret; the server stores its digest.
 
-A secret names its key (`fvl-<id>-<random>`), so that one digest is compared and not all of them. Keys of the
-configuration are texts of the operator's choice: they are compared one and all. A secret has 256 random bits, so
-that one SHA-256 is as good as a slow hash.
+A secret names its key (`fvl-<id>-<random>`), so that only one digest has to be compared. Keys of the configuration are
+any text, so they are all compared. A secret has 256 random bits, so one SHA-256 is as good as a slow hash.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ CONFIGURED = "config-"  # and the place in http.api_keys, from 1: the name of a 
 DEFAULT_ACCOUNT = "default"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")  # of keys and accounts
 
-_NOBODY = hashlib.sha256(secrets.token_bytes(32)).digest()  # compared with where there is no such key
+_NOBODY = hashlib.sha256(secrets.token_bytes(32)).digest()  # compared where the secret names no key
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key. Times are Unix times in s, money is in billionths of the currency (nano)."""
+    """One key. Times are Unix times in s, money is in billionths of the currency (nano)."""
 
     id: str
     name: str
@@ -40,7 +39,7 @@ class Key:
     limits: Limits = field(default_factory=Limits)
     spending_limit_nano: int | None = None
     spent_nano: int = 0
-    is_operator: bool = False  # may read what concerns all: /metrics
+    is_operator: bool = False  # may read /metrics, which tells of all callers
 
     def is_valid(self, now_s: float) -> bool:
         return self.revoked_s is None and (self.expires_s is None or now_s < self.expires_s)
@@ -53,7 +52,7 @@ class NewKey(NamedTuple):
 
 
 def new_key() -> NewKey:
-    """A secret that nobody can guess, with the id that it names."""
+    """A random secret, with the id that it names and its digest."""
     key_id = secrets.token_hex(6)
     secret = f"{PREFIX}-{key_id}-{secrets.token_urlsafe(32)}"
     return NewKey(key_id, secret, digest_of(secret.encode()))
@@ -64,7 +63,7 @@ def digest_of(secret: bytes) -> bytes:
 
 
 def check_name(name: str, what: str = "name") -> None:
-    """Raises ConfigError for what could be mistaken for something else in a table or a log."""
+    """Raises ConfigError for a name that could be mistaken for something else in a table or a log."""
     if NAME.fullmatch(name) is None or name.startswith(CONFIGURED):
         raise ConfigError(
             f"{name!r} cannot be the {what} of a key: use up to 64 letters, digits and ._@-, beginning with a letter "
@@ -73,7 +72,7 @@ def check_name(name: str, what: str = "name") -> None:
 
 
 def configured_keys(secrets: Sequence[str]) -> list[Key]:
-    """The keys of the configuration: the operator's own. Raises ConfigError for one that cannot be meant."""
+    """The operator's own keys, from the configuration. Raises ConfigError for an empty one, or blanks around one."""
     if not all(secret.strip() == secret and secret for secret in secrets):
         raise ConfigError("http.api_keys holds an empty key or one with blanks around it; remove it")
     names = [f"{CONFIGURED}{number}" for number in range(1, len(secrets) + 1)]
@@ -84,7 +83,7 @@ def configured_keys(secrets: Sequence[str]) -> list[Key]:
 
 
 class KeyRing:
-    """The keys that are known. `now` is the wall clock: keys expire at a date."""
+    """All known keys. `now` is the wall clock, since keys expire at a date."""
 
     def __init__(self, configured: Sequence[Key], now: Callable[[], float]) -> None:
         self._configured = configured
@@ -93,14 +92,14 @@ class KeyRing:
 
     @property
     def requires_key(self) -> bool:
-        """Once there were keys, none is no way in: the last one that is revoked or expires must not open the server."""
+        """True once there is any key, valid or not: revoking the last one must not open the server to everybody."""
         return bool(self._configured or self._kept)
 
     def update(self, kept: Iterable[Key]) -> None:
         self._kept = {key.id: key for key in kept}
 
     def find(self, secret: bytes) -> Key | None:
-        """The valid key that this is the secret of. Takes the same time for every wrong secret."""
+        """The valid key with this secret. Takes the same time for every wrong secret."""
         digest = digest_of(secret)
         named = self._kept.get(_id_in(secret))
         matches = [hmac.compare_digest(digest, key.digest) for key in self._configured]
@@ -110,7 +109,7 @@ class KeyRing:
         return named if named and is_named and named.is_valid(self._now()) else None
 
     def get(self, key_id: str) -> Key | None:
-        """The key with this id, valid or not; a configured one, or one that is kept."""
+        """The key with this id, valid or not, from the database or the configuration."""
         return self._kept.get(key_id) or next((key for key in self._configured if key.id == key_id), None)
 
 

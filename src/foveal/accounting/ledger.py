@@ -1,4 +1,4 @@
-"""The ledger's records: a row of each answer that ended, and what a summary of them says. Never text or images."""
+"""The ledger's records: a row for each answer that ended, and a summary of rows. They hold no text and no images."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Entry:
     image_tokens: int
     cached_tokens: int
     completion_tokens: int
-    cost_nano: int  # of what failed: 0
+    cost_nano: int  # 0 if it failed
     currency: str
     duration_s: float
-    first_token_s: float | None  # None: it ended before
+    first_token_s: float | None  # None: it ended before its first token
 
 
 ENTRY_COLUMNS = tuple(column.name for column in fields(Entry))

@@ -1,7 +1,7 @@
-"""How much a key may take in a minute, and what it took in the last one. Knows neither requests nor clocks.
+"""What a key may take in a minute, and what it took in the last one. Knows neither requests nor clocks.
 
-Times are seconds of a monotonic clock and are handed in. Weighed against the `limits` package in
-docs/decisions/061-limits.md: it counts by the wall clock and cannot give back.
+Times are seconds of a monotonic clock and are passed in. docs/decisions/061-limits.md weighs the `limits` package,
+which counts by the wall clock and cannot give back.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Limits:
     max_concurrent_requests: int | None = None
 
     def over(self, defaults: LimitConfig) -> LimitConfig:
-        """What holds for the key."""
+        """The limits that apply to the key."""
         own = {limit.name: getattr(self, limit.name) for limit in fields(self)}
         return replace(defaults, **{name: value for name, value in own.items() if value is not None})
 
 
 class Window:
-    """What was taken in the last minute, by the second: whatever the rate, there are at most 61 numbers to keep."""
+    """What was taken in the last minute, by second, so that there are at most 61 numbers at any rate."""
 
     def __init__(self) -> None:
         self._by_second: dict[int, int] = {}  # ascending
@@ -43,7 +43,7 @@ class Window:
         self._by_second[second] = self._by_second.get(second, 0) + amount
 
     def give_back(self, amount: int, taken_s: float) -> None:
-        """Of what was taken at `taken_s`; nothing is left to give back of what was forgotten meanwhile."""
+        """Take back a part of what was taken at `taken_s`. Without effect if that second has left the window."""
         if int(taken_s) in self._by_second:
             self._by_second[int(taken_s)] -= amount
 
@@ -59,14 +59,14 @@ class Window:
         return None
 
     def _forget(self, now_s: float) -> None:
-        """All of a second has to be a minute old before it counts no more, so that no minute ever exceeds a limit."""
+        """Drop seconds of which every moment is a minute old. Dropping sooner would let a minute exceed a limit."""
         for second in [second for second in self._by_second if second + 1 + WINDOW_S <= now_s]:
             del self._by_second[second]
 
 
 @dataclass(slots=True)
 class Meter:
-    """What one key takes, from moment to moment."""
+    """What one key took in the last minute, and what its running requests take."""
 
     requests: Window = field(default_factory=Window)
     prompt_tokens: Window = field(default_factory=Window)
@@ -77,7 +77,7 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One limit as a client is told of it."""
+    """One limit, as headers tell it to a client."""
 
     limit: int
     remaining: int
@@ -85,7 +85,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a key stands with its limits. None: there is no such limit."""
+    """The state of a key's limits. None: there is no such limit."""
 
     requests: Allowance | None = None
     prompt_tokens: Allowance | None = None

@@ -1,6 +1,6 @@
 """Tokens become money here and nowhere else. Money is whole billionths of the currency (nano), so that sums are exact.
 
-A price is for a million tokens, so a token at 0.2 is 200 nano. A part of a nano is rounded, once for each sum.
+A price is for a million tokens, so a token at 0.2 costs 200 nano. A part of a nano is rounded, once for each sum.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def has_prices(prices: PriceConfig) -> bool:
 
 
 def cost_nano(prices: PriceConfig, prompt_tokens: int, completion_tokens: int = 0, cached_tokens: int = 0) -> int:
-    """What the tokens cost. `cached_tokens` are those of the prompt that were found in the cache."""
+    """What the tokens cost. `cached_tokens` are those of the prompt that came from the prefix cache."""
     cached_price = prices.prompt if prices.cached_prompt is None else prices.cached_prompt
     total = (
         _exact(prices.prompt) * (prompt_tokens - cached_tokens)
@@ -30,7 +30,7 @@ def cost_nano(prices: PriceConfig, prompt_tokens: int, completion_tokens: int = 
 
 
 def most_nano(prices: PriceConfig, prompt_tokens: int, completion_tokens: int) -> int:
-    """What the tokens cost at most, whatever is found in the cache."""
+    """What the tokens cost at most, however many of them are cached."""
     none_cached = cost_nano(prices, prompt_tokens, completion_tokens)
     return max(none_cached, cost_nano(prices, prompt_tokens, completion_tokens, cached_tokens=prompt_tokens))
 
@@ -40,10 +40,10 @@ def to_nano(amount: float) -> int:
 
 
 def in_currency(nano: int) -> float:
-    """For people and JSON; no sum is made of it."""
+    """For people and JSON, never for sums."""
     return nano / NANO
 
 
 def _exact(amount: float | None) -> Decimal:
-    """The number as it was written, not as a float comes near it; no price is 0."""
+    """The decimal number as it was written, without a float's error. None is 0."""
     return Decimal(repr(amount)) if amount is not None else Decimal(0)

@@ -1,4 +1,4 @@
-"""What all answers since the start took together, for whoever watches the server."""
+"""Counts and times of all answers since the start, for metrics."""
 
 from __future__ import annotations
 

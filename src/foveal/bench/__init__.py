@@ -2,21 +2,21 @@
 
     Workload -> Conversation -> Request -> Sample -> Report -> table, JSON, plot, expectations
 
-It knows HTTP and pictures. It refuses to know Foveal's engine and server: a server is a URL, whoever wrote it.
+It knows HTTP and pictures, and nothing of Foveal's engine and server: a server is a URL.
 
     records         the data, in the order of a run
-    pictures        draws them
+    pictures        draws pictures
     conversations   what is asked: pictures, words, turns, what is shared
-    clock           what time it is, and waiting for one
-    stock           draws ahead, so that nothing is drawn while times are taken
+    clock           the time, and waiting until a time
+    stock           draws pictures before the run, so that drawing does not disturb it
     wire            a request's body, and the events of an answer
-    timing          what was read and when -> Sample; pure
+    timing          bytes of an answer with their times -> Sample; pure
     client          one request over HTTP
-    server          is it there, does it speak the dialect, which model
+    server          checks a server before a run, and finds its model
     run             closed loop, arrival rate, two servers in alternation
     report          samples -> Report; pure
     ratios          two servers' samples -> ratios with intervals; pure
-    expectations    what a report has to say for the exit status to be 0
+    expectations    conditions on a report for the exit status to be 0
     show            tables and progress
     export, plot    JSON, PNG
     program         a run from its settings to its exit status

@@ -1,4 +1,4 @@
-"""When conversations start that arrive at a rate: a Poisson process, as independent people make one."""
+"""Start times of conversations at a given rate: a Poisson process, as independent users make one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def poisson(rate_per_s: float, seed: int, round_number: int = 0) -> Iterator[float]:
-    """Seconds from the start of a round, ascending, without end. The same seed gives the same ones."""
+    """Seconds from the start of a round, ascending, without end. The same seed gives the same times."""
     random = Random(f"{seed}/{round_number}")
     at_s = 0.0
     while True:

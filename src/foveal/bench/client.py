@@ -1,7 +1,7 @@
 """One request over HTTP, from its sending to the last byte of its answer.
 
-While an answer arrives, its bytes are only kept with their times; they are understood after its end (timing), so that
-one answer's JSON costs another one no time.
+While an answer arrives, its bytes are only stored with their times. They are parsed after its end (timing), so that
+parsing one answer delays no other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATH = "chat/completions"
 
 
 def open_client(server: Server, timeout_s: float) -> httpx.AsyncClient:
-    """HTTP/1.1, no proxy from the environment, and a connection for each request that is under way."""
+    """A client with HTTP/1.1, no proxy from the environment, and a connection for each running request."""
     headers = {"accept-encoding": "identity"}
     if server.key:
         headers["authorization"] = f"Bearer {server.key}"
@@ -39,7 +39,7 @@ def open_client(server: Server, timeout_s: float) -> httpx.AsyncClient:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks one server what a workload asks."""
+    """Sends a workload's requests to one server."""
 
     client: httpx.AsyncClient
     server: Server
@@ -49,7 +49,7 @@ class Asker:
     async def ask(
         self, request: Request, conversation: Conversation, answers: tuple[str, ...], start_s: float | None
     ) -> Answer:
-        """It starts at `start_s`, or when it is sent. What a server does wrong is in the answer, and not raised."""
+        """Times count from `start_s`, or from sending. A server's errors are in the answer, and not raised."""
         body = wire.chat_body(self.workload, self.server.model, conversation, answers)
         return await send(self.client, request, body, self.clock, self.workload.timeout_s, start_s)
 
@@ -75,7 +75,7 @@ async def send(
             error = await _refusal(response)
             if error is None:
                 async for data in response.aiter_raw():
-                    reads.append(wire.Read(clock.now(), data))  # noqa: PERF401 what came before a break is kept
+                    reads.append(wire.Read(clock.now(), data))  # noqa: PERF401 keeps what came before an error
     except TimeoutError:
         error = f"not at its end after {timeout_s:g} s"
     except httpx.HTTPError as problem:
@@ -84,7 +84,7 @@ async def send(
 
 
 async def _refusal(response: httpx.Response) -> str | None:
-    """In words, if the answer is not a stream of events."""
+    """The error in words, if the answer is not a stream of events."""
     if response.status_code != httpx.codes.OK:
         return f"{response.status_code} {wire.words_of(await response.aread())}"
     kind = response.headers.get("content-type", "")
@@ -94,7 +94,7 @@ async def _refusal(response: httpx.Response) -> str | None:
 
 
 def words(problem: httpx.HTTPError) -> str:
-    """A broken connection in words that are alike for alike breaks."""
+    """A connection error in words. The same kind of error gives the same words."""
     if isinstance(problem, httpx.TimeoutException):
         return "no byte for too long"
     if isinstance(problem, httpx.ConnectError):

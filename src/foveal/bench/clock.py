@@ -1,4 +1,4 @@
-"""The clock that times are read from, so that tests can bring their own."""
+"""The clock that times are read from. Tests pass their own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What is asked: the conversations of a workload, one after the other. A number and a seed say all of one.
+"""The conversations of a workload, one after the other. A seed and a number determine a conversation.
 
-Pictures and words are each conversation's own, so that nothing is found in a cache by accident. Shared conversations
-begin (pictures, then words) like one of a small pool, and end in words of their own, so that a cache of prefixes or of
-pictures can help and a cache of whole answers cannot.
+Each conversation has pictures and words of its own, so that no cache is hit by accident. Shared conversations begin
+(pictures, then words) like one of a small pool, and end in words of their own. So a cache of prefixes or of pictures
+can help, and a cache of whole answers cannot.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MEASURED, WARMUP, POOL = range(3)  # kinds of conversations; no two kinds draw t
 ENDING = "Describe in detail what is shown."
 NUM_OWN_WORDS = 3
 MIN_SIDE = 8  # pixels
-WORDS = (Path(__file__).parent / "words.txt").read_text("ascii").split()  # common ones, mostly a token each
+WORDS = (Path(__file__).parent / "words.txt").read_text("ascii").split()  # common words, mostly one token each
 
 
 def check(workload: Workload) -> None:
-    """Raise ConfigError for what no run can be made of."""
+    """Raise ConfigError for a workload that cannot be run."""
     if workload.num_requests is None and workload.duration_s is None:
         raise ConfigError("a run needs an end: --requests or --duration")
     if min(workload.smallest) < MIN_SIDE:
@@ -39,7 +39,7 @@ def check(workload: Workload) -> None:
 
 
 def measured(workload: Workload) -> Iterator[Conversation]:
-    """Those whose times count: as many as there are to be, or without end."""
+    """The conversations that are measured: as many as the workload has, or without end."""
     number, num_left = 0, workload.num_requests
     while num_left is None or num_left > 0:
         num_turns = workload.num_turns if num_left is None else min(workload.num_turns, num_left)
@@ -49,7 +49,7 @@ def measured(workload: Workload) -> Iterator[Conversation]:
 
 
 def warmup(workload: Workload) -> Iterator[Conversation]:
-    """Some of their own, then each of the pool, so that whoever shares it later finds it known."""
+    """Some that share nothing, then each of the pool, so that caches have what shared conversations begin with."""
     for number in range(workload.num_warmup):
         yield _conversation(workload, WARMUP, number, 1)
     if workload.num_warmup and workload.shared_share:
@@ -74,7 +74,7 @@ def _image(workload: Workload, rng: np.random.Generator) -> str:
 
 
 def _question(workload: Workload, beginning: np.random.Generator, own: np.random.Generator) -> str:
-    """About as many words as wanted; a common word is about a token."""
+    """A question of about `num_prompt_words` words. A common word is about one token."""
     num_words = max(0, workload.num_prompt_words - NUM_OWN_WORDS - len(ENDING.split()))
     words = [*beginning.choice(WORDS, num_words), *own.choice(WORDS, NUM_OWN_WORDS)]
     return f"{' '.join(words)}. {ENDING}"

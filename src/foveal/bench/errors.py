@@ -1,4 +1,4 @@
-"""Why a run could not begin. What goes wrong in one request of a run is no exception but a field of its Sample."""
+"""Why a run could not begin. An error in one request of a run is no exception, but a field of its Sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has to show, in the words of `--expect`: `ttft.p90<=500`, `output_tokens_per_s>=100`, `ratio.ttft.p50<1`.
+"""Conditions on a run's figures, as `--expect` takes them: `ttft.p90<=500`, `ratio.ttft.p50<1`.
 
 Times are in milliseconds, shares from 0 to 1. A figure that the run does not have fails its expectation.
 """
@@ -43,7 +43,7 @@ class Expectation:
 
 
 def parse(text: str, *, has_ratios: bool) -> Expectation:
-    """Raises ConfigError that says what can be written."""
+    """Reads one expectation. Raises ConfigError that lists what can be written."""
     found = WRITTEN.fullmatch(text)
     known = FIGURES | RATIOS if has_ratios else FIGURES
     if found is None or found[1] not in known:

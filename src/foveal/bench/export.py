@@ -1,6 +1,6 @@
 """A run as JSON: every setting, when and where it was measured, the reports, and a row for each request.
 
-Times are in seconds; a row's are counted from the run's first request. Keys are not written.
+Times are in seconds, those of a row from the run's first request on. API keys are not written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foveal.bench.program import Result
     from foveal.bench.records import Sample
 
-FORMAT = 1  # goes up when what is written means something else
+FORMAT = 1  # raised when a field changes its meaning
 
 
 def write_json(result: Result, path: Path) -> None:
@@ -45,7 +45,7 @@ def as_json(result: Result) -> dict[str, object]:
 
 
 def machine() -> dict[str, object]:
-    """The one that the load came from."""
+    """The machine that generated the load."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),

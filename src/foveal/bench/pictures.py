@@ -1,6 +1,6 @@
-"""Pictures that no cache has seen: colour fields in two scales with shapes on them, one for each random generator.
+"""Draws pictures that no cache holds: colour fields in two scales with shapes on them, one for each random generator.
 
-They compress about as photographs do, and a model has something to say about them. They stand for nothing.
+They compress about as photographs do, and a model can describe them. They show nothing real.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def draw(rng: np.random.Generator, size: Size) -> Image.Image:
 
 
 def random_size(rng: np.random.Generator, smallest: Size, largest: Size) -> Size:
-    """Each side is as likely to have any length between the two."""
+    """A size whose sides are each uniformly distributed between the two."""
     sides = [int(rng.integers(least, most + 1)) for least, most in zip(smallest, largest, strict=True)]
     return Size(*sides)
 
@@ -55,6 +55,6 @@ def data_url(picture: Image.Image, image_format: ImageFormat) -> str:
 
 
 def _field(rng: np.random.Generator, size: Size, cell: int) -> Image.Image:
-    """Random colours at the corners of cells, and what is between them."""
+    """Random colours at the corners of cells, interpolated between them."""
     shape = (size.height // cell + 2, size.width // cell + 2, 3)
     return Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)

@@ -1,6 +1,6 @@
-"""A run as a picture: how times are distributed, and when each request waited and was answered.
+"""A run as a plot: how times are distributed, and when each request waited and was answered.
 
-matplotlib is an extra (`pip install 'foveal[bench]'`); whoever asks for a plot without it is told before the run.
+matplotlib is an extra (`pip install 'foveal[bench]'`). If it is missing, `--plot` fails before the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foveal.bench.program import Result
     from foveal.bench.records import Sample
 
-COLOURS = ("#1f5fa8", "#d9730d")  # apart for colour-blind eyes, and in grey
+COLOURS = ("#1f5fa8", "#d9730d")  # distinguishable by colour-blind readers, and in grey
 FAILED = "#b3261e"
 WAITING_ALPHA = 0.35
 DPI = 120
@@ -103,7 +103,7 @@ def _draw_timeline(axes: Axes, result: Result) -> None:
 
 
 def _spans(rows: Sequence[tuple[Sample, int]], zero_s: float) -> dict[Look, list[Span]]:
-    """What is drawn in each look, which is one collection however many requests there are."""
+    """The lines of each look, so that matplotlib draws one collection a look, not one a request."""
     spans: dict[Look, list[Span]] = defaultdict(list)
     for height, (sample, index) in enumerate(rows, 1):
         start_s, ended_s = sample.start_s - zero_s, sample.ended_s - zero_s

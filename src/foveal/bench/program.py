@@ -1,6 +1,6 @@
-"""A run, from its settings to what it found: find the servers, draw, warm up, measure.
+"""A run, from its settings to its result: find the servers, draw pictures, warm up, measure.
 
-Ctrl-C ends the measuring, and what was measured until then is the result.
+Ctrl-C ends the measurement, and what was measured until then is the result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, as a person says it."""
+    """A server, as it was named on the command line."""
 
     url: str
     model: str | None = None
@@ -44,7 +44,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All that is shown, written and drawn."""
+    """The result of a run: what tables, JSON and plot are made from."""
 
     workload: Workload
     servers: tuple[Server, ...]
@@ -60,7 +60,7 @@ class Result:
 
 
 async def measure(addresses: Sequence[Address], workload: Workload, expectations: Sequence[Expectation] = ()) -> Result:
-    """Raises BenchError for a server that cannot be asked, ConfigError for a workload that cannot be."""
+    """Raises BenchError for a server that cannot be asked, ConfigError for a workload that cannot be run."""
     conversations.check(workload)
     clock, date = MonotonicClock(), datetime.now(UTC)
     servers = tuple([await find(address.url, address.model, address.key, clock) for address in addresses])
@@ -97,7 +97,7 @@ async def _measure(askers: Sequence[Asker], workload: Workload) -> Run:
 
 
 async def _warm_up(asker: Asker, workload: Workload) -> None:
-    """Connections are open, what a server makes at its first request is made, and the pool is known."""
+    """Open connections, let the server do what it does once, and let its caches take in the pool."""
     plan = conversations.warmup(workload)
     total = workload.num_warmup + (workload.pool_size if workload.num_warmup and workload.shared_share else 0)
     with show.progress(f"Warming up {asker.server.url}", total) as further:
@@ -144,7 +144,7 @@ async def _interruptible(work: Coroutine[None, None, None]) -> bool:
 
 
 class _News:
-    """A few words on how it goes, for the progress bar."""
+    """The text beside the progress bar: failures, and the last time to the first token."""
 
     def __init__(self) -> None:
         self._num_failed = 0

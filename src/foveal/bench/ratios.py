@@ -1,8 +1,8 @@
-"""Two servers' samples become ratios: the first's figure divided by the second's, with an interval. Pure.
+"""Two servers' samples -> ratios: the first server's figure divided by the second's, with an interval. Pure.
 
 Both were asked the same requests, a round each in turn. Times are compared over requests that both answered. Intervals
-are bootstrap percentile intervals: rounds are drawn with replacement, and both servers' figures are computed from the
-same drawn rounds, so that what made a round slow for both (its pictures, the machine's weather) cancels out.
+are bootstrap percentile intervals: rounds are drawn with replacement. Both servers' figures are computed from the same
+drawn rounds. So whatever slowed a round for both (its pictures, other load on the machine) cancels out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from foveal.bench import timing
 from foveal.bench.records import Ratio, Report, RoundTime, Run, Sample
 
 NUM_DRAWS = 1000
-MIN_ROUNDS = 8  # fewer say too little about each other for an interval
+MIN_ROUNDS = 8  # with fewer, there is no interval
 Z = 1.96  # of 95 %
-MAX_NUMBERS = 4_000_000  # that are sorted at once
-MAX_DIFFERENCE = 0.05  # in the answers' mean length, beyond which end-to-end times do not compare
+MAX_NUMBERS = 4_000_000  # sorted at once, which bounds memory
+MAX_DIFFERENCE = 0.05  # relative, of the answers' mean lengths; beyond it, end-to-end times cannot be compared
 
 Pairs = list[np.ndarray]  # one [num_requests, 2] a round
 TIMES: tuple[tuple[str, Callable[[Sample], float | None], int], ...] = (
@@ -44,7 +44,7 @@ class _Work(NamedTuple):
 
 
 def ratios_of(run: Run, seed: int) -> tuple[Ratio, ...]:
-    """Empty where the servers have nothing in common to compare."""
+    """The ratios of a run with two servers. Empty where no request can be compared."""
     rng = np.random.default_rng(seed)
     found = [_time_ratio(name, pairs_of(run, time_of), percent, rng) for name, time_of, percent in TIMES]
     work = [_work_of(*server) for server in zip(run.samples, run.rounds, strict=True)]
@@ -65,7 +65,7 @@ def pairs_of(run: Run, time_of: Callable[[Sample], float | None]) -> Pairs:
 
 
 def answers_differ(reports: Sequence[Report]) -> bool:
-    """Whether one server's answers are so much longer that end-to-end times do not compare."""
+    """Whether one server's answers are so much longer that end-to-end times cannot be compared."""
     first, second = (report.output_tokens / max(1, report.num_answered) for report in reports)
     return abs(first - second) > MAX_DIFFERENCE * max(first, second)
 
@@ -102,7 +102,7 @@ def _ratio(name: str, value: float, drawn: np.ndarray, num_rounds: int, *, is_ti
 
 
 def _draws(num_rounds: int, rng: np.random.Generator) -> np.ndarray:
-    """Which rounds, [num_draws, num_rounds]; none where there are too few to draw from."""
+    """Indices of drawn rounds, [num_draws, num_rounds]; no draws where there are too few rounds."""
     num_draws = NUM_DRAWS if num_rounds >= MIN_ROUNDS else 0
     return rng.integers(num_rounds, size=(num_draws, num_rounds))
 
@@ -116,7 +116,7 @@ def _padded(pairs: Pairs) -> np.ndarray:
 
 
 def _percentile_ratios(padded: np.ndarray, draws: np.ndarray, percent: int) -> np.ndarray:
-    """Of the first server's times over the second's, for each draw; interpolated as everywhere (linear)."""
+    """The percentile of the first server's times over that of the second's, for each draw (interpolation: linear)."""
     values = np.sort(padded[draws].reshape(len(draws), -1, 2), axis=1)  # NaN comes last
     counts = (~np.isnan(padded[:, :, 0])).sum(axis=1)[draws].sum(axis=1)
     places = (counts - 1) * percent / 100
@@ -142,8 +142,10 @@ def _divided(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def confidence(num_rounds: int) -> tuple[float, float]:
-    """Percentiles of the draws that hold 95 %. A bootstrap of few values is too narrow, as a normal distribution is
-    where Student's t belongs: the expanded percentile interval of Hesterberg (2015) widens it alike.
+    """The percentiles of the draws that bound a 95 % interval.
+
+    A bootstrap of few values gives too narrow an interval. The expanded percentile interval of Hesterberg (2015)
+    widens it as Student's t widens the normal distribution's.
     """
     t = Z + (Z**3 + Z) / (4 * (num_rounds - 1))  # Student's, to the first order
     tail = 100 * NormalDist().cdf(-t * math.sqrt(num_rounds / (num_rounds - 1)))

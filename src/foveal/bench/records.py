@@ -1,6 +1,6 @@
-"""The records of a run, in the order in which they come to be. Nothing here computes more than a difference.
+"""The records of a run, in the order in which they are made. Nothing here computes more than a difference.
 
-Times are seconds of the run's clock, which only goes forward; its zero means nothing.
+Times are seconds of the run's monotonic clock, whose zero has no meaning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_SIZE = Size(512, 512)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is asked, and how fast. Equal workloads send equal requests (but for what a model answered to a turn)."""
+    """What is asked, and how fast. Equal workloads send equal requests, except for the answers in later turns."""
 
     num_requests: int | None = 32  # None: until duration_s is over
     duration_s: float | None = None  # no conversation starts later; those under way are finished
@@ -77,12 +77,12 @@ class Sample:
     request: Request
     start_s: float  # what waiting is counted from: the planned arrival with a rate, else sent_s
     sent_s: float
-    ended_s: float  # the answer's last byte, or when it was given up
+    ended_s: float  # the answer's last byte, or the error or timeout that ended it
     chunks_s: tuple[float, ...] = ()  # arrivals of the chunks that carry text
     last_s: float | None = None  # the last chunk that carries text or a finish reason
     finish_reason: str | None = None
     prompt_tokens: int | None = None  # by usage
-    cached_tokens: int | None = None  # by usage: those of the prompt that were not computed again
+    cached_tokens: int | None = None  # by usage: prompt tokens that came from the prefix cache
     completion_tokens: int | None = None  # by usage
     status: int | None = None  # HTTP's; None: no answer began
     error: str | None = None  # what went wrong, in few words; then nothing else of the answer counts
@@ -150,7 +150,7 @@ class Ratio:
     value: float
     low: float | None
     high: float | None
-    is_time: bool  # less is better
+    is_time: bool  # smaller is better
 
 
 @dataclass(frozen=True, slots=True)

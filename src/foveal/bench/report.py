@@ -1,4 +1,4 @@
-"""Samples become a report: distributions of times, rates, counts, errors by kind. Pure.
+"""Samples -> a report: distributions of times, rates, counts, errors by kind. Pure.
 
 Only answered requests count in times and tokens. Rates are over the time in which the server was being asked.
 """
@@ -51,7 +51,7 @@ def report_of(samples: Sequence[Sample], rounds: Sequence[RoundTime], *, has_rat
 
 
 def times(samples: Iterable[Sample], time_of: Callable[[Sample], float | None]) -> list[float]:
-    """Of the samples that have it."""
+    """The times of the samples that have one."""
     return [time_s for time_s in map(time_of, samples) if time_s is not None]
 
 
@@ -63,7 +63,7 @@ def distribution_of(times_s: Sequence[float]) -> Distribution | None:
 
 
 def _by_kind(answered: Sequence[Sample]) -> tuple[tuple[str, Distribution], ...]:
-    """Times to the first token, apart for what a cache can make quicker. A kind that is everything says nothing new."""
+    """Times to the first token by kind of request, since caches speed up some kinds. A kind with all is left out."""
     found = []
     for name, is_of in KINDS:
         of_kind = distribution_of(times((each for each in answered if is_of(each.request)), timing.ttft_s))
@@ -73,7 +73,7 @@ def _by_kind(answered: Sequence[Sample]) -> tuple[tuple[str, Distribution], ...]
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
-    """Of those that were told; None if none was."""
+    """The sum of the known counts; None if none is known."""
     told = [count for count in counts if count is not None]
     return sum(told) if told else None
 

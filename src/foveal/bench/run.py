@@ -1,12 +1,12 @@
-"""Who is asked when: a closed loop or an arrival rate, one server or two in alternation.
+"""Decides when each server is asked: a closed loop or an arrival rate, one server or two in alternation.
 
-- Closed loop: `concurrency` conversations are under way at any time; the next one starts when one has ended.
-- Rate: conversations start at moments that are drawn before, however slow the server is. Waiting is counted from that
-  moment, so that a server that falls behind cannot hide it (no coordinated omission).
+- Closed loop: `concurrency` conversations run at any time; the next one starts when one has ended.
+- Rate: conversations start at times that are drawn before, however slow the server is. Waiting is counted from that
+  time, so that a server that falls behind cannot hide it (no coordinated omission).
 - Two servers: a round of conversations is asked of the first, then the same ones of the second, then the next round.
   One is idle while the other is asked, so that two servers on one machine do not slow each other.
 
-It refuses to know HTTP: a server is something that can be asked.
+Knows no HTTP: a server is any object with `ask`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Asks(Protocol):
 
 @dataclass(slots=True)
 class Log:
-    """What has been measured so far, for each server. Whoever interrupts a run finds here what there is."""
+    """What has been measured so far, for each server. It stays valid if the run is interrupted."""
 
     on_sample: Callable[[int, Sample], None]
     samples: tuple[list[Sample], ...]
@@ -50,7 +50,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One server, asked the conversations that `take` gives."""
+    """One server, which is asked the conversations that `take` returns."""
 
     number: int
     server: int
@@ -63,7 +63,7 @@ class _Round:
 
 
 async def run(servers: Sequence[Asks], workload: Workload, take: Take, clock: Clock, log: Log) -> None:
-    """Ask until the conversations or the time are over; those under way are finished."""
+    """Ask until conversations or time run out. Running conversations are finished."""
     ends_s = None if workload.duration_s is None else clock.now() + workload.duration_s
     if len(servers) == 1:
         await _play_round(_Round(0, 0, servers[0], take, workload, clock, log, ends_s))
@@ -79,7 +79,7 @@ async def run(servers: Sequence[Asks], workload: Workload, take: Take, clock: Cl
 
 
 def round_size(workload: Workload) -> int:
-    """Of two servers that take turns, in conversations."""
+    """The conversations of a round, where two servers alternate."""
     return workload.round_size or (ROUND_OF_A_RATE if workload.rate_per_s else workload.concurrency)
 
 
@@ -130,7 +130,7 @@ async def _play(played: _Round, conversation: Conversation, start_s: float | Non
         played.log.on_sample(played.server, answer.sample)
         if answer.sample.error is not None:
             return
-        answers, start_s = (*answers, answer.text), None  # a person reads, then asks: planned for when it is sent
+        answers, start_s = (*answers, answer.text), None  # a later turn has no planned time: it counts from sending
 
 
 async def _some(take: Take, most: int) -> AsyncIterator[Conversation]:

@@ -1,4 +1,4 @@
-"""Before a run: is a server there, does it speak the dialect, which model is asked. Each "no" is its own error."""
+"""Checks before a run: a server answers, speaks the dialect, has the model. Each failure is an error of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foveal.bench.clock import Clock
     from foveal.bench.records import Sample
 
-TIMEOUT_S = 60.0  # of the first word; a server that loads its model answers 503 at once or is not listening
+TIMEOUT_S = 60.0  # until the first answer; a server that loads its model answers 503 at once or is not listening
 PROBE = Conversation(0, (), ("Say hello.",))
 MAX_NAMES = 5
 SHORT = 40  # characters of a body that is shown
@@ -33,8 +33,9 @@ class _Models(msgspec.Struct):
 
 
 async def find(url: str, model: str | None, key: str, clock: Clock) -> Server:
-    """The server with the model that is to be asked (the first that it lists, unless one is named), once it has
-    answered a short question as a stream. Raises BenchError.
+    """The server with the model to ask: the first that it lists, unless one is named.
+
+    It has to answer a short question as a stream. Raises BenchError.
     """
     server = Server(api_url(url), model or "", key)
     async with open_client(server, TIMEOUT_S) as client:
@@ -47,7 +48,7 @@ async def find(url: str, model: str | None, key: str, clock: Clock) -> Server:
 
 
 def api_url(url: str) -> str:
-    """With /v1, and http:// where nothing is said. Who someone is belongs into --api-key: a URL is shown and kept."""
+    """The URL with /v1, and http:// by default. A URL with credentials is refused, since it is shown and stored."""
     try:
         parsed = httpx.URL(url if "://" in url else f"http://{url}")
     except httpx.InvalidURL as error:
@@ -61,7 +62,7 @@ def api_url(url: str) -> str:
 
 
 async def _list_models(client: httpx.AsyncClient, server: Server) -> list[str]:
-    """None, if a model is named and the server does not list its own."""
+    """The ids that the server lists. Empty if a model is named and the server has no list."""
     try:
         response = await client.get("models")
     except httpx.HTTPError as error:

@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar while it runs, tables when it is over."""
+"""Shows a run on the terminal: a progress bar while it runs, tables at the end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from foveal.bench.program import Result
     from foveal.bench.records import Distribution, Ratio, Report, Workload
 
-WIDE = 120  # columns, where nobody watches
-BUSY = 0.7  # of a core; beyond it the generator's own speed may be what was measured
-WAITED = 0.05  # of the time of all that ask, for pictures; beyond it the load was less than asked for
-LATE_MS = 10.0  # the generator's lateness, beyond which it is said
+WIDE = 120  # columns, where the output is no terminal
+BUSY = 0.7  # of a core; beyond it, the generator's own speed may limit the result
+WAITED = 0.05  # of the time of all conversations, for pictures; beyond it, the load was lower than configured
+LATE_MS = 10.0  # the generator's lateness, beyond which a note is shown
 TIMES = (
     ("time to first token", "ttft"),
     ("time per output token", "tpot"),
@@ -47,7 +47,7 @@ def out() -> Console:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr, gone at the end. What is yielded takes it one further, with a few words on how it goes."""
+    """A bar on stderr, removed at the end. Call what is yielded for each item, with the text to show beside it."""
     console = Console(stderr=True, highlight=False)
     columns = (
         SpinnerColumn(),
@@ -172,7 +172,7 @@ def milliseconds(time_s: float) -> str:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    """What a reader has to know before believing the figures."""
+    """What a reader has to know to trust the figures."""
     if result.run.is_cut:
         yield "Interrupted: requests that were under way are not counted."
     for server, report in zip(result.servers, result.reports, strict=True):

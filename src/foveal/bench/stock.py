@@ -1,6 +1,6 @@
-"""Conversations that are drawn ahead, so that drawing takes no time from what is measured, as long as memory allows.
+"""Conversations drawn before a run, as far as memory allows, so that drawing does not disturb the measurement.
 
-What does not fit is drawn beside the run, in a thread. Whoever takes faster than that waits, and `waited_s` tells.
+The rest is drawn during the run, in a thread. `waited_s` is the time that requests waited for it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from foveal.bench.clock import Clock
     from foveal.bench.records import Conversation, Workload
 
-MAX_PIXELS = 250_000_000  # drawn ahead; as JPEG 100 MB or less, as PNG 500
-AHEAD_WITHOUT_END = 64  # conversations, where nobody knows how many will be asked
+MAX_PIXELS = 250_000_000  # drawn before the run; as JPEG 100 MB or less, as PNG 500
+AHEAD_WITHOUT_END = 64  # conversations, where their number is not known before
 
 
 def ahead(workload: Workload) -> int:
-    """How many conversations are ready before the first is asked."""
+    """The number of conversations that are drawn before the first is asked."""
     wanted = workload.num_conversations or AHEAD_WITHOUT_END
     pixels = workload.num_images * workload.largest.width * workload.largest.height
     return max(workload.concurrency, min(wanted, MAX_PIXELS // max(1, pixels)))
@@ -30,7 +30,7 @@ def ahead(workload: Workload) -> int:
 async def drawn_ahead(
     plan: Iterator[Conversation], num_ahead: int, clock: Clock, on_drawn: Callable[[], None]
 ) -> AsyncIterator[Stock]:
-    """A stock that is full, or holds all there is."""
+    """A stock that is full, or holds all conversations."""
     stock = Stock(num_ahead, clock)
     drawing = asyncio.create_task(stock.draw(plan, on_drawn))
     try:
@@ -62,7 +62,7 @@ class Stock:
         await self._ready.put(None)
 
     async def take(self) -> Conversation | None:
-        """The next one; None, again and again, once there are no more."""
+        """The next conversation; None from the end on."""
         asked_s = self._clock.now()
         conversation = await self._ready.get()
         self.waited_s += self._clock.now() - asked_s

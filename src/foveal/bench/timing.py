@@ -1,4 +1,4 @@
-"""What was read of an answer, and when, becomes a Sample. Pure: whoever brings other times gets other figures."""
+"""The bytes of an answer, with the times at which they were read -> Sample. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer_of(
     status: int | None = None,
     error: str | None = None,
 ) -> Answer:
-    """`error` is what went wrong on the way; what went wrong in the stream is found here."""
+    """`error`: what went wrong with the connection. Errors in the stream are found here."""
     events = list(wire.events(reads))
     usages = [event.usage for event in events if event.usage is not None]
     usage = usages[-1] if usages else wire.Usage()
@@ -51,7 +51,7 @@ def _error_in(events: Sequence[wire.Event]) -> str | None:
 
 
 def num_tokens(sample: Sample) -> int:
-    """By usage where it was given, else a chunk counts as a token."""
+    """Output tokens by usage, if the server sent it; else each chunk counts as one."""
     return len(sample.chunks_s) if sample.completion_tokens is None else sample.completion_tokens
 
 
@@ -60,7 +60,7 @@ def ttft_s(sample: Sample) -> float | None:
 
 
 def tpot_s(sample: Sample) -> float | None:
-    """Mean time of a token after the first; None where there was no second one."""
+    """Mean time of a token after the first; None without a second one."""
     if sample.last_s is None or not sample.chunks_s or num_tokens(sample) < 2:
         return None
     return (sample.last_s - sample.chunks_s[0]) / (num_tokens(sample) - 1)

@@ -1,6 +1,6 @@
-"""OpenAI's chat completions as bytes: the body of a request, the events of a streamed answer, the words of a refusal.
+"""OpenAI's chat completions as bytes: the body of a request, the events of a streamed answer, an error's words.
 
-No clock and no connection: what was read is given, and what it says is returned.
+Pure functions, without a clock or a connection.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from foveal.bench.records import Conversation, Workload
 
 MAX_WORDS_LENGTH = 120  # of an error's words; enough to tell kinds apart
-NO_TEXT = "(no answer)"  # what a model is told it said when it said nothing; some servers refuse empty messages
+NO_TEXT = "(no answer)"  # stands for an empty answer in later turns; some servers refuse empty messages
 DONE = b"[DONE]"
 
 
 class Read(NamedTuple):
-    """Bytes of an answer, and when they were there."""
+    """Bytes of an answer, and when they arrived."""
 
     at_s: float
     data: bytes
@@ -54,11 +54,11 @@ class _Chunk(msgspec.Struct):
 
 
 class Event(NamedTuple):
-    """What one chunk says."""
+    """The content of one chunk."""
 
     at_s: float
     content: str = ""  # of the answer
-    reasoning: str = ""  # before it; tokens like any, but not part of the conversation's next turn
+    reasoning: str = ""  # before it; output tokens, but not part of the next turn's messages
     finish_reason: str | None = None
     usage: Usage | None = None
     error: str | None = None
@@ -68,7 +68,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 def chat_body(workload: Workload, model: str, conversation: Conversation, answers: Sequence[str]) -> bytes:
-    """The conversation up to its next question, as JSON. Greedy, so that runs are alike."""
+    """The conversation up to its next question, as JSON. Sampling is greedy, so that runs are alike."""
     body: dict[str, object] = {
         "model": model,
         "messages": _messages(conversation, answers),
@@ -95,7 +95,7 @@ def _messages(conversation: Conversation, answers: Sequence[str]) -> list[dict[s
 
 
 def events(reads: Sequence[Read]) -> Iterator[Event]:
-    """Those of a server-sent stream, each at the time of the read that completed its line. Comments are skipped."""
+    """The events of a stream, each with the time of the read that completed its line. Comments are skipped."""
     for at_s, line in _lines(reads):
         if line.startswith(b"data:"):
             data = line[5:].strip()
@@ -105,7 +105,7 @@ def events(reads: Sequence[Read]) -> Iterator[Event]:
 
 
 def words_of(body: bytes) -> str:
-    """What an error body says, in whichever dialect, cut to a length at which kinds of errors can be counted."""
+    """The message of an error body, in any dialect, cut to a length at which kinds of errors can be counted."""
     try:
         said: object = msgspec.json.decode(body)
     except msgspec.DecodeError:

@@ -1,6 +1,6 @@
 """What `foveal keys` and `foveal usage` have in common: the database, and how times and money are typed and shown.
 
-They work on the database, whether a server runs or not; one that does takes changes in within seconds.
+They work on the database, whether a server runs or not. A running server reads changes within seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SPAN_S = {"m": 60, "h": 3600, "d": 86_400}
 
 @contextmanager
 def open_database(config: Config, make: bool = False) -> Iterator[Database]:
-    """Raises ConfigError where there is none and none is to be made."""
+    """The database, closed at the end. Raises ConfigError where there is none, unless `make`."""
     from foveal.accounting.database import Database
 
     path = accounts_path(config.accounting, os.environ)

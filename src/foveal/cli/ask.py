@@ -1,4 +1,4 @@
-"""`foveal ask`: the pipeline and the engine in this process, for one question."""
+"""`foveal ask`: answers one question with the pipeline and the engine in this process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def command(
     flags: Layer = {
         "model": {"path": model, "revision": revision},
         "engine": {"device": device, "dtype": dtype, "num_threads": threads, "max_num_seqs": 1},
-        "images": {"num_workers": 0, "max_image_bytes": 100_000_000},  # the person's own files, on their own machine
+        "images": {"num_workers": 0, "max_image_bytes": 100_000_000},  # the user's own files are trusted
     }
     *images, question = images_and_question
     _check_question(images, question)

@@ -144,9 +144,9 @@ def change(
 @click.argument("name")
 @config_file
 def revoke(name: str, config_file: Path | None) -> None:
-    """Let a key in no more, for good.
+    """Refuse a key from now on.
 
-    Its rows in the ledger stay.
+    This cannot be undone. Its rows in the ledger stay.
     """
     with open_database(load_config(config_file, os.environ, {})) as database:
         key = database.key(name)
@@ -158,11 +158,11 @@ def revoke(name: str, config_file: Path | None) -> None:
         tell("No key of the database is valid now. A server still asks for one, and lets nobody in.")
 
 
-# --- what a person types ----------------------------------------------------------------------------------------------
+# --- reading options --------------------------------------------------------------------------------------------------
 
 
 def _terms(spending_limit: str | None, expires: str | None, config: Config) -> dict[str, Any]:
-    """Those fields of a `Key` that were named. Raises BadParameter."""
+    """The fields of a `Key` for which options were given. Raises BadParameter."""
     terms: dict[str, Any] = {}
     if spending_limit is not None:
         terms["spending_limit_nano"] = _spending_limit(spending_limit, config)
@@ -172,7 +172,7 @@ def _terms(spending_limit: str | None, expires: str | None, config: Config) -> d
 
 
 def _moment(text: str, now_s: float) -> float | None:
-    """A Unix time to come; None for never."""
+    """The Unix time at which a key expires; None for never."""
     if text == NEVER:
         return None
     left_s = span_s(text)
@@ -195,7 +195,7 @@ def _spending_limit(text: str, config: Config) -> int | None:
     return to_nano(amount)
 
 
-# --- what a person reads ----------------------------------------------------------------------------------------------
+# --- writing keys -----------------------------------------------------------------------------------------------------
 
 
 def _cells(key: Key, config: Config) -> tuple[str, ...]:

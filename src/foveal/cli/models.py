@@ -9,7 +9,7 @@ from foveal.cli.terminal import show_table
 
 @click.command("models")
 def command() -> None:
-    """List what can be served from here.
+    """List the models that can be served without a download.
 
     The model inside the package, and what the hub cache holds.
     """

@@ -1,4 +1,4 @@
-"""`foveal serve`: what is checked before anything slow is done, and what is put together then."""
+"""`foveal serve`: makes the cheap checks, then puts the server together and runs it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def command(
 
 
 def serve(config: Config) -> None:
-    """Check what is cheap, from the person's own slips to the machine's state; then import, download and run."""
+    """Check what is cheap first: settings, then the machine's state. Then import, download and run."""
     from foveal.http.listener import check_port
     from foveal.models.hub import check_model, local_folder
 
@@ -82,7 +82,7 @@ def serve(config: Config) -> None:
 
 
 async def _run(config: Config, folder: Path, accounting: Accounting, started_s: float) -> None:
-    """Put the server together, and have it run until it is told to stop."""
+    """Put the server together, and run it until the process is told to stop."""
     from contextlib import AsyncExitStack
 
     from foveal.engine_client.supervisor import EngineProcess
@@ -114,13 +114,13 @@ def _prepare_process() -> None:
     import logging
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave people's pictures on the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write clients' images to disk
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel("WARNING")
 
 
 def _accounting(config: Config) -> Accounting:
-    """With the keys of the configuration and of the database, if there is one."""
+    """Accounting with the keys of the configuration, and of the database if there is one."""
     from foveal.accounting.accounting import Accounting
     from foveal.accounting.books import Books
 

@@ -1,4 +1,4 @@
-"""What a person is shown: sentences, tables, a bar while a model loads. Imports rich only to draw with it."""
+"""Writes to the terminal: sentences, tables, a progress bar while a model loads. Imports rich only when it is used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WIDE = 240  # columns
 
 
 def tell(sentence: str) -> None:
-    """Beside what the command prints for other programs."""
+    """Print on stderr, apart from what a command prints for other programs."""
     click.echo(sentence, err=True)
 
 
 def complain(sentence: str) -> None:
-    """In red, unless the terminal's owner wants no colours (no-color.org)."""
+    """Print an error on stderr, in red unless NO_COLOR is set (no-color.org)."""
     click.secho(sentence, err=True, fg=None if os.environ.get("NO_COLOR") else "red")
 
 
@@ -31,7 +31,7 @@ def bold(text: str) -> str:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], num_left: int | None = None) -> None:
-    """As wide as the terminal, or as it takes in a file or a pipe. The first `num_left` columns are words."""
+    """Print a table as wide as the terminal, or WIDE in a file or a pipe. The first `num_left` columns are words."""
     from rich.console import Console
     from rich.table import Table
 
@@ -45,7 +45,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], num_left: 
 
 @contextmanager
 def progress(what: str) -> Iterator[OnProgress]:
-    """A bar while a model is loaded; gone when it is, and not drawn where nobody watches."""
+    """A progress bar while a model is loaded. It is removed at the end, and drawn only on a terminal."""
     if not sys.stderr.isatty():
         yield lambda share: None
         return

@@ -38,7 +38,7 @@ COLUMNS = ("requests", "failed", "aborted", "prompt", "image", "cached", "comple
 def command(by: By, since: str | None, as_json: bool, config_file: Path | None) -> None:
     """Show what was used and what it cost.
 
-    From the ledger. Works while a server runs.
+    From the ledger. A server may be running.
     """
     with open_database(load_config(config_file, os.environ, {})) as database:
         rows = database.usage(by, _since(since, time.time()))
@@ -49,7 +49,7 @@ def command(by: By, since: str | None, as_json: bool, config_file: Path | None) 
 
 
 def _since(text: str | None, now_s: float) -> float:
-    """A Unix time gone by; the beginning of time for None."""
+    """The Unix time from which rows count; 0 for None."""
     if text is None:
         return 0.0
     ago_s = span_s(text)

@@ -1,8 +1,8 @@
-"""Conversation configs: how one style of conversation is written, as data (configs/*.toml, one a model family).
+"""Conversation configs: how conversations are written for a model family, as data (configs/*.toml).
 
-A config has two halves. The style (template, marks, stop strings) can be chosen by the operator; the rules are what
-the family's checkpoints expect of any prompt, a completion included, whatever its style. Knows nothing of tokenizers
-or of how a template is run.
+A config has two halves. The operator can choose the first: template, image mark, stop strings. The second, the rules,
+is what the family's checkpoints expect of any prompt, a completion included, whichever template is chosen. Knows
+nothing of tokenizers or of how a template is run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class PromptRules:
     """What the checkpoints of one family expect of every prompt."""
 
     bos_token: str | tuple[str, ...] = (
-        ""  # stands before the prompt; of several, the first that the tokenizer has ("": or none)
+        ""  # comes before the prompt; of several, the first that the tokenizer has ("": or none)
     )
-    split_at_images: bool = False  # the text after an image is a text of its own, with its own bos_token
+    split_at_images: bool = False  # the text after an image is tokenised separately, with its own bos_token
     before_image: str = ""  # text around each image, which is tokenised together with its neighbours
     after_image: str = ""
-    image_tokens: tuple[str, ...] = ()  # tokens that only an image may bring, never a prompt's text or ids
+    image_tokens: tuple[str, ...] = ()  # tokens that only an image may add, never a prompt's text or ids
     stop_tokens: tuple[str, ...] = ()  # end an answer, besides the checkpoint's own eos tokens
 
 
@@ -40,13 +40,13 @@ class ConversationConfig:
     """How a conversation is written for a model. Keys of the TOML file are the fields below, [rules] the rules."""
 
     name: str
-    template: str  # Jinja; what it sees is said in template.py
-    model_types: tuple[str, ...] = ()  # checkpoints that were trained on it; none: a style for any model
+    template: str  # Jinja; template.py describes its variables
+    model_types: tuple[str, ...] = ()  # checkpoints that were trained on it; none: for any model
     image_mark: str = "<image>"  # what the template prints for an image; {n} is the image's number, from 1
-    image_roles: tuple[Role, ...] = ("user",)  # whose messages have a place for images
+    image_roles: tuple[Role, ...] = ("user",)  # whose messages may have images
     images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
     stop: tuple[str, ...] = ()  # strings that end an answer
-    published: bool = False  # whether the template expects what the transformers library shows it
+    published: bool = False  # whether the template expects the variables of the transformers library
     eos_token: str = ""  # what a published template calls by this name
     rules: PromptRules = PromptRules()
 
@@ -54,8 +54,8 @@ class ConversationConfig:
 def load_conversation(model_type: str, name: str | None = None) -> ConversationConfig:
     """The config called `name` (or in the file `name`, if it ends in .toml), or by default the family's own.
 
-    A style that does not list `model_type` takes the rules of the config that does. The checkpoint's own template is
-    another module's (published.py). Raises ConfigError.
+    A config that does not list `model_type` gets the rules of the one that does. A checkpoint's own template is loaded
+    by published.py. Raises ConfigError.
     """
     own = next((config for config in map(_packaged, names()) if model_type in config.model_types), None)
     if name is None:

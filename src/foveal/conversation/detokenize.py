@@ -1,8 +1,8 @@
-"""Generated tokens -> text, piece by piece, each piece final when it is given out.
+"""Output tokens -> deltas of text, each final when it is returned.
 
-Held back are bytes that are no whole character yet, and text that may turn out to be a stop string. The pieces
-together equal `Tokenizer.decode` of all tokens, cut before the first stop string. The work for a token does not grow
-with the length of the answer. Knows nothing of how tokens are chosen or sent.
+Bytes that are no whole character yet are held back, and so is text that may become a stop string. The deltas together
+equal `Tokenizer.decode` of all tokens, cut before the first stop string. The work for a token does not grow with the
+length of the answer. Knows nothing of how tokens are chosen or sent.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Detokenizer:
         continues: bool = False,
         echo: EchoedPrompt | None = None,
     ) -> None:
-        """`continues`: the text goes on from the prompt's (a completion), so a first space belongs to it."""
+        """`continues`: the text continues the prompt's (a completion), so a first space belongs to it."""
         self._tokenizer = tokenizer
         self._matches = [_StopMatch(text) for text in stop if text]
         self._index = index
         self._drop_space = tokenizer.drops_first_space and not continues
-        self._echo = echo  # until the first token is there
+        self._echo = echo  # until the first token arrives
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""  # decoded and not yet given out
-        self._num_given = 0  # characters given out
+        self._held = ""  # decoded and not yet returned
+        self._num_given = 0  # characters returned
         self._logprobs: deque[_HeldLogprob] = deque()
 
     def push(self, token: Token) -> Delta:
-        """What has become final with this token; with the first, behind what is echoed of the prompt.
+        """The text that this token makes final. The first delta begins with the echoed part of the prompt.
 
         The token that made the engine stop is not shown. A stop string ends the choice with finish_reason "stop":
         the caller then stops pushing.
@@ -68,7 +68,7 @@ class Detokenizer:
         return self._give(len(self._held) - num_held, token.finish_reason, token.token_id)
 
     def _behind_echo(self, delta: Delta, first: Token) -> Delta:
-        """The prompt's logprobs, which the first token brings, are as many as were asked for: all of them or none."""
+        """The first delta with the echo before it. The first token has logprobs for all echoed tokens, or for none."""
         assert self._echo is not None
         echoed, self._echo = self._echo, None
         pairs = zip(echoed.token_ids, first.prompt_logprobs, strict=False)
@@ -82,7 +82,7 @@ class Detokenizer:
         return self._utf8.decode(data, final=finish_reason is not None)
 
     def _find_stop(self, text: str) -> int | None:
-        """How much of the held text stands before the stop string that `text` completes, if it completes one."""
+        """How many held characters come before the stop string that `text` completes, if it completes one."""
         before = len(self._held) - len(text)
         for place, character in enumerate(text, before + 1):
             found = [match.text for match in self._matches if match.advance(character)]
@@ -99,7 +99,7 @@ class Detokenizer:
         return Delta(self._index, text, tuple(logprobs), finish_reason, (token_id,))
 
     def _is_out(self, held: _HeldLogprob, finish_reason: FinishReason | None) -> bool:
-        """A token is given out with the last of its characters; at the end, if any of it is in the text."""
+        """A logprob is returned with its token's last character; at the end, if any character is in the text."""
         return held.end <= self._num_given or (finish_reason is not None and held.start < self._num_given)
 
     def _logprob(self, token: Token, logprob: float) -> TokenLogprob:

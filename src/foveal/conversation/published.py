@@ -1,7 +1,7 @@
-"""A checkpoint's own chat template, as the transformers library would run it: what it sees and where it lies.
+"""A checkpoint's own chat template, as the transformers library would run it: where it is, and what it is given.
 
-Published templates disagree about the shape of a message's content: some take strings alone, some lists of typed parts
-alone, some lists where images stand. Which one a template takes is found out by trying it (see template.py).
+Published templates disagree about the shape of a message's content: some take only strings, some only lists of typed
+parts, some lists where there are images. Which shape a template takes is found by trial (see template.py).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from foveal.conversation.config import ConversationConfig, load_conversation
 from foveal.errors import ConfigError
 from foveal.models.checkpoint import read_json
 
-CHECKPOINT = "checkpoint"  # what an operator calls the checkpoint's own template
+CHECKPOINT = "checkpoint"  # the operator's name for the checkpoint's own template
 
 Part = Mapping[str, Any]  # {type: "text", text} or {type: "image", number}
-Shape = Callable[[Sequence[Part]], object]  # a message's parts -> the content that a template sees
+Shape = Callable[[Sequence[Part]], object]  # a message's parts -> the content that a template is given
 
 
 def conversation_of(model_type: str, name: str | None, folder: Path) -> ConversationConfig:
@@ -42,14 +42,14 @@ def with_own_template(own: ConversationConfig, folder: Path) -> ConversationConf
         own,
         name=CHECKPOINT,
         template=template,
-        image_roles=("system", "user", "assistant"),  # the template knows; an image that it leaves out is refused
+        image_roles=("system", "user", "assistant"),  # the template decides; an image that it leaves out is refused
         published=True,
         eos_token=_text_of(settings.get("eos_token")),
     )
 
 
 def shapes(image_mark: str) -> tuple[Shape, ...]:
-    """The shapes of content, those first in which more templates would show a fault if they took another."""
+    """The shapes of content, in the order of trial: those first on which a template for another fails most surely."""
 
     def typed(parts: Sequence[Part]) -> object:
         return list(parts)
@@ -58,7 +58,7 @@ def shapes(image_mark: str) -> tuple[Shape, ...]:
         return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else list(parts)
 
     def marked(parts: Sequence[Part]) -> object:
-        """One string; an image as its mark and a line break, as people write them by hand."""
+        """One string, with each image as its mark and a line break, as it would be written by hand."""
         return "".join(
             part["text"] if part["type"] == "text" else image_mark.replace("{n}", str(part["number"])) + "\n"
             for part in parts
@@ -68,7 +68,7 @@ def shapes(image_mark: str) -> tuple[Shape, ...]:
 
 
 class Generation(Extension):
-    """{% generation %} ... {% endgeneration %}, which marks what is trained on: its content as it is."""
+    """{% generation %} ... {% endgeneration %}, which marks text that is trained on. Its content stays."""
 
     tags = {"generation"}  # noqa: RUF012  # as jinja2 declares it
 
@@ -78,7 +78,7 @@ class Generation(Extension):
 
 
 def _template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    """From the newest of the places where libraries have put it."""
+    """The template from the newest of the places where libraries have stored it."""
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text("utf-8")

@@ -1,7 +1,7 @@
-"""A request and its images -> Rendered: token ids, where in them the image features stand, what ends the answer.
+"""A request and its images -> Rendered: prompt token ids, image spans, stop strings.
 
-Decides what is a special token (a template's, and in a completion the client's own, but never an image token), where
-the BOS stands, and which requests have no prompt. Knows nothing of pixels, sampling or the wire.
+Decides where the BOS goes, which requests no prompt can be made of, and what is a special token: a template's, and in
+a completion the client's own, but never an image token. Knows nothing of pixels, sampling or the wire.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Renderer:
         self.stop_token_ids = _ids(rules.stop_tokens, tokenizer)
 
     def check(self, request: ChatRequest | CompletionRequest) -> None:
-        """Refuses, before any image is loaded, a request that has no prompt. Raises InvalidRequest.
+        """Raises InvalidRequest, before any image is loaded, for a request that no prompt can be made of.
 
-        (What only the template knows, such as an order of roles without a form, shows itself in `render`.)
+        (`render` raises for what only the template can tell, such as an order of roles that it cannot express.)
         """
         if self._processor is None and request.image_refs:
             raise InvalidRequest("This model takes no images.", param="images")
@@ -63,7 +63,7 @@ class Renderer:
             self._check_token_ids(request.prompt, len(request.image_refs))
 
     def render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image] = ()) -> Rendered:
-        """A request that `check` has passed, cut to `max_prompt_tokens`. `images`: in the order of `image_refs`.
+        """Renders a request that `check` has passed, cut to `max_prompt_tokens`. `images`: in order of `image_refs`.
 
         Takes 0.1 ms for a short request and some 40 ms for 100,000 characters, these mostly without the interpreter
         lock: a long request belongs in a thread. Raises InvalidRequest.
@@ -104,9 +104,9 @@ class Renderer:
         return (TEXT_BEFORE_IMAGE,) * is_late + (NAME_NOT_SHOWN,) * is_named
 
     def _stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
-        """The request's own, and in a chat those of the conversation's style."""
-        style = self._config.stop if isinstance(request, ChatRequest) else ()
-        return (*request.options.stop, *style)
+        """The request's own, and in a chat those of the conversation config."""
+        configured = self._config.stop if isinstance(request, ChatRequest) else ()
+        return (*request.options.stop, *configured)
 
     def _echo(self, request: ChatRequest | CompletionRequest, prompt: Prompt) -> EchoedPrompt | None:
         options = request.options
@@ -173,7 +173,7 @@ class Renderer:
         return [prompt] if self._processor is None else prompt.split(IMAGE_MARK)
 
     def _completion(self, prompt: str, is_markup: bool) -> list[list[Run]]:
-        """The text around the marks. Markup is the client's own, but for the tokens that only images bring."""
+        """The text around the marks. It is markup if the client wants it, except tokens that only images may add."""
         if not is_markup:
             return [[Run(text, is_markup=False)] for text in self._at_marks(prompt)]
         return [self._except_image_tokens(text) for text in self._at_marks(prompt)]
@@ -203,7 +203,7 @@ class Renderer:
         return [*self._bos_of(number), *self._tokenizer.encode(self._runs(segments, number), at_start=at_start)]
 
     def _bos_of(self, number: int) -> tuple[int, ...]:
-        """The BOS where the text after image `number` is a text of its own."""
+        """The BOS, where the text after image `number` is tokenised separately."""
         return self._bos if number == 0 or self._config.rules.split_at_images else ()
 
     def _runs(self, segments: list[list[Run]], number: int) -> list[Run]:
@@ -227,7 +227,7 @@ def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def _ids(names: Sequence[str], tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids of those of the tokens that this tokenizer has."""
+    """The ids of those tokens that this tokenizer has."""
     return tuple(token_id for name in names if (token_id := tokenizer.token_id(name)) is not None)
 
 

@@ -1,6 +1,6 @@
-"""What a request is to a model: all that one visit to this folder yields, so that nobody has to come back for more.
+"""The result of rendering a request, in one record, so that a request is rendered once.
 
-Records alone; `render` fills them.
+Records only; render.py fills them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class EchoedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A request as its model reads it, and what its answers are read with."""
+    """A request as a prompt, with what is needed to turn its output tokens into text."""
 
     prompt: Prompt
     fragments: Callable[[], list[str | int]]
-    """The prompt before it was tokenised: text, image marks, and the ids of tokens given by id. Few requests ask."""
+    """The prompt before it was tokenised: text, image marks, and the ids of tokens given by id. Rarely needed."""
     stop: tuple[str, ...] = ()  # texts that end an answer
     warnings: tuple[str, ...] = ()  # what the client should know, though the request is answered
     echo: EchoedPrompt | None = None
-    continues: bool = False  # an answer's text goes on from the prompt's: a completion
+    continues: bool = False  # an answer's text continues the prompt's: a completion

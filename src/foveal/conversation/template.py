@@ -1,9 +1,8 @@
-"""Messages -> the text that a model was trained on, with the origin of every part of it kept.
+"""Messages -> text in the format that a model was trained on, with the origin of each part.
 
-A template never sees what people wrote. It is given numbered sentinels in place of their texts, and afterwards its
-output is cut at the sentinels and at the image marks. So no text can break out of its place, become a special token
-or an image mark, or reach the template engine; and every text stands in the prompt exactly once, in order.
-Knows nothing of token ids.
+A template never gets users' texts. It gets numbered sentinels in their place, and its output is cut at the sentinels
+and at the image marks. So no text can break out of its place, become a special token or an image mark, or reach the
+template engine. Every text is in the prompt exactly once, in order. Knows nothing of token ids.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from foveal.conversation.tokenizer import Run
 from foveal.errors import ConfigError, InvalidRequest
 from foveal.types import ImageRef, Message
 
-_MAX_RENDERED_CHARS = 1_000_000  # of marks and sentinels, people's texts not counted
+_MAX_RENDERED_CHARS = 1_000_000  # of marks and sentinels; users' texts are not counted
 _TOO_MANY_MESSAGES = "The conversation has too many messages or content parts."
 _NO_FORM = "This model's conversation format cannot express these messages: check the order of their roles."
 _PAD = "\x1c"  # white space that no template writes: where a filter trims a text, it trims this from the sentinel
@@ -35,9 +34,10 @@ _log = logging.getLogger(__name__)
 class Template:
     """A compiled conversation template.
 
-    It sees `messages`, a list of {role, content}, content a list of {type: "text", text} and {type: "image", number};
-    `num_images`; and `refuse()`, for messages that it cannot express. It prints no BOS. Of the filters on a text,
-    `trim` has its effect. A published template sees what the transformers library shows it, with an empty BOS.
+    Its variables are `messages`, a list of {role, content}, content a list of {type: "text", text} and {type: "image",
+    number}; `num_images`; and `refuse()`, for messages that it cannot express. It prints no BOS. Of the filters on a
+    text, only `trim` has an effect. A published template gets the variables of the transformers library, with an empty
+    BOS.
     """
 
     def __init__(self, config: ConversationConfig) -> None:
@@ -58,14 +58,14 @@ class Template:
     def render(self, messages: Sequence[Message]) -> list[list[Run]]:
         """The text before, between and after the images: one entry more than there are images.
 
-        Raises InvalidRequest where the template has no form for the messages.
+        Raises InvalidRequest where the template cannot express the messages.
         """
         try:
             return self._segments(messages)
         except InvalidRequest:
             raise
-        except Exception as error:  # whatever an operator's template may do
-            _log.warning("the conversation template failed", exc_info=True)  # it holds no text of the request
+        except Exception as error:  # an operator's template may raise anything
+            _log.warning("the conversation template failed", exc_info=True)  # no text of the request is in it
             raise InvalidRequest(_NO_FORM, param="messages") from error
 
     def _segments(self, messages: Sequence[Message]) -> list[list[Run]]:
@@ -90,23 +90,23 @@ class Template:
     def _fill(self, outline: list[dict[str, Any]], num_images: int) -> str:
         variables = {"add_generation_prompt": True, "bos_token": "", "eos_token": self._eos, "num_images": num_images}
         rendered = "".join(_bounded(self._template.generate(messages=outline, **variables)))
-        written = next((bos for bos in self._bos if bos and rendered.startswith(bos)), "")  # although it was empty
+        written = next((bos for bos in self._bos if bos and rendered.startswith(bos)), "")  # in the template itself
         return rendered.removeprefix(written)
 
     def _find_shape(self, config: ConversationConfig) -> None:
-        """Take the first shape of content in which the template keeps all of a conversation."""
+        """Choose the first shape of content with which the template keeps all of a conversation."""
         image = (ImageRef("", 1),) if config.rules.image_tokens else ()
         probe = (Message("user", (*image, "a")), Message("assistant", ("b",)), Message("user", ("c",)))
         for shape in shapes(config.image_mark):
             self._shape = shape
-            with contextlib.suppress(Exception):  # of whatever kind: the next shape may do
+            with contextlib.suppress(Exception):  # of any kind: the next shape may work
                 self._segments(probe)
                 return
         raise ConfigError("The checkpoint's own chat template cannot be used: leave conversation at its default.")
 
 
 def _environment(published: bool) -> ImmutableSandboxedEnvironment:
-    """Published templates ask for variables that are not there, and use what transformers offers them."""
+    """Published templates read undefined variables, and call functions that transformers offers."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,
@@ -120,7 +120,7 @@ def _environment(published: bool) -> ImmutableSandboxedEnvironment:
 
 
 def _outline(messages: Sequence[Message], shape: Shape) -> list[dict[str, Any]]:
-    """The messages as the template sees them: a sentinel for each text, a number for each image."""
+    """The messages as the template gets them: a sentinel for each text, a number for each image."""
     texts, images = count(), count(1)
 
     def part(part: object) -> Part:

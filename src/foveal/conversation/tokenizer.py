@@ -1,8 +1,8 @@
 """Token ids of text and text of token ids, over a checkpoint's tokenizer.json.
 
-Text comes in runs that say who wrote them. Special tokens are looked for in markup alone; what a person wrote is
-encoded by a copy of the tokenizer that has no added tokens, so that a typed `<|end|>` is five or so ordinary tokens.
-For text without typed special tokens the ids equal those of `tokenizers.Tokenizer.encode` on the whole text.
+Text comes in runs that tell who wrote them. Special tokens are recognised in markup only. Users' text is encoded by a
+copy of the tokenizer without added tokens, so that a typed `<|end|>` becomes about five ordinary tokens. For text
+without typed special tokens the ids equal those of `tokenizers.Tokenizer.encode` on the whole text.
 
 A token is bytes, not text: a character may be spread over several tokens. Knows nothing of messages, templates,
 images or streams.
@@ -37,7 +37,7 @@ class Tokenizer:
     """One checkpoint's tokenizer. Immutable after construction; may be used from several threads at once."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        """Raises CheckpointError for a kind of tokenizer that is not read here."""
+        """Raises CheckpointError for a kind of tokenizer that is not supported."""
         if not isinstance(backend.model, models.BPE):
             raise CheckpointError("tokenizer.json holds no BPE model, and only BPE tokenizers are supported.")
         self._added = backend.get_added_tokens_decoder()
@@ -56,7 +56,7 @@ class Tokenizer:
         return self._added_ids.get(token, self._at_start.token_to_id(token))
 
     def is_special(self, token_id: int) -> bool:
-        """Whether the token is a mark for the model, which people are not shown."""
+        """Whether the token is one for the model only, which is not part of an answer's text."""
         return token_id in self._special_ids
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -67,7 +67,7 @@ class Tokenizer:
         return b"" if token is None else self._spell(token)
 
     def decode(self, token_ids: Iterable[int], *, continues: bool = False) -> str:
-        """The text of tokens that form a text of their own, or (continues) the next part of one.
+        """The text of tokens that begin a text, or (continues) go on with one.
 
         Special tokens are left out; bytes that are no UTF-8 become U+FFFD.
         """
@@ -77,14 +77,14 @@ class Tokenizer:
         return shown.decode("utf-8", "replace")
 
     def spell(self, token_ids: Iterable[int]) -> str:
-        """The tokens as they are, one behind the other, special ones by their names."""
+        """The text of all tokens, joined, special tokens by name."""
         return b"".join(map(self.token_bytes, token_ids)).decode("utf-8", "replace")
 
     def encode(self, runs: Iterable[Run], *, at_start: bool = True) -> list[int]:
         """Token ids of the runs put together; no BOS is added.
 
         `at_start`: the runs begin a text. (Some tokenizers put a space before the first word of a text only.)
-        The interpreter lock is released meanwhile, so that a thread can do it beside the event loop.
+        The interpreter lock is released meanwhile, so a thread can run it while the event loop goes on.
         """
         stretches, marks = self._split(runs)
         first = self._at_start if at_start else self._mid_text
@@ -145,7 +145,7 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def _without_added_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """The same model and rules, and nothing that is matched before them or added around them."""
+    """The same model and rules, without added tokens and without tokens put around a text."""
     plain = tokenizers.Tokenizer(backend.model)
     if backend.normalizer is not None:
         plain.normalizer = backend.normalizer
@@ -155,7 +155,7 @@ def _without_added_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer
 
 
 def _never_prefixed(plain: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Turns "a space before the first word of a text" off; "before each stretch" stays as it is."""
+    """Turns off "a space before the first word of a text". "Before each stretch" stays on."""
     whole = plain.pre_tokenizer
     steps = cast("Iterable[object]", whole) if isinstance(whole, pre_tokenizers.Sequence) else [whole]
     for step in steps:
@@ -168,7 +168,7 @@ def _never_prefixed(plain: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def _spelling(backend: tokenizers.Tokenizer) -> Callable[[str], bytes]:
-    """How this vocabulary writes bytes, found by asking its decoder."""
+    """How this vocabulary writes bytes, found by trial with its decoder."""
     if _decode(backend, ["a", "Ġ"]) == "a ":
         return _byte_level
     if _decode(backend, ["a", _WORD_MARK + "b"]) == "a b":

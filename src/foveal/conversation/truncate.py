@@ -1,6 +1,6 @@
-"""A chat that is to fit a number of tokens: its oldest turns are left out, its system message stays.
+"""Leaves out the oldest turns of a chat until its prompt fits. System messages at the start stay.
 
-A turn begins with a message of the user. How many tokens a chat has is for the renderer to say.
+A turn begins with a message of the user. The renderer, not this module, counts tokens.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def without_oldest_turns(request: ChatRequest, images: Sequence[Image], render: Rendering) -> Illustrated:
-    """The chat without its oldest turns, as far as `max_prompt_tokens` asks for it, and the images that are left.
+    """The chat without its oldest turns, so that it has at most `max_prompt_tokens`, and the images of the rest.
 
-    `render` is asked once for each halving of the number of turns. Raises InvalidRequest if the last turn alone is
-    too long.
+    Turns are found by binary search, which calls `render` once a step. Raises InvalidRequest if the last turn alone
+    is too long.
     """
     allowed = request.options.max_prompt_tokens
     if allowed is None:
@@ -45,12 +45,12 @@ def without_oldest_turns(request: ChatRequest, images: Sequence[Image], render: 
 
 
 def _num_lasting(request: ChatRequest) -> int:
-    """The system messages at the head, which always stay."""
+    """The number of system messages at the start, which always stay."""
     return sum(1 for _ in takewhile(lambda message: message.role == "system", request.messages))
 
 
 def _turn_starts(request: ChatRequest) -> list[int]:
-    """Where the kept messages may begin, from all of them to the last turn."""
+    """The indices at which the kept messages may begin, from the first turn to the last."""
     head = _num_lasting(request)
     later = range(head + 1, len(request.messages))
     return [head, *(index for index in later if request.messages[index].role == "user")]

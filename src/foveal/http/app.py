@@ -1,4 +1,4 @@
-"""The ASGI application, put together: dialects and routes of our own, inside limits, authentication and the log."""
+"""Builds the ASGI application: the routes of all dialects inside the middleware (log, errors, limits, keys)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from foveal.http.dialects.dialect import Dialect
     from foveal.serving.served import ServedModels
 
-DIALECTS = (OPENAI,)  # the first one is spoken where no dialect was asked
+DIALECTS = (OPENAI,)  # the first one is used where the path belongs to none
 VERSIONED = (tokenize.ENDPOINT, *models.ENDPOINTS, *refused.ENDPOINTS)
 UNVERSIONED = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
@@ -36,7 +36,7 @@ UNVERSIONED = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 def create_app(
     models: ServedModels, config: HttpConfig, accounting: Accounting, dialects: Sequence[Dialect] = DIALECTS
 ) -> ASGIApp:
-    """Serve `models` under `config` to those whom `accounting` knows."""
+    """The application that serves `models`. `accounting` tells which keys are valid and what they may take."""
     routes = all_routes(dialects)
     traffic = Traffic()
     bodies, document = BodyReader(config.unknown_fields), cache(lambda: describe(routes))

@@ -1,7 +1,7 @@
-"""Bytes -> JSON -> a body of a dialect's schemas, or one sentence about what is wrong with them.
+"""Request bodies: bytes -> JSON -> a model of a dialect's schemas, or one sentence about what is wrong with them.
 
-Knows nothing of what the fields mean. Parsing runs on the event loop: the parser keeps Python's lock wherever it runs,
-so a thread would win nothing, and the bounds here keep it short (docs/decisions/050-bodies.md has the figures).
+Knows nothing of what the fields mean. Parsing runs on the event loop: the parser holds the interpreter lock, so a
+thread would gain nothing. The bounds here keep it short (docs/decisions/050-bodies.md has the figures).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_JSON_VALUES = 300_000  # a long context as token ids fits twice; parsing that many takes some 30 ms
 LARGE_BODY_BYTES = 256 * 1024
-MAX_PROBLEMS = 20  # in one message; validation of a body with thousands of them must not build thousands of sentences
+MAX_PROBLEMS = 20  # described in one message; describing thousands would cost more than parsing the body
 MAX_VALUE_CHARS = 60
 
 logger = logging.getLogger(__name__)
@@ -43,12 +43,12 @@ class BodyReader:
         Raises InvalidRequest; BodyTooLarge comes from body_limit.py through `request.body()`.
         """
         if not _is_json(request.headers.get("content-type", "")):
-            # Also what keeps other people's web pages out: a browser asks before it sends this type across origins.
+            # This also keeps foreign web pages out: a browser sends this type across origins only after a preflight.
             raise InvalidRequest("The body must be JSON, sent with the header Content-Type: application/json.")
         data = await request.body()
         if len(data) < LARGE_BODY_BYTES:
             return self._parse(data, schema)
-        async with self._turn:  # large ones one at a time: all else on the loop has its turn between two of them
+        async with self._turn:  # one large body at a time, so that other tasks run between two of them
             await asyncio.sleep(0)
             return self._parse(data, schema)
 

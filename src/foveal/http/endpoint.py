@@ -1,4 +1,4 @@
-"""What can be asked: an endpoint is a path, a function that answers it, who may ask, and what the documentation says.
+"""An endpoint: a path, the function that answers it, who may ask, and its documentation.
 
 Endpoints are constants of the modules that define them. What they need of the running server is in `Context`.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foveal.serving.served import ServedModels
 
 Access = Literal["open", "caller", "operator"]
-"""Who may ask: anyone; whoever has a key; whoever has an operator's key. (Without keys, loopback is both.)"""
+"""Who may ask: anyone; callers with a key; callers with an operator's key. (Without keys, loopback is both.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ Answering = Callable[[Request, Context], Awaitable[ASGIApp]]
 
 @dataclass(frozen=True, slots=True)
 class Docs:
-    """What the OpenAPI document says of an endpoint, beside its function's name and docstring."""
+    """What the OpenAPI document has of an endpoint, besides its function's name and docstring."""
 
     tag: str
     content: Mapping[str, object]  # of a 200, by media type: a type, or its schema where no type says it

@@ -1,4 +1,4 @@
-"""The socket that connections come to. Knows no protocol and imports no server, so that a taken port shows at once."""
+"""The listening socket. Knows no protocol and imports no server, so that a taken port is reported at once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ BACKLOG = 2048  # connections that wait to be accepted
 
 
 def check_port(config: HttpConfig) -> None:
-    """Raises ConfigError where the address cannot be had at this moment.
+    """Raises ConfigError where the address cannot be bound now.
 
-    It is not kept, and nobody can connect meanwhile: until the model's files are there, nobody would answer.
+    The address is released again: until the checkpoint is downloaded, nothing would answer a connection.
     """
     with socket.socket(_family(config)) as probe:
         _bind(probe, config)
 
 
 def listen(config: HttpConfig) -> socket.socket:
-    """A socket that connections can come to from now on. Raises ConfigError where the address cannot be had."""
+    """A socket that listens from now on. Raises ConfigError where the address cannot be bound."""
     listener = socket.socket(_family(config))
     try:
         _bind(listener, config, BACKLOG)

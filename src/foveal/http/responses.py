@@ -1,6 +1,6 @@
-"""Responses as JSON, and errors as responses: nothing of our insides goes out with one.
+"""JSON responses, and errors as responses that show no internals of the server.
 
-How an error's body looks is the dialect's; what went wrong is in `foveal.errors`. Logging is for whoever catches it.
+The dialect writes an error's body. Errors are logged where they are caught, not here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def json_response(payload: object, headers: Mapping[str, str] | None = None, sta
 
 
 def as_request_error(error: Exception) -> RequestError:
-    """The error as the client may see it. What is not a RequestError is our own bug, and told as a fixed sentence."""
+    """The error as the client may see it. One that is no RequestError is our own bug, and becomes a fixed sentence."""
     if isinstance(error, RequestError):
         return error
     return GenerationFailed("The server failed on this request. Its log says why, under this answer's x-request-id.")

@@ -1,6 +1,6 @@
-"""Which route a request takes, decided before anything else: who may ask and how errors are written depend on it.
+"""Finds a request's route before anything else, since who may ask and how errors are written depend on it.
 
-A request always has a route. Where nothing is at its path, that is the one that says so, in the default dialect.
+Every request has a route. A path without an endpoint gets one that answers 404 in the default dialect.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def routes_of(endpoints: Sequence[Endpoint], dialect: Dialect, prefixes: Sequenc
 
 
 class Routing:
-    """Outermost ASGI middleware: leaves the route (`route_in`) and the path's parameters in the scope."""
+    """Outermost ASGI middleware: puts the route (`route_in`) and the path's parameters into the scope."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[Route], default: Dialect) -> None:
         methods = [(route.path, method) for route in routes for method in route.endpoint.methods]
@@ -66,10 +66,10 @@ class Routing:
         await self.app(scope, receive, send)
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The first route for both, with the path's parameters; or one whose endpoint tells what is wrong."""
+        """The first route for method and path, with the path's parameters; or one whose endpoint raises the error."""
         at_path = []
         for route in self.routes:
-            if match := route.pattern.fullmatch(path):  # `match` would let a line's end pass behind the path
+            if match := route.pattern.fullmatch(path):  # `match` would accept a line break after the path
                 if method in route.endpoint.methods:
                     return route, match.groupdict()
                 at_path.append(route)
@@ -98,7 +98,7 @@ async def _nothing_here(request: Request, context: Context) -> ASGIApp:
 
 
 def _refusing_method(at_path: Sequence[Route]) -> Route:
-    """A route that is there, for those who may ask it, but takes other methods."""
+    """The route at the path, with its access, whose endpoint refuses the method."""
     allowed = sorted({method for route in at_path for method in route.endpoint.methods})
 
     async def refuse(request: Request, context: Context) -> ASGIApp:

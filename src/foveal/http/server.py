@@ -1,4 +1,4 @@
-"""The application behind uvicorn, with bounds on what a connection may cost before it is a request."""
+"""Serves the application with uvicorn, and bounds what a connection may cost before its request has a head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRACEFUL_SHUTDOWN_S = 5  # for what is still being sent when the answers have en
 
 
 def check_keys(config: HttpConfig, accounting: Accounting) -> None:
-    """Raises ConfigError where others could reach a server that asks for no key."""
+    """Raises ConfigError where other machines could reach a server that needs no key."""
     if not accounting.requires_key and not is_loopback(config.host):
         raise ConfigError(
             f"http.host is {config.host}, which others can reach, and there is no API key: "
@@ -37,7 +37,7 @@ def check_keys(config: HttpConfig, accounting: Accounting) -> None:
 
 
 def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> Server:
-    """The server, not yet listening. Raises ConfigError where it would listen to others without asking for a key."""
+    """The server, not yet listening. Raises ConfigError as `check_keys` does."""
     check_keys(config, accounting)
     return Server(
         uvicorn.Config(
@@ -47,7 +47,7 @@ def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> S
             http=BoundedHttp,
             ws="none",
             lifespan="off",
-            log_config=None,  # whoever starts the process configures logging
+            log_config=None,  # the command that starts the process configures logging
             access_log=False,  # request_log.py writes the line
             proxy_headers=False,
             server_header=False,
@@ -58,8 +58,10 @@ def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> S
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to the process: it would stop listening at once, and callers who could
-    be told to come back would find nobody."""
+    """uvicorn's server without its signal handling, which would stop listening at once.
+
+    While running answers are finished, new requests get a 503 instead of a refused connection.
+    """
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,7 +71,7 @@ class Server(uvicorn.Server):
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with bounds on a request's head in bytes and time, which its parser does not have."""
 
-    _head_bytes: int | None = 0  # of the head that is being read; None while a body or an answer is under way
+    _head_bytes: int | None = 0  # of the head that is being read; None while a body is read or a response sent
     _head_timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature

@@ -1,4 +1,4 @@
-"""Requests by route and status. Its labels are the application's routes: no client can make one up."""
+"""Counts requests by route and status. Routes are the application's own, so no client can add one."""
 
 from __future__ import annotations
 

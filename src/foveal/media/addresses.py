@@ -27,7 +27,7 @@ _REFUSED_V4 = tuple(
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments; a cloud's metadata service at 192.0.0.192
         "192.0.2.0/24",  # documentation
-        "192.31.196.0/24",  # AS112: answered by whoever is near
+        "192.31.196.0/24",  # AS112: answered by the nearest server
         "192.52.193.0/24",  # multicast tunnels (AMT)
         "192.88.99.0/24",  # 6to4 relays
         "192.168.0.0/16",  # private
@@ -49,7 +49,7 @@ _REFUSED_V6 = tuple(
         "3fff::/20",  # documentation
     )
 )
-# IPv6 networks whose addresses stand for an IPv4 address, and how far right of it the other bits end.
+# IPv6 networks whose addresses contain an IPv4 address, and how many bits follow it.
 _EMBEDDED_V4 = (
     (IPv6Network("::/96"), 0),  # v4-compatible
     (IPv6Network("::ffff:0:0/96"), 0),  # v4-mapped
@@ -63,10 +63,10 @@ _HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<host>[\w.-]+))(?:
 
 
 def is_allowed(address: Address) -> bool:
-    """Whether a public server can be behind this address, and nothing of ours.
+    """Whether the address is public, so that nothing of a private network can be behind it.
 
-    The local-use NAT64 prefix 64:ff9b:1::/48 is refused whole: where in it the IPv4 address stands is a network's own
-    choice (RFC 8215).
+    The local-use NAT64 prefix 64:ff9b:1::/48 is refused whole, because each network chooses where in it the IPv4
+    address is (RFC 8215).
     """
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _REFUSED_V4)
@@ -112,7 +112,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The decision over one connection: public addresses on the allowed ports, and what the operator opened."""
+    """Decides on one connection: public addresses on the allowed ports, and what the operator opened."""
 
     allowed_ports: tuple[int, ...]
     openings: tuple[Opening, ...]

@@ -1,7 +1,7 @@
-"""Prepared pixels by content: which image lies where in the arena, who still needs it, and who has to go.
+"""The image cache: prepared pixels in the arena, found by a hash of the bytes, pinned while in use.
 
 Knows nothing of URLs, formats or requests: it gets images with their hash and layout, and a function that writes the
-pixels of one. Bounded by the arena; among the images that nobody has pinned, the one unused for longest goes first.
+pixels of one. Bounded by the arena. Of the images that are not pinned, the least recently used one is evicted first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from foveal.types import Image, ImageLayout, PixelRef
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A picture as it was sent, and how its pixels will lie."""
+    """An image as it was sent, with the layout that its pixels will have."""
 
     hash: bytes
     encoded: bytes = field(repr=False)
@@ -28,15 +28,15 @@ class EncodedImage:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """An image with a place in the arena. `written` ends when its pixels are there, or raises why they will not be."""
+    """An image with a slot in the arena. `written` ends when its pixels are there, or raises why they cannot be."""
 
     image: Image
     written: asyncio.Task[None]
-    num_pins: int = 0  # one of each request that holds the image, and one of the task that writes it
+    num_pins: int = 0  # one for each request that uses the image, and one for the task that writes it
 
 
 class PixelCache:
-    """The owner of an arena of `num_bytes`. `write` puts an image's pixels in place; it may raise anything."""
+    """Owns an arena of `num_bytes`. `write` writes an image's pixels into its slot; it may raise anything."""
 
     def __init__(
         self, num_bytes: int, write: Callable[[EncodedImage, Image], Awaitable[None]], max_wait_s: float
@@ -44,7 +44,7 @@ class PixelCache:
         self._write = write
         self._max_wait_s = max_wait_s
         self._slots = Slots(num_bytes)
-        self._entries: dict[bytes, Entry] = {}  # by hash, what was used last is last
+        self._entries: dict[bytes, Entry] = {}  # by hash, the most recently used last
         self._turn = asyncio.Lock()
         self._unpinned = asyncio.Event()
         self._tasks = BackgroundTasks()
@@ -58,15 +58,15 @@ class PixelCache:
         return sum(entry.num_pins > 0 for entry in self._entries.values())
 
     def layout(self, image_hash: bytes) -> ImageLayout | None:
-        """Of an image that has a place; None for any other."""
+        """The layout of a cached image; None for any other."""
         entry = self._entries.get(image_hash)
         return entry.image.layout if entry is not None else None
 
     async def pin(self, images: Sequence[EncodedImage]) -> list[Entry]:
-        """A place for each, which stays theirs until `unpin`; what is not there yet is being written.
+        """Pin each image, so that it keeps its slot until `unpin`. Pixels that are missing are being written.
 
-        Requests take their places one after the other, each all of them at once: two that hold half of what they need
-        would wait for each other. Raises Overloaded when there is no room for `max_wait_s`.
+        Requests allocate slots one after the other, each for all its images: two requests that each hold half of what
+        they need would wait for each other. Raises Overloaded when there is no room for `max_wait_s`.
         """
         entries: list[Entry] = []
         try:
@@ -88,7 +88,7 @@ class PixelCache:
         for entry in entries:
             entry.num_pins -= 1
             if entry.num_pins == 0:
-                if self._entries.get(entry.image.hash) is not entry:  # could not be written: nobody will find it again
+                if self._entries.get(entry.image.hash) is not entry:  # it could not be written, and was removed
                     self._slots.free(entry.image.pixels.offset)
                 self._unpinned.set()
 
@@ -137,6 +137,6 @@ class PixelCache:
 
 
 def arena_bytes(images: Sequence[EncodedImage]) -> int:
-    """The room that these need together; an image that comes twice needs it once."""
+    """The arena bytes that these need together. An image that comes twice needs them once."""
     layouts = {image.hash: image.layout for image in images}
     return sum(slot_bytes(math.prod(layout.pixel_shape)) for layout in layouts.values())

@@ -1,7 +1,7 @@
-"""Untrusted bytes -> an RGB picture, upright, on white. Runs where a crash or a hang costs one image only.
+"""Untrusted bytes -> an RGB image, upright, on white. Runs where a crash or a hang costs one image only.
 
-Knows nothing of models, requests or processes. The magic bytes decide the format, among eight that are allowed; the
-number of pixels is read from the header before anything is decoded; of an animation the first frame is used.
+Knows nothing of models, requests or processes. The magic bytes decide the format, which must be one of those allowed.
+The number of pixels is read from the header before anything is decoded. Of an animation the first frame is used.
 Metadata other than the orientation is not read.
 """
 
@@ -27,11 +27,11 @@ from PIL import (
 from foveal.media.refusal import DAMAGED, Refused
 from foveal.types import Size
 
-# Imported by name, so that Pillow never goes looking for plugins of its own accord.
+# Imported by name, so that Pillow never searches for plugins.
 _PLUGINS = (
     PngImagePlugin,
     JpegImagePlugin,
-    MpoImagePlugin,  # two-lens photographs: a JPEG with more behind it
+    MpoImagePlugin,  # a JPEG with further images after it, such as a stereo pair
     GifImagePlugin,
     BmpImagePlugin,
     TiffImagePlugin,
@@ -42,7 +42,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
 NOT_A_PICTURE = "not a picture in a supported format (PNG, JPEG, GIF, BMP, TIFF, PPM, WebP)"
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {  # EXIF orientation -> what makes the picture upright
+_UPRIGHT = {  # EXIF orientation -> what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -56,14 +56,14 @@ _WHITE = (255, 255, 255)
 
 
 def measure(encoded: bytes, max_pixels: int) -> Size:
-    """The size as people see the picture, from its header. Raises Refused."""
+    """The size of the upright image, from its header. Raises Refused."""
     with _open(encoded, max_pixels) as picture:
         width, height = picture.size
         return Size(height, width) if _orientation(picture) in _SWAPS_SIDES else Size(width, height)
 
 
 def decode(encoded: bytes, max_pixels: int) -> Image.Image:
-    """The picture in mode RGB, upright. Raises Refused; MemoryError where the process has a limit."""
+    """The image in mode RGB, upright. Raises Refused; MemoryError where the process has a limit."""
     with _open(encoded, max_pixels) as picture:
         orientation = _orientation(picture)
         try:
@@ -71,7 +71,7 @@ def decode(encoded: bytes, max_pixels: int) -> Image.Image:
             rgb = _to_rgb(picture)
         except MemoryError:
             raise
-        except Exception:  # decoders fail in every way there is; what they say is not for the client
+        except Exception:  # decoders raise errors of every kind; their messages are not for the client
             raise Refused(DAMAGED) from None
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
@@ -97,10 +97,10 @@ def _too_many_pixels(max_pixels: int) -> Refused:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """1 to 8, asked before the pixels are decoded. Pillow turns TIFFs by itself, and decodes a PNG to look for more."""
+    """1 to 8, read before the pixels are decoded. Pillow turns TIFFs itself, and decodes a PNG to find its EXIF."""
     if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
         return 1
-    with contextlib.suppress(Exception):  # a broken EXIF block says nothing, and the picture may well be good
+    with contextlib.suppress(Exception):  # a broken EXIF block is ignored: the image may be good
         return int(picture.getexif().get(_ORIENTATION_TAG, 1))
     return 1
 
@@ -119,7 +119,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 def _to_8_bits(picture: Image.Image) -> Image.Image:
     """Deep greyscale -> 8 bits. Pillow would clip it at 255.
 
-    Integers are taken for 16 bits, floats for 0..1, 0..255 or 0..65535; whatever is beyond, for its own range.
+    Integers are taken as 16 bits, floats as 0..1, 0..255 or 0..65535. Where the maximum is larger, it becomes white.
     """
     grey = np.nan_to_num(np.array(picture, dtype=np.float32), copy=False)
     peak = float(grey.max())

@@ -1,7 +1,8 @@
-"""Fetched bytes by URL: kept in memory for as long as their server allows, and fetched once for all who ask at once.
+"""The download cache: fetched bytes by URL, kept in memory as long as `Cache-Control` allows.
 
-Knows nothing of sockets or pictures. Bounded in bytes; what was not used for longest goes first. Nothing is written
-to disk, and the URL is never a key of anything beyond these bytes: pictures are known by their content.
+Concurrent requests for one URL share a download. Knows nothing of sockets or images. Bounded in bytes; the least
+recently used bytes are evicted first. Nothing is written to disk. No other cache has URLs as keys: images are known by
+their content.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Downloads:
     async def get(self, url: httpx.URL) -> bytes:
         """The body, from the cache, from a download that already runs, or from a new one. Raises what `fetch` raises.
 
-        A caller who is cancelled leaves the download to the others.
+        Cancelling one caller does not cancel the download for others.
         """
         key = str(url)
         if (kept := self._kept.get(key)) is not None and kept.expires_at > self._now():
@@ -70,7 +71,7 @@ class Downloads:
         started_s = time.monotonic()
         try:
             download = await self._fetch(url)
-        except Exception:  # not a cancellation: nobody waits for it any more
+        except Exception:  # a cancellation is no Exception, and no failure
             self.num_failures += 1
             raise
         finally:

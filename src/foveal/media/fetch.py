@@ -1,8 +1,8 @@
-"""Downloads of one URL each, as if every URL were hostile. Knows nothing of images, caches or requests.
+"""Downloads one URL, treating every URL as hostile. Knows nothing of images, caches or requests.
 
-The check sits where connections are made, so nothing can be fetched past it: a name is resolved once, every address
-it has is checked, and the connection goes to a checked address, while the HTTP Host and the TLS name stay the name's.
-httpcore is used without httpx's client: no proxies, cookies, credentials or redirects of its own to switch off.
+The check is made where connections are made, so that no download can bypass it. A name is resolved once, every address
+it has is checked, and the connection goes to a checked address. The HTTP Host and the TLS name stay those of the URL.
+httpcore is used without httpx's client: it has no proxies, cookies, credentials or redirects to switch off.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from foveal.media.refusal import EMPTY, NOT_ALLOWED, Refused, too_large
 from foveal.media.source import parse_url
 
 USER_AGENT = f"foveal/{__version__} (+https://pypi.org/project/foveal)"
-DEFAULT_FRESH_S = 60.0  # for answers that say nothing about caching
+DEFAULT_FRESH_S = 60.0  # for responses without caching headers
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": USER_AGENT,
     "Accept": "image/*",
     "Accept-Encoding": "identity",
 }
 _REDIRECTS = (301, 302, 303, 307, 308)
-_FIRST_TRIES_S = 0.4  # for an address that is not the last of its name, so that a dead one leaves time for the next
+_FIRST_TRIES_S = 0.4  # for each address of a name but the last, so that a dead one leaves time for the next
 _MAX_CONNECTIONS = 256
 _MAX_RESOLVING = 8
 _UNREACHABLE = "the server did not answer as expected; check that the URL opens elsewhere, or send the image as base64"
@@ -54,13 +54,13 @@ class Redirect:
 
 
 class Fetcher:
-    """Downloads under the limits of `config`. `resolve` and `ssl_context` are for tests and special networks."""
+    """Downloads within the limits of `config`. `resolve` and `ssl_context` are for tests and special networks."""
 
     def __init__(
         self, config: ImageConfig, resolve: Resolve | None = None, ssl_context: ssl.SSLContext | None = None
     ) -> None:
         self._config = config
-        self._resolvers = ThreadPoolExecutor(_MAX_RESOLVING, "resolve")  # own: a slow name server starves nobody else
+        self._resolvers = ThreadPoolExecutor(_MAX_RESOLVING, "resolve")  # own: a slow name server delays only these
         guard = Guard(config.allowed_ports, tuple(map(Opening.parse, config.allowed_hosts)))
         self._connections = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context or httpcore.default_ssl_context(),
@@ -110,7 +110,7 @@ class Fetcher:
             return Download(await self._read(response), fresh_s)
 
     async def _read(self, response: httpcore.Response) -> bytes:
-        """The body, counted while it comes: what a server states about its length is not what it sends."""
+        """The body, counted as it arrives, since a server may send more than it states."""
         if _header(response.headers, b"content-encoding").lower() not in ("", "identity"):
             raise Refused("the server compresses the file; use a URL that returns the plain file")
         max_bytes = self._config.max_image_bytes
@@ -133,7 +133,7 @@ class Fetcher:
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """httpcore's way to the network, which connects to nothing that `guard` does not permit."""
+    """httpcore's network backend that connects only to what `guard` permits."""
 
     def __init__(self, guard: Guard, resolve: Resolve) -> None:
         self._guard = guard
@@ -148,7 +148,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises Refused where one address of the name is not permitted, were all the others."""
+        """Raises Refused where any address of the name is not permitted."""
         addresses = await self._resolve(host)
         if not addresses or not all(self._guard.permits(host, port, address) for address in addresses):
             raise Refused(NOT_ALLOWED)
@@ -159,7 +159,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
 
 
 def freshness_s(headers: Headers) -> float:
-    """How long a cache that many clients share may keep the answer, in seconds (RFC 9111)."""
+    """How long a shared cache may keep the response, in seconds (RFC 9111)."""
     directives = {}
     for part in _header(headers, b"cache-control").lower().split(","):
         name, _, value = part.strip().partition("=")

@@ -1,9 +1,9 @@
-"""Image references -> images whose pixels are in place: fetched, decoded and prepared, each once for all who ask.
+"""Image references -> images with prepared pixels in the arena. Concurrent requests share downloads and decoding.
 
     ImageRef -> read_source -> Downloads -> hash -> PixelCache -> Decoder -> Image
 
-The request's budgets are kept here: how many images, how many pixels, how much memory and how much time they may take
-together. Knows nothing of prompts and models beyond the `Processor`.
+Enforces a request's budgets over all its images: number, pixels, memory and time. Knows nothing of prompts and models
+beyond the `Processor`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ T = TypeVar("T")
 
 
 class ImageLoader:
-    """Loads the images of requests. Workers start at once; they build `processor` again, from `checkpoint`.
+    """Loads the images of requests. Workers start at once, and build `processor` again from `checkpoint`.
 
-    `processor_factory`, "module:function", is called with the checkpoint; tests name another.
+    `processor_factory`, "module:function", is called with the checkpoint. Tests pass another.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ImageLoader:
         self._num_decode_failures = 0
         self._num_hits = 0
         self._num_images = 0
-        self._thread = ThreadPoolExecutor(1, "images")  # one: more would only fight the event loop for the interpreter
+        self._thread = ThreadPoolExecutor(1, "images")  # one: more would only compete for the interpreter lock
         self._fetcher = Fetcher(config)
         self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
         self.decoder: Decoder = (
@@ -73,9 +73,9 @@ class ImageLoader:
 
     @asynccontextmanager
     async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
-        """The images in the order of `refs`; their pixels stay in the arena for as long as the context is open.
+        """The images in the order of `refs`. Their pixels stay in the arena while the context is open.
 
-        Raises ImageError for the first image that cannot be used, InvalidRequest where they are too much together,
+        Raises ImageError for the first image that cannot be used, InvalidRequest where all together exceed a budget,
         Overloaded where there is no room or no time for them now.
         """
         self._check_count(refs)
@@ -106,7 +106,7 @@ class ImageLoader:
         )
 
     async def close(self) -> None:
-        """Ends downloads and workers. Nothing may be loading."""
+        """Ends downloads and workers. No `load` may be open."""
         await self._downloads.close()
         await self._fetcher.close()
         await self.cache.close()
@@ -167,14 +167,14 @@ class ImageLoader:
 
 
 def hash_image(encoded: bytes, detail: Detail, fingerprint: str) -> bytes:
-    """SHA-256 over all that decides the pixels: the settings first, so that no bytes can be taken for them."""
+    """SHA-256 over all that determines the pixels. Settings come first, so that no image's bytes can imitate them."""
     digest = hashlib.sha256(f"{fingerprint}\0{detail}\0".encode())
     digest.update(encoded)
     return digest.digest()
 
 
 async def _each(refs: Sequence[ImageRef], work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results, in order. Waits for all and raises for the first image of those that failed: always the same one."""
+    """All results, in order. Waits for all, and raises for the first image that failed, so timing has no influence."""
     results = await asyncio.gather(*work, return_exceptions=True)
     done: list[T] = []
     for ref, result in zip(refs, results, strict=True):

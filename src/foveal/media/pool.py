@@ -1,7 +1,7 @@
-"""Where decoding jobs run: in worker processes, or in this one. Knows nothing of what a picture is for.
+"""Runs decoding jobs, in worker processes or in this one. Knows nothing of requests.
 
-A worker that takes too long or dies costs its one job: it is killed and replaced, and when a job's reply is there,
-nothing writes to its part of the arena any more.
+A worker that takes too long or dies is killed and replaced, and only its one job fails. Once a job has its reply,
+nothing writes to its slot of the arena any more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """Decodes in a thread of this process, for people who look at their own pictures: no limit of time or memory."""
+    """Decodes in a thread of this process without limits of time or memory, for images that are trusted."""
 
     processor: Processor
     arena: PixelArena
@@ -48,7 +48,7 @@ class InProcess:
 
 
 class WorkerPool:
-    """`config.num_workers` processes, all started at once and without waiting for them.
+    """`config.num_workers` processes, all started at once. Nothing waits until they are ready.
 
     `processor_factory` ("module:function") makes the processor in the worker from the `checkpoint` folder.
     """
@@ -67,11 +67,11 @@ class WorkerPool:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the workers there are now."""
+        """The process ids of the current workers."""
         return [worker.pid for worker in self._workers]
 
     async def run(self, job: Job) -> Reply:
-        """A caller who is cancelled does not take the worker with him: the job runs to its end."""
+        """Cancelling the caller does not stop the job, which runs to its end."""
         return await asyncio.shield(self._tasks.start(self._run(job)))
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class WorkerPool:
     async def _run(self, job: Job) -> Reply:
         worker = await self._idle.get()
         try:
-            if not worker.is_alive:  # it died between two jobs, which is not this picture's fault
+            if not worker.is_alive:  # it died between two jobs, so this image is not the cause
                 worker = await self._replace(worker)
             return await self._ask(worker, job)
         finally:

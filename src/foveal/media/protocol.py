@@ -1,7 +1,7 @@
-"""What the server and an image worker say to each other.
+"""The messages between the server and an image worker.
 
-A job is answered by one reply. The server trusts no reply further
-than its type: the layout of an image is computed by the server, from nothing but the size.
+Each job gets one reply. The server takes only a size or a fixed sentence from a reply, and computes an image's layout
+itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAX_PLACE_BYTES = 1 << 12  # all of a job but the encoded image
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """What a worker has to know before its first job."""
+    """What a worker needs before its first job."""
 
     arena_fd: int
     arena_bytes: int
@@ -26,7 +26,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     max_image_bytes: int
     max_image_pixels: int
     job_timeout_s: float
-    job_memory_bytes: int  # address space beyond what the idle worker has
+    job_memory_bytes: int  # address space above that of the idle worker
 
 
 class Measure(msgspec.Struct, frozen=True, tag=True):
@@ -40,7 +40,7 @@ class Prepare(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    size: Size  # of the decoded picture
+    size: Size  # of the decoded image
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
@@ -55,5 +55,5 @@ REPLIES: Messages[Reply] = Messages(Reply, MAX_REPLY_BYTES)
 
 
 def jobs(max_image_bytes: int) -> Messages[Job]:
-    """The jobs with encoded images of at most that size."""
+    """The messages for jobs whose encoded images have at most this size."""
     return Messages(Job, max_image_bytes + _MAX_PLACE_BYTES)

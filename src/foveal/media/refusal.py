@@ -1,7 +1,7 @@
-"""Why an image cannot be used, in a sentence for the client. Knows nothing of requests or of where in one it stands.
+"""Why an image cannot be used, in a sentence for the client. Knows nothing of requests or an image's place in one.
 
-The sentences are fixed: a decoder's words, a path or an address never become part of one. The loader puts the image's
-position before the sentence and makes an `errors.ImageError` of it.
+The sentences are fixed: a decoder's message, a path or an address never becomes part of one. The loader puts the
+image's position before the sentence and makes an `errors.ImageError` of it.
 """
 
 from __future__ import annotations

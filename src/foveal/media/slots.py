@@ -1,4 +1,4 @@
-"""Which bytes of a region are taken: first fit, neighbouring holes joined. Plain arithmetic; knows no pixels."""
+"""Allocates slots of a memory region: first fit, neighbouring holes joined. Plain arithmetic; knows no pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ALIGNMENT = 64  # bytes; a cache line, and enough for any copy
 
 
 class Slots:
-    """Hands out slots of a region of `num_bytes`."""
+    """The slots of a region of `num_bytes`."""
 
     def __init__(self, num_bytes: int) -> None:
         self._holes = [(0, num_bytes // ALIGNMENT * ALIGNMENT)]  # (offset, length), ascending, no two of them touch
@@ -41,5 +41,5 @@ class Slots:
 
 
 def slot_bytes(num_bytes: int) -> int:
-    """What a slot for `num_bytes` takes."""
+    """The bytes that a slot for `num_bytes` takes, aligned."""
     return max(1, -(-num_bytes // ALIGNMENT)) * ALIGNMENT

@@ -1,7 +1,7 @@
-"""What an image reference says: a web address, or the picture itself in base64. Pure functions on text.
+"""Reads an image reference: a URL, or the image itself in base64. Pure functions on text.
 
-Opens, resolves and fetches nothing. A fragment (`#transform=inline`) at the end of either form is ignored, and the
-MIME type that a client states is never believed: the content decides the format.
+Opens, resolves and fetches nothing. A fragment (`#transform=inline`) at the end of either form is ignored, and so is
+the MIME type that a client states: the content decides the format.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MAX_PORT = 65535
 
 
 def read_source(source: str, max_bytes: int) -> httpx.URL | bytes:
-    """Where the picture is, or its bytes, at most `max_bytes` of them.
+    """The image's URL, or its bytes, at most `max_bytes` of them.
 
     Raises Refused for a scheme other than http, https and data, for an address that cannot be read, and for what is
-    not base64. Some 5 ms a megabyte, so call it in a thread: even to copy a picture's text takes the event loop's time.
+    not base64. Takes some 5 ms a megabyte, so call it in a thread: even copying an image's text blocks the event loop.
     """
     source = source.partition("#")[0].strip()
     if not source:
@@ -39,7 +39,7 @@ def read_source(source: str, max_bytes: int) -> httpx.URL | bytes:
 
 
 def parse_url(text: str, base: str = "") -> httpx.URL:
-    """The one parser of addresses: what it returns is what is checked and what is connected to.
+    """The only parser of URLs: what it returns is both checked and connected to.
 
     `base` is where `text` was found, if it may be relative. Raises Refused.
     """
@@ -58,7 +58,7 @@ def decode_base64(text: str, max_bytes: int) -> bytes:
     The length is checked before anything is decoded. msgspec's decoder is as strict as binascii's and takes a sixth of
     its time, during which nothing else runs in the interpreter.
     """
-    if len(text) > 2 * max_bytes:  # whatever its line breaks: looked at no further
+    if len(text) > 2 * max_bytes:  # too long even with line breaks
         raise too_large(max_bytes)
     try:
         data = text.encode("ascii").translate(_STANDARD_ALPHABET, _WHITESPACE).rstrip(b"=")

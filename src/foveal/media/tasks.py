@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class BackgroundTasks:
-    """Keeps its tasks alive and owns up to their errors; wait for one with `await asyncio.shield(task)`."""
+    """Keeps references to its tasks and retrieves their errors; wait for one with `await asyncio.shield(task)`."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -31,4 +31,4 @@ class BackgroundTasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # seen: those who waited got it, and perhaps nobody waits any more
+            task.exception()  # retrieved, so that asyncio does not log it where nothing waits for the task

@@ -1,8 +1,8 @@
-"""An image worker: the process in which untrusted bytes are parsed. `serve` runs in it, `answer` in the server, too.
+"""An image worker: the process that parses untrusted bytes. `serve` runs in it; `answer` may also run in the server.
 
-It reads jobs from a socket, writes pixels into the arena, and ends when the socket does. Before the first job it gives
-away what it will not need: memory beyond a limit, files, core dumps, new privileges. It knows no request, no network
-and no secret, and each job has to end within its time, whether or not somebody is left to kill the process.
+It reads jobs from a socket, writes pixels into the arena, and ends when the socket closes. Before the first job it
+limits itself: memory, files, core dumps, privileges. It knows no request, no network and no secret. An alarm ends a job
+that takes too long, even if the server is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALARM_SLACK_S = 1.0  # the server's own limit comes first
 
 
 def answer(job: Job, processor: Processor, arena: PixelArena, max_image_pixels: int) -> Reply:
-    """Do one job. After a Prepare is Done, the pixels lie in the arena."""
+    """Do one job. After a Prepare is Done, the pixels are in the arena."""
     try:
         match job:
             case Measure(encoded):
@@ -49,8 +49,8 @@ def build_processor(factory: str, checkpoint: str) -> Processor:
 
 
 def serve(server: socket.socket) -> None:
-    """Answer the server's jobs until it hangs up."""
-    warnings.simplefilter("ignore")  # what a library thinks of a stranger's picture is nobody's business
+    """Answer the server's jobs until the socket closes."""
+    warnings.simplefilter("ignore")  # a library's warnings about an untrusted image are of no use
     settings = receive(server, SETTINGS)
     processor = build_processor(settings.processor_factory, settings.checkpoint)
     arena = PixelArena(settings.arena_fd, settings.arena_bytes)

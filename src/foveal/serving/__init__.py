@@ -1,1 +1,1 @@
-"""A served model: the stages put together for a checkpoint, and one whole request through them."""
+"""Served models: the stages put together for a checkpoint, and one whole request through them."""

@@ -1,6 +1,6 @@
-"""An answer in the making: tokens of one or several choices in, pieces of text out, with the counts and times so far.
+"""A running answer: tokens of one or several choices in, deltas of text out, with the counts and times so far.
 
-Knows the engine as a stream of tokens and the conversation as what was made of the request; nothing of JSON or pixels.
+Knows the engine as a stream of tokens and the request as it was rendered; nothing of JSON or pixels.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.rendered import Rendered
 from foveal.types import Delta, Outcome, Status, Token, Usage
 
-TOKENS_IN_A_ROW = 64  # that one answer takes from a queue before others have their turn on the event loop
+TOKENS_IN_A_ROW = 64  # of one choice, before it yields to the event loop
 
 
 class Answer:
-    """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
+    """A running answer. Counts and times are those so far; they are final once `deltas` has ended."""
 
     def __init__(self, rendered: Rendered, choices: Sequence[Choice], grammar: str | None, started_s: float) -> None:
-        self.grammar = grammar  # what the answer is held to, as the engine takes it
+        self.grammar = grammar  # the grammar that constrains the answer, in the engine's form
         self.first_token_s: float | None = None  # from acceptance to the first delta
         self._rendered = rendered
         self._choices = choices
@@ -62,11 +62,11 @@ class Answer:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended; of an answer that is left before its end: aborted."""
+        """How it ended: aborted, if it was left before its end."""
         return Outcome(self.usage, self._status, self.first_token_s, self.total_s)
 
     async def deltas(self) -> AsyncIterator[Delta]:
-        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
+        """The deltas of all choices as they come; the last one of each choice has its finish_reason."""
         num_unfinished = len(self._choices)
         try:
             async for delta in interleave([choice.deltas() for choice in self._choices]):
@@ -76,7 +76,7 @@ class Answer:
                 if num_unfinished == 0:
                     self._status = "finished"
                 yield delta
-        except Exception:  # not a cancellation: then it is left
+        except Exception:  # a cancellation is no Exception: then it stays aborted
             self._status = "failed"
             raise
 
@@ -97,7 +97,7 @@ class Choice:
             self.num_tokens += 1
             self.num_cached_tokens = token.num_cached_tokens
             delta = self._text.push(token)
-            if delta.finish_reason is not None:  # by the engine, or by a stop text that the engine knows nothing of
+            if delta.finish_reason is not None:  # by the engine, or by a stop string, which the engine does not know
                 await self._generation.aclose()
             yield delta
             if delta.finish_reason is not None:
@@ -107,7 +107,7 @@ class Choice:
 
 
 def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:
-    """The items of all streams, each as soon as it is there. A single stream needs no task an item."""
+    """The items of all streams, each as soon as it is there. A single stream needs no task for each item."""
     return streams[0] if len(streams) == 1 else _as_they_come(streams)
 
 

@@ -1,4 +1,4 @@
-"""What can be served from here: the model inside the package, and what the hub cache holds of known families."""
+"""The models that can be served without a download: the one inside the package, and those in the hub cache."""
 
 from __future__ import annotations
 

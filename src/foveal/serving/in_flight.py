@@ -1,4 +1,4 @@
-"""The requests that run, counted, so that a server can stop without cutting them off. Lives on the event loop."""
+"""Counts the running requests, so that a server can wait for them before it stops. Used on the event loop only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InFlight:
                 self._all_ended.set()
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no more requests, and wait for those that run, but no longer than `timeout_s`."""
+        """Refuse new requests, and wait for the running ones, but no longer than `timeout_s`."""
         self.is_draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -43,4 +43,4 @@ class InFlight:
                     self._all_ended.clear()
                     await self._all_ended.wait()
         except TimeoutError:
-            pass  # whoever stops the server cuts them off
+            pass  # the caller stops the server, which ends them

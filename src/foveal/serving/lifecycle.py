@@ -1,7 +1,7 @@
-"""A served model from start to end: put together for one checkpoint, loaded, run until it is told to stop, taken apart.
+"""A served model from start to end: built for one checkpoint, loaded, run until the process is told to stop, closed.
 
 What is cheap comes first (settings, tokenizer, image workers), so that a server can listen while its engine loads.
-Imports no torch and no web framework: the engine's class and the server are handed in.
+Imports no torch and no web framework: the engine's class and the server are passed in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DRAIN_S = 25  # for the answers that run when a server is told to stop; others are told to go elsewhere meanwhile
+DRAIN_S = 25  # for the running answers when a server is told to stop; new requests get a 503 meanwhile
 
 StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
 """`LocalEngine.start` or `EngineProcess.start`."""
@@ -44,7 +44,7 @@ StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[En
 class Server(Protocol):
     """What answers connections: `http.server.Server`, or a fake."""
 
-    should_exit: bool  # set, it stops when what is being sent is sent
+    should_exit: bool  # set: it stops when current responses are sent
     force_exit: bool  # at once
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None: ...
@@ -52,14 +52,14 @@ class Server(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Set when the process is told to stop, and when it is told again: whoever does so does not want to wait."""
+    """Set when the process is told to stop, and when it is told a second time: then running answers are cut off."""
 
     told: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def when_told_to_stop() -> Stop:
-    """By SIGINT or SIGTERM, from now on."""
+    """A `Stop` that SIGINT and SIGTERM set from now on."""
     stop = Stop()
 
     def tell() -> None:
@@ -79,7 +79,7 @@ async def run(
     loading: AbstractContextManager[OnProgress],
     on_ready: Callable[[EngineInfo], None],
 ) -> None:
-    """Listen at once, load the model, answer until told to stop; then finish what runs, and stop listening.
+    """Listen at once, load the model, answer until told to stop; then finish running answers, and stop listening.
 
     `loading` is open while the model is loaded. Raises CheckpointError or ConfigError.
     """
@@ -112,9 +112,10 @@ class Service:
     """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
 
     def __init__(self, config: Config, folder: Path, accounting: Accounting | None = None) -> None:
-        """Everything but the engine. Several may share an `accounting`, which is its maker's to start and to close.
+        """Builds everything but the engine. Several services may share an `accounting`, which their caller closes.
 
-        By default: the configured limits and prices; nothing is kept. Raises CheckpointError or ConfigError.
+        The default accounting has the configured limits and prices, and stores nothing. Raises CheckpointError or
+        ConfigError.
         """
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
@@ -133,17 +134,17 @@ class Service:
         self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting)
 
     async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
-        """Load the model; the pipeline answers from then on. Raises CheckpointError or ConfigError."""
+        """Load the model. From then on the pipeline answers. Raises CheckpointError or ConfigError."""
         engine = await start_engine(str(self._folder), self._config.engine, self._arena, on_progress)
         self.pipeline.attach(engine)
         return engine
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no more requests, and wait for those that run, but no longer than `timeout_s`."""
+        """Refuse new requests, and wait for the running ones, but no longer than `timeout_s`."""
         await self.pipeline.in_flight.drain(timeout_s)
 
     async def close(self) -> None:
-        """Stop the engine and the image workers. What is in flight fails, and is accounted for."""
+        """Stop the engine and the image workers. Requests in flight fail, and are accounted for."""
         if self.pipeline.engine is not None:
             await self.pipeline.engine.close()
         await self._grammars.close()
@@ -186,7 +187,7 @@ def model_id(config: Config) -> str:
 
 
 def default_sampling(checkpoint: Checkpoint, stop_token_ids: tuple[int, ...]) -> SamplingParams:
-    """What generation_config.json asks for. Where it says nothing, tokens are drawn at temperature 1, untruncated."""
+    """The settings of generation_config.json. By default, temperature 1 and nothing is cut off."""
     asked = {key: value for key, value in checkpoint.generation_config.items() if value is not None}
     is_greedy = asked.get("do_sample") is False
     return SamplingParams(

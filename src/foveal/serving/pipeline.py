@@ -61,7 +61,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """The stages, as those who watch a server see them."""
+    """What metrics read of the stages."""
 
     images: ImageStats
     engine: EngineClient | None  # None while the model is loaded
@@ -77,7 +77,7 @@ class Images(Protocol):
 
 
 class Grammars(Protocol):
-    """Who tries grammars out before they get to the engine: `engine_client.grammar_check.GrammarCheck`, or a fake."""
+    """What checks grammars before the engine gets them: `engine_client.grammar_check.GrammarCheck`, or a fake."""
 
     async def translate(self, grammar: Grammar) -> str:
         """The text that SamplingParams takes. Raises InvalidRequest or Overloaded."""
@@ -125,24 +125,24 @@ class Pipeline:
                 for index in range(num_choices)
             ]
             answer = Answer(rendered, choices, sampling.grammar, started_s)
-            running.callback(lambda: bill.count(answer.outcome))  # the first thing that is done on leaving
+            running.callback(lambda: bill.count(answer.outcome))  # runs first on leaving
             yield answer
 
     async def measure(self, requests: Sequence[ChatRequest | CompletionRequest]) -> list[Measurement]:
-        """What `answer` would do, up to the engine, which is not asked. Raises RequestError.
+        """What `answer` would ask of the engine, without asking it. Raises RequestError.
 
-        The prompts of one request, which counts as one: it may have images that have to be fetched.
+        `requests`: the prompts of one request. They count as one against the limits, since images may be fetched.
         """
         with self._taken_on(), self._accounting.admit(requests[0].caller, self.card.id, self.card.prices):
             return [await self._measure(request) for request in requests]
 
     @property
     def vitals(self) -> Vitals:
-        """What can be measured of the stages now."""
+        """The stages' current statistics."""
         return Vitals(self._images.stats, self.engine)
 
     def attach(self, engine: EngineClient) -> None:
-        """The model is loaded; from now on requests are answered, up to the context that its cache holds."""
+        """Answer requests with a loaded model from now on, up to the context that its KV cache holds."""
         self.engine = engine
         self.card = replace(self.card, context_length=engine.info.max_model_len)
 
@@ -163,7 +163,7 @@ class Pipeline:
             yield engine
 
     async def _checked(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
-        """The request with its grammar as the engine takes it; refused here, before an image is fetched for nothing."""
+        """The request with its grammar in the engine's form. Bad ones are refused here, before images are fetched."""
         self._renderer.check(request)
         options = request.options
         if options.grammar is None:
@@ -172,7 +172,7 @@ class Pipeline:
         return replace(request, options=replace(options, sampling=sampling))
 
     async def _render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Rendered:
-        """In a thread, for a long request takes a while. Adds what the prompt may share with others."""
+        """Renders in a thread, since long requests take tens of ms, and adds what the prompt may take from caches."""
         rendered = await asyncio.to_thread(self._renderer.render, request, images)
         options = request.options
         prompt = replace(

@@ -1,4 +1,4 @@
-"""A request's options and the length of its prompt -> what the engine is asked for. Plain functions, nothing kept."""
+"""A request's options and the length of its prompt -> sampling parameters for the engine. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_PROMPT_LOGPROBS = 8192  # tokens: with five alternatives each, some two mega
 
 
 def sampling_for(options: GenerationOptions, num_prompt_tokens: int, max_model_len: int) -> SamplingParams:
-    """How the answers' tokens are to be drawn. Raises PromptTooLong or InvalidRequest."""
+    """The sampling parameters of a request's choices. Raises PromptTooLong or InvalidRequest."""
     sampling = fit_to_context(options, num_prompt_tokens, max_model_len)
     return replace(sampling, num_prompt_logprobs=num_prompt_logprobs(options, num_prompt_tokens))
 
@@ -31,9 +31,9 @@ def fit_to_context(options: GenerationOptions, num_prompt_tokens: int, max_model
 
 
 def num_prompt_logprobs(options: GenerationOptions, num_prompt_tokens: int) -> int:
-    """How many of the prompt's last tokens are to have logprobs: those of an echo, if logprobs are asked for.
+    """How many of the prompt's last tokens get logprobs: those of an echo, if logprobs are asked for.
 
-    Raises InvalidRequest for more than one answer should carry.
+    Raises InvalidRequest for more than MAX_PROMPT_LOGPROBS.
     """
     if options.sampling.num_logprobs is None or not (options.echo or options.echo_last):
         return 0
@@ -48,7 +48,7 @@ def num_prompt_logprobs(options: GenerationOptions, num_prompt_tokens: int) -> i
 
 
 def cache_salt(options: GenerationOptions, caller: Caller) -> bytes:
-    """The salt of a request's prompt: for one that shares nothing, a salt that no other request can have.
+    """The salt of a prompt's cache hashes. A request that shares nothing gets one that no other request has.
 
     Accounts share nothing with each other, whatever isolation keys their clients choose.
     """

@@ -1,7 +1,7 @@
 """The served models: which names a client may use, and what answers for each of them.
 
 Knows a model by what HTTP asks of it (`Served`), not by how it runs: a pipeline on an engine of our own is one kind of
-entry, a test's fake another. Models come and go while the server runs.
+entry, a test's fake another. Models can be added and removed while the server runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Answer(Protocol):
-    """An answer in the making. Counts and times are of now; they are final once `deltas` has ended."""
+    """A running answer. Counts and times are those so far; they are final once `deltas` has ended."""
 
     @property
     def usage(self) -> Usage: ...
@@ -33,7 +33,7 @@ class Answer(Protocol):
 
     @property
     def grammar(self) -> str | None:
-        """What the answer is held to, as the engine takes it."""
+        """The grammar that constrains the answer, in the engine's form."""
 
     def prompt_fragments(self) -> list[str | int]:
         """The prompt before it was tokenised, with the ids of tokens that the model's format dictates."""
@@ -49,7 +49,7 @@ class Answer(Protocol):
     def total_s(self) -> float: ...
 
     def deltas(self) -> AsyncIterator[Delta]:
-        """The pieces of all choices as they come; the last one of each choice carries its finish_reason."""
+        """The deltas of all choices as they come; the last one of each choice has its finish_reason."""
 
 
 class Served(Protocol):
@@ -57,7 +57,7 @@ class Served(Protocol):
 
     @property
     def card(self) -> ModelCard:
-        """Of the moment: loading the model completes it. Its names and prices are here."""
+        """The current card, with names and prices. Loading the model completes it."""
 
     def check_ready(self) -> object:
         """Raises Overloaded while the model is loading, or when the server is stopping."""
@@ -81,7 +81,7 @@ class ServedModels:
             self.add(each)
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(tuple(self._served))  # one that is added or removed meanwhile disturbs nobody
+        return iter(tuple(self._served))  # a copy: models may be added or removed meanwhile
 
     def add(self, served: Served) -> None:
         """Raises ConfigError where a client could mean two models by one name."""
@@ -98,7 +98,7 @@ class ServedModels:
 
     def find(self, name: str) -> Served:
         """Raises NotFound where `name` is no model's id, alias or account name."""
-        for is_meant in (_is_called, _is_called_in_accounts):  # an alias goes before what another's id gives
+        for is_meant in (_is_called, _is_called_in_accounts):  # an alias wins over the account name of another model
             for served in self._served:
                 if is_meant(served.card, name):
                     return served

@@ -1,4 +1,4 @@
-"""What a client is told to ask, and how it says what came of it.
+"""What a client has to ask, and how it reports the answers.
 
 A client's program runs in an environment of its own, where neither Foveal nor its tests' requirements are installed:
 `python -m tests.contract.clients.NAME '{"url": ...}'`. It asks in every way that its users have and prints what its

@@ -1,4 +1,4 @@
-"""The seam between the server and its dialects, shown by a wire that has nothing in common with OpenAI's."""
+"""The interface between server and dialects, shown by a dialect that has nothing in common with OpenAI's."""
 
 from __future__ import annotations
 

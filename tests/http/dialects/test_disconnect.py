@@ -1,4 +1,4 @@
-"""Work stops when nobody waits for it, and has cleaned up by then."""
+"""Work is cancelled when its client disconnects, and has cleaned up by then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets in: with keys the one who has one, without keys the one on this machine."""
+"""Which requests are let in: with keys those that send one, without keys those from this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the headers say of limits, on every kind of answer."""
+"""The headers that tell of limits, on every kind of response."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_limit_is_over_when_nothing_is_left_or_a_request_was_refused(
     assert headers(standing, status)["x-ratelimit-over-limit"] == expected
 
 
-def test_a_limit_that_there_is_not_has_no_headers() -> None:
+def test_a_limit_that_is_switched_off_has_no_headers() -> None:
     assert list(headers(Standing(), 200)) == ["x-ratelimit-over-limit"]
 
 

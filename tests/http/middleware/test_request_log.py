@@ -1,4 +1,4 @@
-"""One line a request, with nothing in it that the client should keep to itself."""
+"""One line a request, without anything confidential in it."""
 
 from __future__ import annotations
 

@@ -102,12 +102,12 @@ def test_while_the_model_loads_there_is_no_engine_to_tell_of() -> None:
     assert ("foveal_running_sequences", ()) not in samples(call("GET", "/metrics"))
 
 
-@pytest.mark.parametrize(("name", "status"), [("tenant", 403), ("operator", 200), ("unknown", 401)])
+@pytest.mark.parametrize(("name", "status"), [("caller", 403), ("operator", 200), ("unknown", 401)])
 def test_with_keys_it_is_for_the_operator(tmp_path: Path, name: str, status: int) -> None:
-    secrets = {"tenant": "fvl-tenant-x", "operator": "fvl-operator-x", "unknown": "fvl-unknown-x"}
-    tenant = key("tenant", digest=digest_of(secrets["tenant"].encode()))
+    secrets = {"caller": "fvl-caller-x", "operator": "fvl-operator-x", "unknown": "fvl-unknown-x"}
+    caller = key("caller", digest=digest_of(secrets["caller"].encode()))
     operator = replace(key("operator", digest=digest_of(secrets["operator"].encode())), is_operator=True)
-    app = app_for(FakePipeline(), HttpConfig(), Accounting(open_books=with_keys(tmp_path, tenant, operator)))
+    app = app_for(FakePipeline(), HttpConfig(), Accounting(open_books=with_keys(tmp_path, caller, operator)))
     response = send(app, "GET", "/metrics", headers={"authorization": f"Bearer {secrets[name]}"})
     assert response.status_code == status
     if status == 403:

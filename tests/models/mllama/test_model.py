@@ -1,4 +1,4 @@
-"""Which text sees which image. (That the numbers are right is pinned in parity/.)"""
+"""Which text attends to which image. (That the numbers are right is tested in parity/.)"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ END = sys.maxsize
         ([0, 1, 2, 7, 8], [(0, 7), (1, 7), (2, 7), (7, END), (8, END)]),
     ],
 )
-def test_an_image_is_seen_up_to_the_next_and_neighbours_together(
+def test_text_attends_to_the_last_image_and_to_images_adjoining_it(
     offsets: list[int], ranges: list[tuple[int, int]]
 ) -> None:
     assert visible_ranges(offsets) == ranges
@@ -45,7 +45,7 @@ def test_an_image_is_seen_up_to_the_next_and_neighbours_together(
         (20, 1, [(10, 11, [3])]),
     ],
 )
-def test_rows_see_what_is_seen_at_their_positions(
+def test_rows_attend_to_the_images_for_their_positions(
     start: int, num_tokens: int, expected: list[tuple[int, int, list[int]]]
 ) -> None:
     images = tuple(
@@ -58,7 +58,7 @@ def test_rows_see_what_is_seen_at_their_positions(
     assert [(seen.start, seen.stop, seen.kv[0, 0].flatten().tolist()) for seen in found] == expected
 
 
-def test_the_tiles_that_a_picture_leaves_empty_are_seen_by_the_others_and_cannot_be_left_out(tmp_path: Path) -> None:
+def test_real_tiles_attend_to_padding_tiles_so_these_cannot_be_left_out(tmp_path: Path) -> None:
     images = cast("MllamaImages", FAMILIES["mllama"].make(tmp_path, 0).ours.images)
     one_tile = ImageLayout(Size(28, 28), (28, 28, 3), (1, 1), num_crops=1, num_tokens=5)
     work = [CropRange(torch.zeros(28, 28, 3, dtype=torch.uint8), one_tile, 0, 1)]

@@ -1,4 +1,4 @@
-"""The answers to the prompts of one request, as one: choices counted on, usage summed up."""
+"""Joins the answers to the prompts of one request: choices are numbered consecutively, usage is summed up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Answers:
 
     @property
     def first_token_s(self) -> float | None:
-        """Of the first answer; None until its first delta."""
+        """That of the first answer; None until its first delta."""
         return self._answers[0].first_token_s
 
     @property
@@ -51,7 +51,7 @@ class Answers:
         return list(dict.fromkeys(warning for answer in self._answers for warning in answer.warnings))
 
     async def deltas(self) -> AsyncIterator[Delta]:
-        """All pieces; each choice ends with a finish_reason. Raises RequestError."""
+        """The deltas of all choices; each choice ends with a finish_reason. Raises RequestError."""
         first_index = 0
         for request, answer in zip(self._requests, self._answers, strict=True):
             num_finished = 0
@@ -59,11 +59,11 @@ class Answers:
                 num_finished += delta.finish_reason is not None
                 yield replace(delta, index=first_index + delta.index)
             if num_finished < request.options.num_choices:
-                raise GenerationFailed("The answer broke off; ask again.")
+                raise GenerationFailed("The answer ended before it was finished; ask again.")
             first_index += request.options.num_choices
 
     async def all_deltas(self) -> list[list[Delta]]:
-        """The pieces of each choice, once all are there. Raises RequestError."""
+        """The deltas of each choice, once all are there. Raises RequestError."""
         said: list[list[Delta]] = [[] for _ in range(self.num_choices)]
         async for delta in self.deltas():
             said[delta.index].append(delta)

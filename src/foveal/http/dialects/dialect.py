@@ -1,7 +1,7 @@
-"""What makes a dialect, the wire of one kind of client: its endpoints, its keys' headers, its errors, its writers.
+"""The parts of a dialect, which is one wire format: endpoints, headers that hold keys, error bodies, writers.
 
-An endpoint parses its dialect's body into requests and returns a `Generation` of them with a `Writer`. A new wire is a
-folder with a `Dialect` in it, and one more name in app.py's DIALECTS.
+An endpoint parses its dialect's body into requests and returns a `Generation` of them with a `Writer`. A new dialect is
+a folder with a `Dialect` in it, and one more name in app.py's DIALECTS.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class KeyHeader:
     scheme: str | None = None  # the word before the key, such as Bearer
 
     def secret_in(self, value: str) -> str:
-        """The key in a header's value; empty where there is none, which no key is."""
+        """The secret in a header's value; empty where there is none (no key is empty)."""
         if self.scheme is None:
             return value.strip()
         scheme, _, secret = value.partition(" ")
@@ -36,9 +36,9 @@ class KeyHeader:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A request names its key in exactly one of `key_headers`."""
+    """One wire format. A request sends its key in exactly one of `key_headers`."""
 
-    prefixes: tuple[str, ...]  # of its endpoints' paths: what the clients' documented base URLs lead to
+    prefixes: tuple[str, ...]  # of its endpoints' paths, as clients' documented base URLs have them
     endpoints: tuple[Endpoint, ...]
     key_headers: tuple[KeyHeader, ...]
     error_body: Callable[[RequestError], object]
@@ -46,23 +46,23 @@ class Dialect:
 
 
 class Writer(Protocol):
-    """Writes the answers to one request, whole or as a stream. It serves once, so it may keep what it has said."""
+    """Writes the answers to one request, whole or as a stream. A writer is used once, so it may keep state."""
 
     @property
     def media_type(self) -> str:
-        """Of the stream."""
+        """The stream's content type."""
 
     def headers(self, answers: Answers) -> Mapping[str, str]:
-        """Of either response, with what is known when it begins."""
+        """Headers of either response, from what is known when it begins."""
 
     def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> object:
-        """The body, for JSON. `said`: the pieces of each choice."""
+        """The body, for JSON. `said`: the deltas of each choice."""
 
     def stream(self, answers: Answers) -> AsyncIterator[bytes]:
-        """The events, the dialect's last one included. The first one waits for the first delta.
+        """The events, including the one that ends the dialect's streams. The first one waits for the first delta.
 
-        What `answers.deltas` raises is passed on.
+        Raises what `answers.deltas` raises.
         """
 
     def failure(self, error: RequestError) -> bytes:
-        """The event that ends a stream that could not be finished."""
+        """The event that ends a stream after an error."""

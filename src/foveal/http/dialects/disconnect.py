@@ -1,4 +1,4 @@
-"""Work that is only worth doing while someone waits for it."""
+"""Runs work that is cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Run `work`; cancel it as soon as the connection is gone, and return once it has cleaned up.
 
-    The request's body must have been read: from then on all that `receive` can bring is the disconnection.
+    The request's body must have been read: after it, the disconnection is all that `receive` can return.
     """
     working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnection(receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
         leaving.cancel()
-        if not working.cancelling():  # a second time would interrupt its cleaning up
+        if not working.cancelling():  # a second cancellation would interrupt the clean-up
             working.cancel()
         await asyncio.wait((working, leaving))
     if not working.cancelled():

@@ -1,6 +1,6 @@
-"""One generation as a response: opened, written as JSON or as a stream, left at once when the client goes away.
+"""One generation as a response, written as JSON or as a stream, and aborted when the client disconnects.
 
-Knows no dialect's words: those are the writer's. How an answer comes about is the business of what is served.
+Knows no wire format, which is the writer's, and not how an answer is made, which is the served model's.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """An ASGI application that generates when it is sent. Several requests give consecutive choices.
+    """An ASGI application that generates when it is called. The choices of several requests are numbered consecutively.
 
-    A failure before the first event leaves as an exception, for an error response; one after it is the last event.
+    A failure before the first event is raised and becomes an error response. A later one becomes the last event.
     """
 
     served: Served
@@ -85,7 +85,7 @@ async def _until_failure(
     try:
         async for data in rest:
             yield data
-    except Exception as error:  # a stream has begun: the failure has to be its last event
+    except Exception as error:  # the status line is sent: the failure has to be the stream's last event
         if not isinstance(error, RequestError):
             logger.exception("request %s failed in its stream", request_id)
         yield writer.failure(as_request_error(error))

@@ -1,7 +1,7 @@
-"""Who may ask. With API keys: whoever sends one. Without: whoever reaches this machine's loopback under its own name.
+"""Authentication. With API keys, a request needs a valid one. Without, its Host must be a loopback name or address.
 
-Decides on the route that the request takes, never on a URL built from the Host header. Which headers hold a key is
-the route's dialect's to say.
+The decision rests on the route that the request takes, never on a URL built from the Host header. The route's dialect
+names the headers that may hold a key.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Authentication:
-    """ASGI middleware: lets in who may ask, and notes who it is (`caller_in`). `host`: what the server listens on.
+    """ASGI middleware: passes on requests of valid callers, and notes the caller in the scope (`caller_in`).
 
-    Raises Unauthorized, Forbidden or InvalidRequest for everyone else.
+    `host`: where the server listens. Raises Unauthorized, Forbidden or InvalidRequest for all others.
     """
 
     def __init__(self, app: ASGIApp, accounting: Accounting, host: str) -> None:
@@ -54,7 +54,7 @@ class Authentication:
         return Caller(request_id)
 
     def _key(self, headers: Headers, dialect: Dialect) -> Key:
-        """Of exactly one header. Raises Unauthorized."""
+        """The key in the request's one key header. Raises Unauthorized."""
         secrets = [known.secret_in(value) for known in dialect.key_headers for value in headers.getlist(known.name)]
         key = self.accounting.identify((secrets[0] if len(secrets) == 1 else "").encode("latin-1"))
         if key is None:
@@ -63,14 +63,16 @@ class Authentication:
 
 
 def caller_in(scope: Scope) -> Caller | None:
-    """Who asks, of a request that was let in; None on an open path, where nobody is asked."""
+    """The caller of an authenticated request; None on an open path, which needs no authentication."""
     caller: Caller | None = scope["state"].get("caller")
     return caller
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only be this machine. A browser that was lured to another name of ours
-    (DNS rebinding) still sends that name, so this also tells a local program from a foreign page.
+    """Whether a host name or address can only mean this machine.
+
+    A foreign web page can point a name of its own at 127.0.0.1 (DNS rebinding). The browser then sends that name as
+    Host, so a loopback Host also shows that no such page asks.
     """
     if host.lower() == "localhost":
         return True

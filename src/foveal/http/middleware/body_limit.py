@@ -1,4 +1,4 @@
-"""How much of a body is read, and for how long: counted before it is kept, by the stated length and while reading."""
+"""Bounds a request's body in bytes and in time: by its stated length, and again while it is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BODY_TIMEOUT_S = 60.0  # from the request's head to the last byte of its body
 
 
 class BodyLimit:
-    """ASGI middleware: whoever reads a body that is too large or too slow gets a RequestError instead of the rest."""
+    """ASGI middleware: reading a body that is too large or too slow raises a RequestError."""
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> None:
         self.app = app
@@ -29,7 +29,7 @@ class BodyLimit:
 
 
 class _LimitedBody:
-    """One request's body on its way in."""
+    """`receive` for one request, with its body bounded."""
 
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> None:
         self._receive = receive
@@ -40,7 +40,7 @@ class _LimitedBody:
         self._is_complete = False
 
     async def receive(self) -> Message:
-        if self._is_complete:  # from here on, only the end of the connection is waited for
+        if self._is_complete:  # after the body, the disconnection is the only message left
             return await self._receive()
         self._check(self._expected_bytes)
         try:

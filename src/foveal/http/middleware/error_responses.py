@@ -1,4 +1,4 @@
-"""Whatever goes wrong further in becomes an error response, in the words of the dialect that was asked."""
+"""Turns exceptions of the inner layers into error responses, in the dialect of the request's route."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ErrorResponses:
-    """ASGI middleware. Our own bugs are answered and raised on, for the log."""
+    """ASGI middleware. An exception that is no RequestError is answered with a 500 and raised again, for the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

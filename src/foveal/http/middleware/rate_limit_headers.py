@@ -1,4 +1,4 @@
-"""How the caller stands with its limits, as headers on every answer to a caller that is known, refusals included."""
+"""Adds the state of the caller's limits as headers to every response to an authenticated caller, refusals included."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RateLimitHeaders:
-    """ASGI middleware, outside authentication, which tells the caller. What it says is of when the answer begins."""
+    """ASGI middleware around `Authentication`, which notes the caller. The headers hold when the response begins."""
 
     def __init__(self, app: ASGIApp, accounting: Accounting) -> None:
         self.app = app
@@ -34,7 +34,7 @@ class RateLimitHeaders:
 
 
 def headers(standing: Standing, status: int) -> dict[str, str]:
-    """A limit that there is not has no header."""
+    """A limit that is switched off has no headers."""
     return {
         **_pair("requests", standing.requests),
         **_pair("tokens-prompt", standing.prompt_tokens),

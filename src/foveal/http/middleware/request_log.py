@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """ASGI middleware: `x-request-id` on every answer, `state["request_id"]` for what is further in, a log line.
+    """ASGI middleware: `x-request-id` on every response, `state["request_id"]` for the inner layers, a log line.
 
-    An exception that got this far was answered with a 500 further in; here it gets its traceback, with the id.
+    An exception that arrives here has been answered with a 500. Its traceback is logged with the id.
     """
 
     def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
@@ -54,6 +54,6 @@ class RequestLog:
 
 
 def _loggable_path(scope: Scope) -> str:
-    """As it was sent, so still percent-encoded: a path cannot forge a line of the log."""
+    """The path as it was sent, still percent-encoded, so that it cannot forge a line of the log."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("unicode-escape")
     return raw[:MAX_LOGGED_PATH].decode("ascii", "backslashreplace")

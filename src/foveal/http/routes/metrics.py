@@ -1,8 +1,8 @@
-"""GET /metrics: what the stages count of themselves, in Prometheus' text format.
+"""GET /metrics: the counts of all stages in Prometheus' text format.
 
-The stages keep plain numbers; they become metrics here, when someone asks. So nobody else knows the format, and its
-library is imported by the first who asks. No label holds what a client made up. Where several models are served, what
-is a model's own has the label `model`.
+The stages keep plain numbers, which become metrics here at each request. So no other module knows the format, and the
+first request imports its library. No label holds text from a client. Where several models are served, the metrics of
+a model have the label `model`.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ async def show_metrics(request: Request, context: Context) -> ASGIApp:
 ENDPOINT = Endpoint(
     "/metrics",
     show_metrics,
-    access="operator",  # it says something about all users together
+    access="operator",  # it tells of all callers together
     docs=Docs("health", {"text/plain": {}}, "Prometheus' text format.", errors=(401, 403)),
 )
 
 
 class _Collector:
-    """What the library asks for metrics."""
+    """prometheus_client calls `collect` for each reading."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -75,7 +75,7 @@ def _by_labels(models: Sequence[Served]) -> Iterator[tuple[Labels, Served]]:
 
 
 def _of_answers(totals: Totals) -> Iterator[Metric]:
-    """Of all models together."""
+    """Metrics of all models together."""
     yield _labelled(
         "foveal_answers",
         "Answers that ended, by how they ended.",
@@ -86,11 +86,11 @@ def _of_answers(totals: Totals) -> Iterator[Metric]:
     yield _counter("foveal_prompt_tokens", "Prompt tokens, images included.", of_all, lambda t: t.prompt_tokens)
     yield _counter(
         "foveal_cached_prompt_tokens",
-        "Prompt tokens that were found in the prefix cache.",
+        "Prompt tokens that came from the prefix cache.",
         of_all,
         lambda t: t.cached_tokens,
     )
-    yield _counter("foveal_image_tokens", "What images were to the model, in tokens.", of_all, lambda t: t.image_tokens)
+    yield _counter("foveal_image_tokens", "Image tokens, as usage counts them.", of_all, lambda t: t.image_tokens)
     yield _counter("foveal_completion_tokens", "Generated tokens.", of_all, lambda t: t.completion_tokens)
     yield _histogram(
         "foveal_time_to_first_token_seconds",
@@ -138,7 +138,10 @@ def _of_engines(engines: Mapping[Labels, EngineClient]) -> Iterator[Metric]:
         lambda e: e.stats.num_idle_blocks,
     )
     yield _counter(
-        "foveal_preemptions", "Sequences that lost their blocks to others.", engines, lambda e: e.stats.num_preemptions
+        "foveal_preemptions",
+        "Sequences whose blocks were taken for others.",
+        engines,
+        lambda e: e.stats.num_preemptions,
     )
     yield _counter(
         "foveal_encoded_crops", "Crops of images that were encoded.", engines, lambda e: e.stats.num_encoded_crops

@@ -56,7 +56,7 @@ class AccountModelList(TypedDict):
 KIND = "HF_BASE_MODEL"
 
 
-# Each asks for the cards anew: loading a model completes its card.
+# Each reads the cards again: loading a model completes its card.
 
 
 async def list_models(request: Request, context: Context) -> ASGIApp:

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 class MeasuredImage(TypedDict):
     position: int  # among the request's images, from 1
-    width: int  # pixels, as people see the picture
+    width: int  # pixels of the upright image
     height: int
     tokens: int
     crops: int
-    price: float | None  # its share of the prompt's
+    price: float | None  # its share of the prompt's price
 
 
 class Price(TypedDict):
     currency: str
-    prompt: float  # if nothing of it is found in the cache
+    prompt: float  # without cached tokens
     completion_at_most: float  # if every choice is as long as it may be
 
 

@@ -90,7 +90,7 @@ def test_usage_that_is_asked_for_comes_once_in_an_event_without_choices() -> Non
     assert chunks[-1]["perf_metrics"] == PERF_METRICS
 
 
-def test_usage_that_is_asked_not_to_come_comes_as_unasked() -> None:
+def test_include_usage_false_means_the_default() -> None:
     *_, last, _ = events(chat(stream=True, stream_options={"include_usage": False}))
     assert (last["choices"][0]["finish_reason"], last["usage"]) == ("stop", USAGE)
 

@@ -41,7 +41,7 @@ def text(words: str) -> dict[str, str]:
 # --- fields with an effect --------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_said_is_the_checkpoints() -> None:
+def test_absent_sampling_fields_come_from_the_checkpoint() -> None:
     assert parse_chat().options == GenerationOptions(
         sampling=SamplingParams(temperature=0.5, top_p=0.9, max_tokens=2048, seed=FRESH_SEED)
     )
@@ -102,7 +102,7 @@ def test_an_isolation_key_becomes_a_salt_that_does_not_tell_it() -> None:
     assert b"me" not in salts[0]
 
 
-def test_an_isolation_key_may_come_in_the_header_and_the_bodys_goes_before() -> None:
+def test_an_isolation_key_may_come_in_the_header_but_the_bodys_wins() -> None:
     headers = {"x-prompt-cache-isolation-key": "header"}
     silent, telling = (
         validate(ASK | fields, ChatBody, "error") for fields in ({}, {"prompt_cache_isolation_key": "body"})
@@ -286,7 +286,7 @@ def test_fields_that_contradict_each_other_or_the_model_are_named(fields: dict[s
         ({"service_tier": "priority"}, "service_tier"),
     ],
 )
-def test_completions_that_cannot_be_meant_are_named(fields: dict[str, Any], field: str) -> None:
+def test_completions_with_impossible_fields_name_the_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest, match=f"field: '{field}'") as caught:
         parse_completion(**fields)
     assert caught.value.param == field

@@ -56,5 +56,5 @@ def test_what_is_missing_in_the_wrong_place_or_too_large_is_refused(fields: dict
     assert caught.value.param == "response_format"
 
 
-def test_without_a_format_nothing_is_asked() -> None:
+def test_without_a_response_format_there_is_no_grammar() -> None:
     assert grammar_for(None) is None

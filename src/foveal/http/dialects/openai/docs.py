@@ -19,7 +19,7 @@ ERRORS = (400, 401, 402, 404, 413, 429, 500, 503)
 
 
 def generation_docs(body: type[BaseModel], example: object, whole: type, chunk: type) -> Docs:
-    """Of a 200 that is either one `whole` object or a stream of `chunk` events."""
+    """The documentation of a 200 that is either one `whole` object or a stream of `chunk` events."""
     return Docs(
         tag="generation",
         description=f"One object; or, with stream: true, an event stream: `data: {chunk.__name__}` lines, each with "

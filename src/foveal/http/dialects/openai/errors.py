@@ -1,4 +1,4 @@
-"""Errors in OpenAI's and Fireworks' words: the body, and which type and code each kind of error has."""
+"""Errors as OpenAI and Fireworks write them: the body, and the type and code of each kind of error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ErrorBody(TypedDict):
     error: ErrorDetail
 
 
-INVALID_REQUEST = "invalid_request_error"  # type and code of what the client can mend in the request itself
+INVALID_REQUEST = "invalid_request_error"  # type and code of errors that the client can correct in the request
 CODES: Mapping[type[RequestError], str] = {  # of the others, whose type is "error"; subclasses included
     Unauthorized: "UNAUTHORIZED",
     SpendingLimitReached: "SPENDING_LIMIT_REACHED",

@@ -1,4 +1,4 @@
-"""Log-probabilities in the two formats of the wire. Knows tokens and characters, not requests."""
+"""Writes log-probabilities in the dialect's two formats. Knows tokens and characters, not requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from foveal.http.dialects.openai.replies import ContentLogprobs, LegacyLogprobs, LogprobEntry, TopLogprobEntry
     from foveal.types import Echo, TokenLogprob
 
-MAX_GAP = 16  # characters of an echo that no token stands for
-LOWEST_LOGPROB = -9999.0  # JSON has no minus infinity; clients know this number
+MAX_GAP = 16  # characters of an echo that may belong to no token, between two that have one
+LOWEST_LOGPROB = -9999.0  # JSON has no minus infinity; clients expect this number
 
 
 class TextPosition:
@@ -23,10 +23,10 @@ class TextPosition:
         self._offset = 0  # characters
 
     def pass_echo(self, echo: Echo) -> list[int]:
-        """Where each token of the echo begins, behind which the choice's own tokens begin.
+        """The offset of each token of the echo. The choice's own tokens begin after the echo.
 
-        Some of a prompt's tokens are not in its text (the first one, the places of an image) and stand where the next
-        one begins; some text has no token (an image's mark) and is stepped over.
+        A prompt token that is not in the text (a BOS, an image's placeholder) gets the offset of the next one. Text
+        without a token (an image's mark) is skipped.
         """
         offsets, at = [], 0
         for token in echo.tokens:
@@ -42,7 +42,7 @@ class TextPosition:
         return offsets
 
     def pass_by(self, token: TokenLogprob) -> int:
-        """Where this token begins; the next call is for the one after it."""
+        """The offset of this token; the next call is for the one after it."""
         begin = self._offset
         self._offset += len(self._decoder.decode(token.bytes))
         return begin
@@ -65,7 +65,7 @@ def legacy_logprobs(tokens: Sequence[TokenLogprob], position: TextPosition) -> L
 
 
 def echoed_logprobs(echo: Echo, position: TextPosition) -> LegacyLogprobs:
-    """Of the prompt's tokens: null where a token was not predicted."""
+    """The logprobs of the prompt's tokens: null where a token was not predicted."""
     columns = legacy_logprobs(echo.tokens, TextPosition())
     columns["text_offset"] = position.pass_echo(echo)
     return columns

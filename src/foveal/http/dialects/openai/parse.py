@@ -1,4 +1,4 @@
-"""Bodies -> requests: what the fields mean together and with the served model. Pure functions.
+"""Bodies -> requests: interprets fields together and with the served model. Pure functions.
 
 Nothing that is accepted is ignored: what a model cannot do is refused by name, unless the value means that it is off.
 The ranges of single fields are in schemas.py.
@@ -40,7 +40,7 @@ SAMPLING_FIELDS = (
 )
 NO_TOOLS = "needs a tool format, and this model has none"
 ISOLATION_HEADER = "x-prompt-cache-isolation-key"
-# The images stage bounds each prompt's images; all prompts of a request hold theirs at the same time.
+# The image loader bounds the images of each prompt. All prompts of a request keep theirs in the arena at once.
 MAX_IMAGES_OF_SEVERAL_PROMPTS = 30
 ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
@@ -168,7 +168,7 @@ def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_se
 
 
 def _cache_salt(isolation_key: str | None) -> bytes:
-    """What stands for the client's key from here on: nothing further in can tell, log or send the key itself."""
+    """A digest of the client's isolation key, so that no later stage can log or send the key itself."""
     return b"" if isolation_key is None else hashlib.sha256(b"isolation key\0" + isolation_key.encode()).digest()
 
 
@@ -215,7 +215,7 @@ def _num_logprobs(body: GenerationBody) -> int | None:
 
 
 def _check_together(body: GenerationBody) -> None:
-    """Fields that contradict each other."""
+    """Raises InvalidRequest for fields that contradict each other."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true, field: 'stream_options'", param="stream_options")
     if body.ignore_eos and grammar_for(body.response_format) is not None:

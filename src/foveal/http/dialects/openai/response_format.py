@@ -1,4 +1,4 @@
-"""response_format -> Grammar: where clients put their schemas. What is in them is for engine/grammar.py to judge."""
+"""response_format -> Grammar: finds the schema in it. Whether a schema can be enforced is checked later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARAM = "response_format"
 
 
 def grammar_for(asked: ResponseFormat | None) -> Grammar | None:
-    """What the answer is to be held to, if anything. Raises InvalidRequest."""
+    """The grammar that constrains the answer, if any. Raises InvalidRequest."""
     if asked is None:
         return None
     given = {"schema": asked.schema_, "json_schema": asked.json_schema, "grammar": asked.grammar}

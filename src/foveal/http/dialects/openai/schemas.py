@@ -1,7 +1,7 @@
-"""The bodies that clients send, as pydantic models: every field the API knows, its type and its range.
+"""The bodies that clients send, as pydantic models: every field of the API, its type and its range.
 
-Strict: no field that is not here, no number as text, no NaN. `null` means absent. What the fields mean together, and
-with the served model, is for parse.py; what is known here but no model can do is refused there, by name.
+Strict: no unknown field, no number as text, no NaN. `null` means absent. parse.py interprets fields together and with
+the served model, and refuses by name what is declared here but no model can do.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class WireModel(BaseModel):
 
 
 def by_json_type(expected: str) -> Discriminator:
-    """Tells a union's members apart by JSON type before they are validated, so that an error speaks of the one meant.
+    """Chooses a union's member by JSON type before validation, so that an error is about the member that was meant.
 
-    The tags stand in angle brackets, by which body.py keeps them out of error messages.
+    The tags are in angle brackets, so that body.py can leave them out of error messages.
     """
     return Discriminator(_json_type, custom_error_type="type", custom_error_message=f"Input should be {expected}")
 
@@ -199,7 +199,7 @@ class GenerationBody(WireModel):
         None, max_length=1024, description="Requests with different keys share no cached state."
     )
     prompt_cache_max_len: int | None = Field(
-        None, ge=0, le=MAX_INT, description="Prompt tokens that may be found computed; 0: nothing is shared at all."
+        None, ge=0, le=MAX_INT, description="Prompt tokens that may come from the prefix cache; 0: nothing is shared."
     )
     user: str | None = Field(None, max_length=1024, description="The client's own note; no effect on the answer.")
     metadata: dict[str, str] | None = Field(

@@ -1,6 +1,6 @@
-"""Answers as OpenAI's bodies and events. What chat completions and completions have in common.
+"""Writes answers as OpenAI's bodies and events, for chat completions and completions alike.
 
-How a choice looks is each one's `Format`.
+What differs between the two is in their `Format`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Reply = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is said of one choice: all of it, or the piece that one event carries."""
+    """What a reply has of one choice: all of it, or the part that one event carries."""
 
     index: int
     text: str = ""
@@ -46,15 +46,15 @@ class Format:
     id_prefix: str
     kind: str  # the reply's `object`
     chunk_kind: str
-    prompt_ids_in_reply: bool  # beside the choices, of which each has them otherwise
+    prompt_ids_in_reply: bool  # beside the choices; otherwise each choice has them
     whole: Callable[[Choice], Mapping[str, object]]
     piece: Callable[[Choice], Mapping[str, object]]
-    opening: Callable[[Choice], Mapping[str, object]] | None = None  # a choice's first event, before it says anything
+    opening: Callable[[Choice], Mapping[str, object]] | None = None  # a choice's first event, before any text
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one reply says of itself, and what it is to carry."""
+    """What all chunks of one reply have in common, and which optional parts it carries."""
 
     id: str
     model: str  # as the client named it
@@ -68,7 +68,7 @@ class Job:
 
 
 def writer_for(body: GenerationBody, form: Format, number: str) -> OpenAIWriter:
-    """The writer that a body asks for. `number`: the request's id, so that an answer can be found in the log."""
+    """The writer that a body asks for. `number`: the request's id, with which the answer can be found in the log."""
     asks_legacy = body.logprobs is not None and not isinstance(body.logprobs, bool)
     job = Job(
         id=form.id_prefix + number,
@@ -86,13 +86,13 @@ def writer_for(body: GenerationBody, form: Format, number: str) -> OpenAIWriter:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIWriter:
-    """A `Writer`: one object, or `data:` lines without comments and event names, with [DONE] behind them."""
+    """A `Writer`: one object, or `data:` lines without comments and event names, followed by [DONE]."""
 
     job: Job
     media_type: str = sse.MEDIA_TYPE
 
     def headers(self, answers: Answers) -> dict[str, str]:
-        """The metrics, as far as they are known by now."""
+        """The performance metrics that are known so far."""
         return {f"fireworks-{name}": str(value) for name, value in _perf_metrics(answers).items()}
 
     def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> Reply:
@@ -127,8 +127,8 @@ def _join(deltas: Sequence[Delta], answer: Answer, job: Job) -> Choice:
 
 
 async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
-    """One choice a chunk. The chunk that ends the last choice carries metrics, and usage unless that was asked for in a
-    chunk of its own, so it waits for their end. Usage comes once: some clients add up what they see.
+    """Each chunk has one choice. The chunk that ends the last choice waits for the answers' end, since it carries their
+    metrics and usage. With include_usage, usage has its own chunk instead, since some clients add up all they get.
     """
     choices = [_StreamedChoice(answers.of(index), job) for index in range(answers.num_choices)]
     num_unfinished = answers.num_choices
@@ -151,17 +151,17 @@ async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
 
 
 class _StreamedChoice:
-    """What one choice's next chunks depend on."""
+    """The state of one choice of a stream."""
 
     def __init__(self, answer: Answer, job: Job) -> None:
         self._answer = answer
         self._job = job
         self._position = TextPosition()
-        self._said: list[Delta] = []  # kept where the end has to tell all of it
+        self._said: list[Delta] = []  # kept only for raw_output, which has all of it at the end
         self._is_open = False
 
     def pieces(self, delta: Delta) -> Iterator[Reply]:
-        """The opening, if this is the first delta, and what the delta says, if it says anything."""
+        """The opening chunk, if this is the first delta, and a chunk with the delta, if it has anything to show."""
         job, prompt_details = self._job, ChoiceDetails()
         if not self._is_open:
             self._is_open = True
