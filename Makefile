@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
 .PHONY: help install serve test test-fast contract check shapes evaluate train clean
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+# Many small models: one thread each is fastest.
+test test-fast contract: export OMP_NUM_THREADS = 1
 CLIENTS := .clients/node/installed $(patsubst tests/contract/%.txt,.%/installed,$(wildcard tests/contract/clients/*.txt))
 
 # What stands after ## in the line of a target is its help.
@@ -21,8 +23,8 @@ serve: .venv/installed ## a server on http://127.0.0.1:8000; another port: make 
 test: .venv/tested-with ## all tests, and how much of the code they run
 	$(PYTEST) --cov --cov-report=
 
-test-fast: .venv/tested-with ## the tests without the slow ones, in under two minutes
-	$(PYTEST) -m 'not slow and not clients'
+test-fast: .venv/tested-with ## the server's tests without the slow ones, in some two minutes
+	$(PYTEST) -m 'not slow and not clients' --ignore tests/training
 
 contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
 	$(BIN)/python -m pytest tests/contract -m clients

@@ -8,24 +8,29 @@ from __future__ import annotations
 import asyncio
 import inspect
 import tomllib
+from copy import deepcopy
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
 import uvicorn
+from tokenizers.pre_tokenizers import Digits, Metaspace, Sequence
 from torch.nn.functional import scaled_dot_product_attention
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import Receive, Scope, Send
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
-@pytest.mark.parametrize("library", ["torch", "uvicorn"])
+@pytest.mark.parametrize("library", ["tokenizers", "torch", "uvicorn"])
 def test_a_library_whose_private_parts_are_used_has_an_upper_bound(library: str) -> None:
     requirements: list[str] = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["dependencies"]
     (requirement,) = (one for one in requirements if one.startswith(library))
@@ -71,6 +76,19 @@ def test_uvicorns_server_leaves_signals_to_a_method_that_ours_replaces() -> None
     method = getattr(uvicorn.Server, name, None)
     assert method, f"uvicorn {version('uvicorn')} has no Server.{name}: it would take the signals that foveal handles"
     assert list(inspect.signature(method).parameters) == ["self"]
+
+
+# --- tokenizers: the steps of a pre-tokenizer, which foveal.conversation.tokenizer changes in a copy ------------------
+
+
+def test_steps_of_a_copied_pre_tokenizer_are_its_own_and_can_be_changed() -> None:
+    """In tokenizers 0.21.0 the copy held itself, without end."""
+    original = Sequence([Metaspace(prepend_scheme="first"), Digits()])
+    copied = deepcopy(original)
+    assert isinstance(copied, Sequence)
+    assert [type(step) for step in islice(cast("Iterable[object]", copied), 3)] == [Metaspace, Digits]
+    next(iter(cast("Iterable[Metaspace]", copied))).prepend_scheme = "never"
+    assert [one.pre_tokenize_str("a")[0][0] for one in (original, copied)] == ["▁a", "a"]
 
 
 # --- torch: attention that also returns its log-sum-exp, which foveal.layers.attention merges runs of blocks with -----

@@ -10,6 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 OURS = re.compile(r"https://(?:github\.com/foveal/foveal/blob|raw\.githubusercontent\.com/foveal/foveal)/main/(\S+)")

@@ -135,6 +135,7 @@ def is_right(answer: str, sample: Sample) -> bool:
 
 
 @pytest.mark.parametrize("samples", [one_shape, two_shapes, rows_of_shapes])
+@pytest.mark.slow
 def test_colours_and_shapes_are_told_nine_times_in_ten(samples: Callable[[], Iterator[Sample]]) -> None:
     drawn = list(samples())
     said = asyncio.run(answers([asked(sample) for sample in drawn]))

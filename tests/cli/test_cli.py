@@ -84,6 +84,7 @@ def test_help_names_the_commands_and_version_tells_the_version() -> None:
     assert re.fullmatch(r"foveal \d+\.\d+\.\d+\n", foveal("--version").stdout)
 
 
+@pytest.mark.slow
 def test_a_server_never_imports_torch_and_an_engine_never_the_web() -> None:
     server = (
         "foveal.cli, foveal.serving.lifecycle, foveal.engine_client.supervisor, foveal.http.app, foveal.http.server"
@@ -99,6 +100,7 @@ def test_a_server_never_imports_torch_and_an_engine_never_the_web() -> None:
         assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_ask_answers_about_files(model: Path, photo: Path) -> None:
     answered = foveal("ask", "--model", model, "--max-tokens", "8", photo, photo, "Are they the same?")
     assert (answered.returncode, answered.stdout.endswith("\n")) == (0, True)
@@ -154,6 +156,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     assert f"port {port} is taken" in refused.stderr
 
 
+@pytest.mark.slow
 def test_serve_answers_and_ends_at_a_signal_leaving_nothing_behind(model: Path) -> None:
     with serving(model, "--name", "eyes") as (server, url):
         assert get(f"{url}/readyz")[0] == 200
@@ -181,6 +184,7 @@ def test_a_server_that_is_told_to_stop_while_it_loads_stops() -> None:
         assert server.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others_away(model: Path) -> None:
     body = {"model": "eyes", "prompt": "Hello", "n": 8, "max_tokens": 400, "ignore_eos": True}  # half a second or more
     with serving(model, "--name", "eyes") as (server, url), ThreadPoolExecutor(1) as client:
@@ -197,6 +201,7 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_answers_and_sends_others
         assert server.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_is_told_twice_waits_for_no_answer_and_accounts_for_it(model: Path, tmp_path: Path) -> None:
     accounts = tmp_path / "accounting.db"
     config = tmp_path / "foveal.toml"

@@ -43,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", CURL, ids=["chat", "response_format", "tokenize"])
 def test_a_command_is_answered(served: Served, folder: Path, example: str) -> None:
     reply = run(["bash", "-c", at(served, example)], folder)

@@ -224,6 +224,7 @@ def test_a_stream_keeps_the_shape_too(folder: Path) -> None:
     assert json.loads(asyncio.run(stream())).keys() == {"colour", "count"}
 
 
+@pytest.mark.slow
 def test_any_json_object_is_one_or_was_cut(folder: Path) -> None:
     choices = post(folder, "completions", prompt="{", response_format={"type": "json_object"}, n=4)["choices"]
     for choice in choices:

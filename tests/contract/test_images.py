@@ -152,6 +152,7 @@ def test_the_client_is_told(served: Served, pictures: Host, source: str, told: s
     assert told in error["message"]
 
 
+@pytest.mark.slow
 def test_thirty_images_and_no_more(served: Served) -> None:
     allowed = ask(served, *[data_url(encode(drawing().resize((8, 8))))] * 30)
     refused = ask(served, *[data_url(PNG)] * 31)

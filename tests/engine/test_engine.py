@@ -261,6 +261,7 @@ def test_what_was_made_of_pixels_that_an_abort_set_free_is_not_kept() -> None:
     assert token_ids == expected_tokens(prompt_of(image, text(6)), 8, toy.arena)
 
 
+@pytest.mark.slow
 def test_ten_thousand_requests_leak_nothing() -> None:
     toy = ToyEngine(num_blocks=64, encoder_cache_bytes=1000, max_num_batched_tokens=64)
     images = [picture(toy.arena, seed) for seed in range(50)]

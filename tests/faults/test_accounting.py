@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 KNOWN = Key("0123456789ab", "alice", digest_of(SECRET))
 
 
+@pytest.mark.no_cover  # tracing would take three times as long as the test
+@pytest.mark.slow
 def test_ten_thousand_wrong_keys_get_nowhere_and_leave_nothing_behind(tmp_path: Path) -> None:
     accounting = Accounting(open_books=with_keys(tmp_path, KNOWN))
     app = app_for(FakePipeline(), HttpConfig(), accounting)

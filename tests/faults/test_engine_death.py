@@ -33,6 +33,8 @@ from tests.engine.toy import (
     write_toy,
 )
 
+pytestmark = pytest.mark.slow  # nearly each of them waits for processes that import torch
+
 Result = TypeVar("Result")
 
 ROOT = Path(__file__).parents[2]

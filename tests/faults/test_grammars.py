@@ -8,6 +8,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig
 from foveal.engine_client.supervisor import EngineProcess
 from foveal.serving.lifecycle import Service
@@ -42,6 +44,7 @@ async def answer(pipeline: Pipeline, kill_after: int | None = None) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_an_answer_goes_on_in_its_grammar_after_kill_9(tmp_path: Path) -> None:
     folder = tiny_phi3_v(tmp_path / "tiny")
     config = Config(

@@ -66,6 +66,7 @@ def test_requests_with_good_pictures_never_notice(trap: str) -> None:
     assert all(isinstance(result, ImageError) for result in bad)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat() -> None:
     """300 pictures, 75 MiB as sent and 100 MiB decoded, and each of the two processes grows by less than 12 MiB."""
     noise = np.random.default_rng(5).integers(0, 256, MIB // 4, dtype=np.uint8).tobytes()
@@ -111,6 +112,7 @@ def test_descriptors_stay_flat_while_decoders_die() -> None:
     assert counts[-1] <= counts[1]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_by_a_server_that_is_killed(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True, env=environment)

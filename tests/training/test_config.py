@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from tokenizers import Tokenizer
 
 from training.config import TrainingConfig, read_config
@@ -39,6 +40,7 @@ def test_stages_of_its_own_take_the_place_of_all_of_the_others(tmp_path: Path) -
     assert [(stage.name, stage.scenes) for stage in read_config(own).stages] == [("one", names.scenes)]
 
 
+@pytest.mark.slow
 def test_the_committed_configurations_go_on_from_one_another(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """What `make train` does, with one step of each stage."""
     configs = [read_config(COMMITTED / f"{name}.toml") for name in ("tower", "mini", "finer", "charts")]

@@ -215,6 +215,7 @@ def test_names_of_more_or_less_than_one_thing_know_a_number(mark: str, expected:
     assert known(mark, THREE) == expected
 
 
+@pytest.mark.slow
 def test_answers_about_names_are_in_range() -> None:
     for seed in range(20):
         drawn = chart_scene(random.Random(seed))

@@ -123,6 +123,7 @@ def test_a_second_turn_comes_after_the_first_one_and_its_answer(url: str) -> Non
         assert answer == f"user 2, assistant {sample.before[1]}, user {sample.question}"
 
 
+@pytest.mark.slow
 def test_what_a_run_has_come_to_can_be_asked_before_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_sheet_may_be_the_first_file_of_its_folder(
     assert sheet.exists()
 
 
+@pytest.mark.slow
 def test_who_stops_the_evaluation_stops_its_server_too() -> None:
     """While questions wait for answers: small talk, which is asked at once."""
     command = [sys.executable, "-m", "training.evaluate", "--tasks", "small talk", "--count", "20000"]

@@ -81,6 +81,7 @@ def test_special_tokens_have_the_ids_that_the_code_gives_them(tokenizer: Tokeniz
     assert tokenizer.decode(tokenizer.encode("naïve 图片 ~").ids) == "naïve 图片 ~"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_tokenizer_of_what_it_begins_with(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Or its tokens would mean something else; only a vocabulary of another size is made anew."""
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -90,6 +91,7 @@ def test_a_run_goes_on_with_the_tokenizer_of_what_it_begins_with(tokenizer: Toke
     assert grown.get_vocab_size() == MODEL.vocab_size + 1
 
 
+@pytest.mark.slow
 def test_mistyped_words_are_not_learned_as_words() -> None:
     """Without their exclusion each of these would have been common enough."""
     vocabulary = train_tokenizer(1024, seed=1, num_conversations=600).get_vocab()
