@@ -59,7 +59,7 @@ train: .venv/tested-with ## foveal-mini, from nothing
 clean: ## remove what was installed
 	rm -rf .venv .clients
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/foveal/layers/native/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or later: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	@echo "Installing Foveal into .venv (torch is the large part; this takes a minute or two) ..."

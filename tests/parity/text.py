@@ -43,9 +43,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def text_checkpoint(kind: str, folder: Path, seed: int = 0) -> Reference:
-    """A checkpoint of one of KINDS."""
+def text_checkpoint(kind: str, folder: Path, seed: int = 0, **other: Any) -> Reference:
+    """A checkpoint of one of KINDS, or with other settings."""
     name, settings = KINDS[kind]
-    config = getattr(transformers, f"{name}Config")(**{**TEXT, **settings})
+    config = getattr(transformers, f"{name}Config")(**{**TEXT, **settings, **other})
     model_class = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")
     return reference(folder, model_class, config, seed)

@@ -17,6 +17,7 @@ from foveal.engine.batch import build_batch
 from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
 from foveal.layers.attention.backends import attention_backend
+from foveal.layers.native.decoder import NativeDecoder, native_decoder
 from foveal.layers.step import StepContext
 from foveal.models.family import CropRange
 from foveal.types import PromptLogprob
@@ -64,6 +65,7 @@ class Runner:
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
         self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # takes up memory as it is written
+        self.native = native_decoder(model.decoder, self.kv_cache, block_size)
 
     @torch.inference_mode()
     def encode(self, encodings: dict[ImageKey, Encoding]) -> list[ImageKey]:
@@ -102,7 +104,10 @@ class Runner:
 
     def _run_all(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
         batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.traits, self.device)
-        hidden, logits_of = compute(self.model, batch, self.attention, self.kv_cache), self.model.decoder.logits
+        hidden, logits_of = (
+            compute(self.model, batch, self.attention, self.kv_cache, self.native),
+            self.model.decoder.logits,
+        )
         ends = batch.attention.query_start_loc
         of_prompts = [
             prompt_logprobs(chunk, hidden[ends[i] : ends[i + 1]], logits_of) for i, chunk in enumerate(chunks)
@@ -118,10 +123,21 @@ class Runner:
         return results
 
 
-def compute(model: Model, batch: InputBatch, attention: AttentionBackend, kv_cache: Tensor) -> Tensor:
-    """One step: hidden states [T, hidden]; keys and values are written into `kv_cache`. Attention is planned once."""
+def compute(
+    model: Model,
+    batch: InputBatch,
+    attention: AttentionBackend,
+    kv_cache: Tensor,
+    native: NativeDecoder | None = None,
+) -> Tensor:
+    """One step: hidden states [T, hidden]; keys and values are written into `kv_cache`. Attention is planned once.
+
+    native: the same decoder over the same cache in native code, for the steps that it covers.
+    """
     x_TW = model.decoder.embed(batch.token_ids_T)
     after_layer = model.images.place(x_TW, batch.slices) if model.images else None
+    if native and native.covers(batch.attention, after_layer):
+        return native.decode(x_TW, batch.positions_RT, batch.attention)
     attends = attention.plan(batch.attention, model.decoder.windows)
     return model.decoder.decode(x_TW, StepContext(batch.positions_RT, batch.attention, attends, kv_cache, after_layer))
 

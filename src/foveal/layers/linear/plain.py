@@ -68,4 +68,14 @@ def linear(matrices: tuple[Matrix, ...]) -> Linear:
     return parts[0] if len(parts) == 1 else SideBySide(parts)
 
 
+def matrices_of(linear: Linear) -> tuple[Matrix, ...] | None:
+    """What a plain product multiplies by, for code that reads weights where they lie; None: it is of another form."""
+    match linear:
+        case Plain():
+            return (linear.matrix,)
+        case SideBySide():
+            return tuple(part.matrix for part in linear.parts)
+    return None
+
+
 PLAIN = Form(linear, Plain)

@@ -1,0 +1,168 @@
+"""layers/native: the compiled step gives what torch's own path gives, for every kind of decoder and odd sizes."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from foveal.engine.runner import compute
+from foveal.layers.attention.backends import attention_backend
+from foveal.layers.attention.batch import AttentionBatch
+from foveal.layers.native.decoder import MAX_ROWS, NativeDecoder, native_decoder
+from foveal.layers.native.library import Matrix, library
+from foveal.models.family import InputBatch, Model
+from tests.parity.text import KINDS, LONG_ROPE, text_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="without a compiler there is no native step")
+
+BLOCK_SIZE = 16
+CPU = torch.device("cpu")
+GROUPS = {"one to one": (4, 4), "pairs": (4, 2), "threes": (3, 1), "sevens": (14, 2)}  # query and key-value heads
+HEAD_DIMS = (16, 48, 64, 128)
+EIGHT_FACTORS = {"short_factor": [1.0, 1.1, 1.2, 1.3] * 2, "long_factor": [1.5, 3.0, 4.5, 6.0] * 2}
+WITH_HEADS_OF_16: dict[str, dict[str, Any]] = {
+    "phi3 long": {"hidden_size": 64, "rope_parameters": {**LONG_ROPE, **EIGHT_FACTORS}},
+}
+
+
+class Twin:
+    """Sequences that two ways of computing a step go on with, each over a cache of its own with the same contents."""
+
+    def __init__(self, model: Model, seq_lens: Sequence[int]) -> None:
+        self.model = model
+        self.seq_lens = list(seq_lens)
+        num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
+        per_sequence = max(seq_lens) // BLOCK_SIZE + 3
+        num_blocks = per_sequence * len(seq_lens)
+        order = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(1)).tolist()
+        self.tables = [order[i * per_sequence : (i + 1) * per_sequence] for i in range(len(seq_lens))]
+        shape = (num_layers, 2, num_blocks, BLOCK_SIZE, num_kv_heads, head_dim)
+        self.torch_cache = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+        self.native_cache = self.torch_cache.clone()
+        native = native_decoder(model.decoder, self.native_cache, BLOCK_SIZE)
+        assert native is not None
+        self.native: NativeDecoder = native
+
+    def step(self, num_new: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """So many new tokens of each sequence, both ways: hidden states [T, W]."""
+        starts, self.seq_lens = self.seq_lens, [a + b for a, b in zip(self.seq_lens, num_new, strict=True)]
+        spans = list(zip(starts, self.seq_lens, self.tables, strict=True))
+        slots = [
+            table[at // BLOCK_SIZE] * BLOCK_SIZE + at % BLOCK_SIZE
+            for start, stop, table in spans
+            for at in range(start, stop)
+        ]
+        ends = torch.tensor([0, *num_new]).cumsum(0).tolist()
+        positions = torch.cat([torch.arange(start, stop) for start, stop, _ in spans])
+        batch = InputBatch(
+            torch.randint(3, 299, (ends[-1],), generator=torch.Generator().manual_seed(ends[-1])),
+            positions[None],
+            (),
+            AttentionBatch(ends, self.seq_lens, self.tables, slots, BLOCK_SIZE),
+        )
+        backend = attention_backend(CPU)
+        with torch.inference_mode():
+            assert self.native.covers(batch.attention, None)
+            expected = compute(self.model, batch, backend, self.torch_cache)
+            return compute(self.model, batch, backend, self.native_cache, self.native), expected
+
+
+def assert_agrees(model: Model, seq_lens: Sequence[int], *steps: Sequence[int]) -> None:
+    twin = Twin(model, seq_lens)
+    try:
+        for num_new in steps:
+            got, expected = twin.step(num_new)
+            torch.testing.assert_close(got, expected, atol=2e-5, rtol=2e-5)
+        torch.testing.assert_close(twin.native_cache, twin.torch_cache, atol=2e-5, rtol=2e-5)
+    finally:
+        twin.native.close()
+
+
+def test_the_step_is_built_wherever_there_is_a_compiler() -> None:
+    assert library() is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_decoder_agrees(kind: str, tmp_path: Path) -> None:
+    model = text_checkpoint(kind, tmp_path, **WITH_HEADS_OF_16.get(kind, {"hidden_size": 64})).ours
+
+    assert_agrees(model, [0, 30], [5, 1], [1, 1], [1, 1])
+
+
+@pytest.mark.parametrize("heads", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("head_dim", HEAD_DIMS)
+def test_groups_of_heads_and_widths_agree(heads: tuple[int, int], head_dim: int, tmp_path: Path) -> None:
+    num_heads, num_kv_heads = heads
+    model = text_checkpoint(
+        "qwen3",
+        tmp_path,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_kv_heads,
+        head_dim=head_dim,
+        hidden_size=36,
+        intermediate_size=37,
+    ).ours
+
+    assert_agrees(model, [7, 70], [1, 1], [1, 1])
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 7, 8, MAX_ROWS])
+def test_any_number_of_rows_agrees(num_rows: int, tmp_path: Path) -> None:
+    model = text_checkpoint("qwen3", tmp_path).ours
+
+    assert_agrees(model, [*range(10, 10 + num_rows)], [1] * num_rows)
+
+
+@pytest.mark.parametrize("seq_len", [0, 1, 15, 16, 63, 64, 65, 200])
+def test_any_length_agrees(seq_len: int, tmp_path: Path) -> None:
+    model = text_checkpoint("llama", tmp_path).ours
+
+    assert_agrees(model, [seq_len, 3], [1, 1], [2, 1])
+
+
+def test_what_is_not_covered_is_torchs(tmp_path: Path) -> None:
+    twin = Twin(text_checkpoint("qwen3", tmp_path).ours, [4])
+    long = AttentionBatch([0, MAX_ROWS + 1], [MAX_ROWS + 5], twin.tables, range(MAX_ROWS + 1), BLOCK_SIZE)
+    two_way = AttentionBatch([0, 2], [6], twin.tables, range(2), BLOCK_SIZE, [[(4, 6)]])
+    plain = AttentionBatch([0, 1], [5], twin.tables, [4], BLOCK_SIZE)
+
+    assert not twin.native.covers(long, None)
+    assert not twin.native.covers(two_way, None)
+    assert not twin.native.covers(plain, lambda layer, x_TW: x_TW)
+    assert native_decoder(twin.model.decoder, twin.native_cache.bfloat16(), BLOCK_SIZE) is None
+    twin.native.close()
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 4, 9])
+@pytest.mark.parametrize("size", [(37, 33), (64, 576)], ids=["odd", "even"])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
+def test_a_product_is_the_sum_of_products(kind: str, size: tuple[int, int], num_rows: int) -> None:
+    native = library()
+    assert native is not None
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(size, generator=generator), torch.randn(size[0], generator=generator)
+    x, scale = torch.randn(num_rows, size[1], generator=generator), weight.abs().amax(1) / 127
+    stored = {
+        "float32": weight,
+        "bfloat16": weight.bfloat16(),
+        "int8": (weight / scale[:, None]).round().to(torch.int8),
+    }[kind]
+    meant = stored.double() * (scale[:, None].double() if kind == "int8" else 1)
+    matrix = Matrix(
+        stored.data_ptr(), scale.data_ptr(), bias.data_ptr(), *size, ("float32", "bfloat16", "int8").index(kind)
+    )
+    y, pool = torch.empty(num_rows, size[0]), native.foveal_pool(2)
+
+    native.foveal_product(pool, ctypes.byref(matrix), x.data_ptr(), num_rows, y.data_ptr())
+    native.foveal_close(pool)
+
+    expected = x.double() @ meant.T + bias.double()
+    torch.testing.assert_close(y.double(), expected, atol=2e-2 if kind == "int8" else 1e-4, rtol=0)  # 13 bits of x
