@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from foveal.layers.linear.form import Form, Matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from foveal.layers.linear.form import Linear
@@ -68,13 +70,18 @@ def linear(matrices: tuple[Matrix, ...]) -> Linear:
     return parts[0] if len(parts) == 1 else SideBySide(parts)
 
 
-def matrices_of(linear: Linear) -> tuple[Matrix, ...] | None:
-    """What a plain product multiplies by, for code that reads weights where they lie; None: it is of another form."""
+def plain_parts(linear: Linear, shares: Sequence[int] = (1,)) -> Sequence[tuple[Tensor, Tensor | None]] | None:
+    """What a plain product multiplies by and adds, for code that reads weights where they lie; None for other forms.
+
+    shares: how the outputs are divided, where one matrix holds what others store apart.
+    """
     match linear:
-        case Plain():
-            return (linear.matrix,)
         case SideBySide():
-            return tuple(part.matrix for part in linear.parts)
+            return [(part.matrix.weight, part.matrix.bias) for part in linear.parts]
+        case Plain():
+            sizes = [share * linear.out_features // sum(shares) for share in shares]
+            weights, bias = torch.split(linear.matrix.weight, sizes), linear.matrix.bias
+            return list(zip(weights, [None] * len(sizes) if bias is None else torch.split(bias, sizes), strict=True))
     return None
 
 

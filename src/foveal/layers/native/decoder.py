@@ -3,34 +3,36 @@
 The numbers are those of the decoder's own `decode` in float32, up to the order of additions. What is not covered (other
 dtypes, what stands between the layers, long steps) stays with the decoder's own code.
 
-Letters: T rows in the step, W hidden width, R rotations, D rotary width.
+Letters: T rows in the step, W hidden width.
 """
 
 from __future__ import annotations
 
 import ctypes
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from foveal.layers.activation import ACTIVATIONS
-from foveal.layers.linear.plain import matrices_of
+from foveal.layers.decoder import Decoder
+from foveal.layers.linear.plain import plain_parts
 from foveal.layers.native import library as native
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     from foveal.layers.attention.batch import AttentionBatch
-    from foveal.layers.decoder import Decoder, DecoderLayer
+    from foveal.layers.decoder import DecoderLayer
     from foveal.layers.linear.form import Linear
     from foveal.layers.norm import OffsetRMSNorm, RMSNorm
     from foveal.layers.step import AfterLayer
 
-MAX_ROWS = 16  # of a step: beyond that torch's products are as fast
+MAX_ROWS = 64  # of a step: beyond that torch's products are faster (benchmarks/decode_step.txt)
 LANES = 16  # of the widest build: a head is whole vectors of them
 ACTIVATION_CODES = {
     ACTIVATIONS["silu"]: native.SILU,
@@ -41,12 +43,10 @@ ACTIVATION_CODES = {
 
 def native_decoder(decoder: object, kv_cache: Tensor, block_size: int) -> NativeDecoder | None:
     """`decoder` over `kv_cache` in native code; None where that does not cover it, or is not installed."""
-    from foveal.layers.decoder import Decoder
-
-    library = native.library() if isinstance(decoder, Decoder) and _is_covered(decoder, kv_cache) else None
-    if library is None or not isinstance(decoder, Decoder):
+    if not isinstance(decoder, Decoder) or not _is_covered(decoder, kv_cache):
         return None
-    return NativeDecoder(library, decoder, kv_cache, block_size)
+    library = native.library()
+    return None if library is None else NativeDecoder(library, decoder, kv_cache, block_size)
 
 
 def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
@@ -54,10 +54,10 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
     linears = [linear for layer in decoder.layers for linear in _linears(layer)]
     return (
         kv_cache.device.type == "cpu"
-        and kv_cache.dtype == torch.float32
+        and kv_cache.dtype == decoder.embedding.dtype == torch.float32
         and config.heads.head_dim % LANES == 0
         and config.activation in ACTIVATION_CODES
-        and all(matrices_of(linear) is not None and linear.dtype == torch.float32 for linear in linears)
+        and all(plain_parts(linear) is not None and linear.dtype == torch.float32 for linear in linears)
     )
 
 
@@ -66,7 +66,7 @@ def _linears(layer: DecoderLayer) -> tuple[Linear, ...]:
 
 
 class NativeDecoder:
-    """Computes `decoder`'s steps over `kv_cache`. Keeps alive what its structs point to."""
+    """Computes `decoder`'s steps over `kv_cache`. Keeps alive what its structs point to; its threads end with it."""
 
     def __init__(self, library: ctypes.CDLL, decoder: Decoder, kv_cache: Tensor, block_size: int) -> None:
         self._library = library
@@ -75,7 +75,10 @@ class NativeDecoder:
         self._windows = tuple(decoder.ropes)
         self._kept: list[object] = []
         self._struct = self._described(decoder, kv_cache, block_size)
-        self._pool = library.foveal_pool(torch.get_num_threads())
+        self._pool: int | None = library.foveal_pool(torch.get_num_threads())
+        if self._pool is None:
+            raise MemoryError
+        weakref.finalize(self, library.foveal_close, self._pool)
 
     def covers(self, batch: AttentionBatch, after_layer: AfterLayer | None) -> bool:
         """Whether it can compute this step."""
@@ -84,6 +87,8 @@ class NativeDecoder:
 
     def decode(self, x_TW: Tensor, positions_RT: Tensor, batch: AttentionBatch) -> Tensor:
         """Embeddings -> normed hidden states, in the same place [T, W]; keys and values are written into the cache."""
+        assert x_TW.dtype == torch.float32
+        assert x_TW.is_contiguous()
         tables, seq_lens = _rows_of(batch.query_start_loc, batch.seq_lens, batch.block_tables)
         slots = np.array(batch.slot_mapping, dtype=np.int64)
         rotations = [self._decoder.ropes[window](positions_RT) for window in self._windows]
@@ -104,10 +109,6 @@ class NativeDecoder:
             raise MemoryError
         return x_TW
 
-    def close(self) -> None:
-        """End its threads. Nothing may be computing."""
-        self._library.foveal_close(self._pool)
-
     # --- the structs --------------------------------------------------------------------------------------------------
 
     def _described(self, decoder: Decoder, kv_cache: Tensor, block_size: int) -> native.Decoder:
@@ -125,25 +126,24 @@ class NativeDecoder:
             rotary_width=2 * decoder.ropes[self._windows[0]].frequencies_VD.shape[1],
             block_size=block_size,
             num_blocks=kv_cache.shape[2],
-            kv_type=native.FLOAT32,
             activation=ACTIVATION_CODES[config.activation],
             eps=config.rms_norm_eps,
             query_scale=config.query_scale,
-            norm=self._norm(decoder.norm),
+            norm=self._pointer(_weight_of(decoder.norm)),
         )
 
     def _layer(self, layer: DecoderLayer) -> native.Layer:
         attention, heads = layer.attention, layer.attention.heads
         query, key, value = self._parts(attention.qkv, [heads.num_heads, heads.num_kv_heads, heads.num_kv_heads])
         gate, up = self._parts(layer.mlp.gate_up, [1, 1])
-        out, down = (self._parts(linear, [1])[0] for linear in (attention.out, layer.mlp.down))
+        [out], [down] = self._parts(attention.out, [1]), self._parts(layer.mlp.down, [1])
         return native.Layer(
-            attention_norm=self._norm(layer.attention_norm),
-            query_norm=self._norm(attention.query_norm),
-            key_norm=self._norm(attention.key_norm),
-            after_attention_norm=self._norm(layer.after_attention_norm),
-            mlp_norm=self._norm(layer.mlp_norm),
-            after_mlp_norm=self._norm(layer.after_mlp_norm),
+            attention_norm=self._pointer(_weight_of(layer.attention_norm)),
+            query_norm=self._pointer(_weight_of(attention.query_norm)),
+            key_norm=self._pointer(_weight_of(attention.key_norm)),
+            after_attention_norm=self._pointer(_weight_of(layer.after_attention_norm)),
+            mlp_norm=self._pointer(_weight_of(layer.mlp_norm)),
+            after_mlp_norm=self._pointer(_weight_of(layer.after_mlp_norm)),
             query=query,
             key=key,
             value=value,
@@ -155,40 +155,30 @@ class NativeDecoder:
             rope=self._windows.index(attention.window),
         )
 
-    def _norm(self, norm: RMSNorm | OffsetRMSNorm | None) -> int | None:
-        return None if norm is None else self._pointer(norm.weight)
+    def _parts(self, linear: Linear, shares: Sequence[int]) -> Iterator[native.Matrix]:
+        """The matrices of a product whose outputs are divided in these shares."""
+        parts = plain_parts(linear, shares)
+        assert parts is not None
+        for weight, bias in parts:
+            size_out, size_in = weight.shape
+            yield native.Matrix(self._pointer(weight), self._pointer(bias), size_out, size_in)
 
-    def _parts(self, linear: Linear, shares: list[int]) -> list[native.Matrix]:
-        """The matrices of a product whose outputs are divided in these shares, stored as one matrix or apart."""
-        stored = matrices_of(linear)
-        assert stored is not None
-        if len(stored) == len(shares):
-            return [self._matrix(matrix.weight, matrix.bias) for matrix in stored]
-        (fused,) = stored
-        sizes = [share * fused.weight.shape[0] // sum(shares) for share in shares]
-        biases = [None] * len(sizes) if fused.bias is None else torch.split(fused.bias, sizes)
-        return list(map(self._matrix, torch.split(fused.weight, sizes), biases))
-
-    def _matrix(self, weight: Tensor, bias: Tensor | None) -> native.Matrix:
-        return native.Matrix(
-            weight=self._pointer(weight),
-            scale=None,
-            bias=None if bias is None else self._pointer(bias),
-            out=weight.shape[0],
-            in_=weight.shape[1],
-            type=native.FLOAT32,
-        )
-
-    def _pointer(self, tensor: Tensor) -> int:
+    def _pointer(self, tensor: Tensor | None) -> int | None:
+        if tensor is None:
+            return None
         tensor = tensor.contiguous()  # as it lies, but for a matrix that was stored transposed
         self._kept.append(tensor)
         return tensor.data_ptr()
 
 
+def _weight_of(norm: RMSNorm | OffsetRMSNorm | None) -> Tensor | None:
+    return None if norm is None else norm.weight
+
+
 def _rows_of(
     query_start_loc: Sequence[int], seq_lens: Sequence[int], block_tables: Sequence[Sequence[int]]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each row of a step its sequence's block table, padded [T, blocks], and how many tokens it sees [T]."""
+    """For each row of a step its sequence's block table, padded [T, blocks], and how many tokens it attends to [T]."""
     sequences = np.repeat(np.arange(len(seq_lens)), np.diff(query_start_loc))
     tables = np.zeros((len(seq_lens), max(map(len, block_tables))), np.int32)
     for i, table in enumerate(block_tables):

@@ -1,11 +1,12 @@
-"""The compiled decode step (step.c, with records.h): which build of it this CPU can run, and the structs that it takes.
+"""The compiled decode step (step.c, with records.h): which build this CPU can run, and the structs that it takes.
 
-Knows nothing of decoders. Where no build is there, `library()` is None, and whoever asks goes on with torch.
+Knows nothing of decoders. Where no build is there, `library()` is None, and torch computes every step.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 from functools import cache
 from pathlib import Path
@@ -13,29 +14,24 @@ from typing import ClassVar
 
 FOLDER = Path(__file__).parent
 CPUINFO = Path("/proc/cpuinfo")
-# The builds, best first, and what the kernel must list of the CPU for each; those of hatch_build.py.
+# The builds of hatch_build.py, best first, and what the kernel must list of the CPU for each.
 NEEDS = {
-    "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd", "avx512_vnni"},
+    "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"},
     "avx2": {"avx2", "fma", "bmi2", "f16c"},
     "base": set[str](),
 }
-MAX_ROWS = 16  # of a step; more are run in several
 
 log = logging.getLogger(__name__)
 
-FLOAT32, BFLOAT16, INT8 = range(3)
 SILU, GELU, GELU_TANH = range(3)
 
 
 class Matrix(ctypes.Structure):
     _fields_: ClassVar = [
         ("weight", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
         ("out", ctypes.c_int64),
         ("in_", ctypes.c_int64),
-        ("type", ctypes.c_int32),
-        ("unused", ctypes.c_int32),
     ]
 
 
@@ -75,8 +71,7 @@ class Decoder(ctypes.Structure):
                 "num_blocks",
             )
         ),
-        ("kv_type", ctypes.c_int32),
-        ("activation", ctypes.c_int32),
+        ("activation", ctypes.c_int64),
         ("eps", ctypes.c_float),
         ("query_scale", ctypes.c_float),
         ("norm", ctypes.c_void_p),
@@ -96,17 +91,29 @@ def library() -> ctypes.CDLL | None:
     """The best build that this CPU can run; None where there is none."""
     flags = set(CPUINFO.read_text("utf-8").split())
     for name, needed in NEEDS.items():
-        file = FOLDER / f"libstep-{name}.so.1"
-        if needed <= flags and file.is_file():
-            return _declared(ctypes.CDLL(str(file)))
-    log.info("there is no native decode step in this installation; torch decodes, more slowly")
+        if needed <= flags and (found := _loaded(FOLDER / f"libstep-{name}.so.1")):
+            return found
+    log.info("this installation has no native decode step, so torch decodes, more slowly")
     return None
 
 
-def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
-    pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    found.foveal_pool.restype, found.foveal_pool.argtypes = pointer, [ctypes.c_int]
-    found.foveal_close.restype, found.foveal_close.argtypes = None, [pointer]
-    found.foveal_step.argtypes = [pointer, ctypes.POINTER(Decoder), ctypes.POINTER(Step)]
-    found.foveal_product.argtypes = [pointer, ctypes.POINTER(Matrix), pointer, integer, pointer]
+def _loaded(file: Path) -> ctypes.CDLL | None:
+    """The library in `file`, if it is there, can be loaded, and was built of the source beside it."""
+    try:
+        found = ctypes.CDLL(str(file))
+    except OSError:
+        return None
+    found.foveal_source.restype = ctypes.c_char_p
+    if found.foveal_source() != source_hash().encode():
+        log.warning("%s was built of another source and is not used: install Foveal again", file.name)
+        return None
+    found.foveal_pool.restype, found.foveal_pool.argtypes = ctypes.c_void_p, [ctypes.c_int]
+    found.foveal_close.restype, found.foveal_close.argtypes = None, [ctypes.c_void_p]
+    found.foveal_step.argtypes = [ctypes.c_void_p, ctypes.POINTER(Decoder), ctypes.POINTER(Step)]
     return found
+
+
+def source_hash() -> str:
+    """Of the C files, as hatch_build.py computes it."""
+    files = sorted(file for file in FOLDER.iterdir() if file.suffix in (".c", ".h"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -79,9 +79,12 @@ static void *live(void *argument) {
     return NULL;
 }
 
-static void run(Pool *pool, Work *work, void *task, int64_t num_counters) {
+/* All threads do `work`, this one too. Returns 0, or 1 if there is no memory. */
+static int run(Pool *pool, Work *work, void *task, int64_t num_counters) {
     if (num_counters > pool->num_counters) {
-        pool->taken = realloc(pool->taken, num_counters * sizeof *pool->taken);
+        _Atomic int64_t *taken = realloc((void *)pool->taken, num_counters * sizeof *taken);
+        if (!taken) return 1;
+        pool->taken = taken;
         pool->num_counters = num_counters;
     }
     memset((void *)pool->taken, 0, num_counters * sizeof *pool->taken);
@@ -93,8 +96,10 @@ static void run(Pool *pool, Work *work, void *task, int64_t num_counters) {
     pthread_mutex_unlock(&pool->mutex);
     work(pool, 0);
     barrier(pool);
+    return 0;
 }
 
+/* NULL if there is no memory; fewer threads than asked for if the system gives no more. */
 Pool *foveal_pool(int num_threads) {
     Pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
@@ -103,8 +108,8 @@ Pool *foveal_pool(int num_threads) {
     pthread_cond_init(&pool->there_is_work, NULL);
     for (int thread = 1; thread < pool->num_threads; thread++) {
         Start *start = malloc(sizeof *start);
-        *start = (Start){pool, thread};
-        if (pthread_create(&pool->threads[thread], NULL, live, start)) { /* as many as the system gives */
+        if (start) *start = (Start){pool, thread};
+        if (!start || pthread_create(&pool->threads[thread], NULL, live, start)) {
             free(start);
             pool->num_threads = thread;
         }

@@ -2,15 +2,12 @@
 #pragma once
 #include <stdint.h>
 
-enum { FLOAT32, BFLOAT16, INT8 };
 enum { SILU, GELU, GELU_TANH };
 
 typedef struct {
-    const void *weight;   /* [out, in], row after row */
-    const float *scale;   /* [out], of int8 weights */
+    const float *weight;  /* [out, in], row after row */
     const float *bias;    /* [out] or NULL */
     int64_t out, in;
-    int32_t type, unused;
 } Matrix;
 
 typedef struct {
@@ -20,7 +17,7 @@ typedef struct {
 typedef struct {
     Norm attention_norm, query_norm, key_norm, after_attention_norm, mlp_norm, after_mlp_norm;
     Matrix query, key, value, out, gate, up, down;
-    int64_t window;       /* a row sees so many tokens; 0: all */
+    int64_t window;       /* a row attends to so many tokens; 0: all */
     int64_t rope;         /* which of the step's rotations */
 } Layer;
 
@@ -28,17 +25,17 @@ typedef struct {
     const Layer *layers;
     int64_t num_layers, width, num_heads, num_kv_heads, head_dim, mlp_width, rotary_width;
     int64_t block_size, num_blocks;  /* of the KV cache [num_layers, 2, num_blocks, block_size, K, D] */
-    int32_t kv_type, activation;
+    int64_t activation;
     float eps, query_scale;
     Norm norm;            /* the last */
 } Decoder;
 
 typedef struct {
     float *x;             /* [T, W]: embeddings in, hidden states out */
-    void *kv_cache;
+    float *kv_cache;
     const float *cos, *sin; /* [rotations, T, rotary_width / 2] */
     const int32_t *block_tables; /* [T, max_blocks] */
-    const int32_t *seq_lens;     /* [T]: tokens that a row sees, itself included */
+    const int32_t *seq_lens;     /* [T]: tokens that a row attends to, itself included */
     const int64_t *slots;        /* [T]: where its key and value go */
     int64_t num_rows, max_blocks;
 } Step;

@@ -1,9 +1,9 @@
-/* One decode step of a Llama-like decoder on a CPU, in one call.
+/* One step of a Llama-like decoder on a CPU, in one call.
  *
- * A step has few rows (1 to 16), each the next token of a sequence. Its time is the time of reading the weights once, so
- * that every matrix is read as one stream, by all threads, and a thread never waits longer than for the others' last
- * rows. The arithmetic is float32 whatever the weights are kept in. Knows nothing of torch and Python: pointers in,
- * numbers out; the caller (native/__init__.py) owns every buffer. The layout of the structs is mirrored there.
+ * A step has few rows, of one or of several sequences. Its time is the time of reading the weights once, so that every matrix
+ * is read as one stream, by all threads, and a thread never waits longer than for the others' last rows. The arithmetic is
+ * float32. Knows nothing of torch and Python: pointers in, numbers out; decoder.py owns every buffer, and library.py mirrors
+ * the structs of records.h.
  *
  * Letters as in layers/decoder.py: T rows, W hidden width, H query heads, K key-value heads, D head width, M MLP width.
  */
@@ -18,10 +18,8 @@ _Static_assert(GRAIN % UNROLL == 0, "a share is whole tiles");
 typedef struct {
     const Decoder *decoder;
     const Step *step;
-    float *x, *normed, *scale; /* [threads, T, W] and [threads, T]: each thread has its own */
-    int16_t *rounded;          /* [threads, T, widest] */
-    int64_t *offsets;          /* [threads, tokens] */
-    int64_t widest;
+    float *x, *normed;      /* [threads, T, W]: each thread has its own */
+    int64_t *offsets;       /* [threads, tokens] */
     float *qkv, *attended, *after_attention, *gated, *up, *after_mlp;
 } Task;
 
@@ -37,9 +35,9 @@ static void add(float *x, const float *y, const Norm *after, int64_t rows, int64
 }
 
 /* A product of a layer, shared out: its outputs go to `y`. */
-static void share(Pool *pool, int64_t counter, const Matrix *m, const Rows *rows, int64_t num_rows, float *y, int64_t y_stride) {
+static void share(Pool *pool, int64_t counter, const Matrix *m, const float *x, int64_t num_rows, float *y, int64_t y_stride) {
     int64_t start, stop;
-    while (take(pool, counter, m->out, &start, &stop)) product(m, rows, num_rows, y, y_stride, start, stop);
+    while (take(pool, counter, m->out, &start, &stop)) product(m, x, num_rows, y, y_stride, start, stop);
 }
 
 static void attention_share(const Task *task, int64_t layer, int thread, int num_threads) {
@@ -61,38 +59,30 @@ static void step_share(Pool *pool, int thread) {
     const int64_t T = s->num_rows, W = d->width, H = d->num_heads, K = d->num_kv_heads, D = d->head_dim, M = d->mlp_width;
     const int64_t qkv_width = (H + 2 * K) * D;
     float *x = task->x + thread * T * W, *normed = task->normed + thread * T * W;
-    int16_t *rounded = task->rounded + thread * T * task->widest;
-    float *scale = task->scale + thread * T;
-    const Rows from_x = {normed, rounded, scale, W}, from_heads = {task->attended, rounded, scale, H * D},
-               from_mlp = {task->gated, rounded, scale, M};
     int64_t counter = 0, start, stop;
     memcpy(x, s->x, T * W * sizeof(float));
     for (int64_t i = 0; i < d->num_layers; i++, counter += 6) {
         const Layer *l = &d->layers[i];
         for (int64_t t = 0; t < T; t++) rms_norm(&l->attention_norm, x + t * W, W, d->eps, normed + t * W);
-        round_rows(&l->query, &from_x, T);
-        share(pool, counter, &l->query, &from_x, T, task->qkv, qkv_width);
-        share(pool, counter + 1, &l->key, &from_x, T, task->qkv + H * D, qkv_width);
-        share(pool, counter + 2, &l->value, &from_x, T, task->qkv + (H + K) * D, qkv_width);
+        share(pool, counter, &l->query, normed, T, task->qkv, qkv_width);
+        share(pool, counter + 1, &l->key, normed, T, task->qkv + H * D, qkv_width);
+        share(pool, counter + 2, &l->value, normed, T, task->qkv + (H + K) * D, qkv_width);
         barrier(pool);
         attention_share(task, i, thread, pool->num_threads);
         barrier(pool);
-        round_rows(&l->out, &from_heads, T);
-        share(pool, counter + 3, &l->out, &from_heads, T, task->after_attention, W);
+        share(pool, counter + 3, &l->out, task->attended, T, task->after_attention, W);
         barrier(pool);
         add(x, task->after_attention, &l->after_attention_norm, T, W, d->eps, normed);
         for (int64_t t = 0; t < T; t++) rms_norm(&l->mlp_norm, x + t * W, W, d->eps, normed + t * W);
-        round_rows(&l->gate, &from_x, T);
         while (take(pool, counter + 4, M, &start, &stop)) {
-            product(&l->gate, &from_x, T, task->gated, M, start, stop);
-            product(&l->up, &from_x, T, task->up, M, start, stop);
+            product(&l->gate, normed, T, task->gated, M, start, stop);
+            product(&l->up, normed, T, task->up, M, start, stop);
             for (int64_t t = 0; t < T; t++)
                 for (int64_t o = t * M + start; o < t * M + stop; o++)
                     task->gated[o] = activate(d->activation, task->gated[o]) * task->up[o];
         }
         barrier(pool);
-        round_rows(&l->down, &from_mlp, T);
-        share(pool, counter + 5, &l->down, &from_mlp, T, task->after_mlp, W);
+        share(pool, counter + 5, &l->down, task->gated, T, task->after_mlp, W);
         barrier(pool);
         add(x, task->after_mlp, &l->after_mlp_norm, T, W, d->eps, normed);
     }
@@ -100,18 +90,16 @@ static void step_share(Pool *pool, int thread) {
         for (int64_t t = 0; t < T; t++) rms_norm(&d->norm, x + t * W, W, d->eps, s->x + t * W);
 }
 
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* Runs all layers and the last norm over a step's rows, in place in step->x. Returns 0, or 1 if there is no memory. */
 int foveal_step(Pool *pool, const Decoder *d, const Step *s) {
     const int64_t T = s->num_rows, H = d->num_heads, K = d->num_kv_heads, D = d->head_dim, W = d->width, M = d->mlp_width;
     const int64_t N = pool->num_threads;
-    Task task = {.decoder = d, .step = s, .widest = larger(larger(W, H * D), M)};
+    Task task = {.decoder = d, .step = s};
     struct { void **place; int64_t num_bytes; } parts[] = {
         {(void **)&task.x, N * T * W * 4}, {(void **)&task.normed, N * T * W * 4}, {(void **)&task.qkv, T * (H + 2 * K) * D * 4},
         {(void **)&task.attended, T * H * D * 4}, {(void **)&task.after_attention, T * W * 4}, {(void **)&task.gated, T * M * 4},
-        {(void **)&task.up, T * M * 4}, {(void **)&task.after_mlp, T * W * 4}, {(void **)&task.scale, N * T * 4},
-        {(void **)&task.rounded, N * T * task.widest * 2}, {(void **)&task.offsets, N * s->max_blocks * d->block_size * 8}};
+        {(void **)&task.up, T * M * 4}, {(void **)&task.after_mlp, T * W * 4},
+        {(void **)&task.offsets, N * s->max_blocks * d->block_size * 8}};
     const int num_parts = sizeof parts / sizeof *parts;
     int64_t total = 0;
     for (int i = 0; i < num_parts; i++) total += (parts[i].num_bytes + 63) / 64 * 64;
@@ -121,26 +109,10 @@ int foveal_step(Pool *pool, const Decoder *d, const Step *s) {
         *parts[i].place = next;
         next += (parts[i].num_bytes + 63) / 64 * 64;
     }
-    run(pool, step_share, &task, 6 * d->num_layers);
+    const int failed = run(pool, step_share, &task, 6 * d->num_layers);
     free(scratch);
-    return 0;
+    return failed;
 }
 
-typedef struct { const Matrix *matrix; Rows rows; float *y; int64_t num_rows; } ProductTask;
-
-static void product_share(Pool *pool, int thread) {
-    const ProductTask *task = pool->task;
-    (void)thread;
-    share(pool, 0, task->matrix, &task->rows, task->num_rows, task->y, task->matrix->out);
-}
-
-/* y [rows, out] = x [rows, in] times the matrix. Returns 0, or 1 if there is no memory. */
-int foveal_product(Pool *pool, const Matrix *matrix, const float *x, int64_t num_rows, float *y) {
-    void *scratch = malloc(num_rows * (matrix->in * sizeof(int16_t) + sizeof(float)));
-    if (!scratch) return 1;
-    ProductTask task = {matrix, {x, (int16_t *)((float *)scratch + num_rows), scratch, matrix->in}, y, num_rows};
-    round_rows(matrix, &task.rows, num_rows);
-    run(pool, product_share, &task, 1);
-    free(scratch);
-    return 0;
-}
+/* Of which source this was built: a hash of it, that the caller compares with the source that it lies beside. */
+const char *foveal_source(void) { return FOVEAL_SOURCE; }

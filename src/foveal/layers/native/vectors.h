@@ -1,4 +1,4 @@
-/* Vectors of the widest kind that the build's CPU has, weights loaded as floats, and what is made of them. */
+/* Vectors of floats, of the widest kind that the build's CPU has. */
 #pragma once
 
 #include <stdint.h>
@@ -17,32 +17,8 @@
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef float vec_u __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
-typedef int16_t hvec __attribute__((vector_size(LANES * 2)));
-typedef int16_t hvec_u __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
-typedef int8_t bvec __attribute__((vector_size(LANES)));
-typedef int8_t bvec_u __attribute__((vector_size(LANES), aligned(1), may_alias));
 
-static inline vec load_float32(const float *p) { return *(const vec_u *)p; }
-
-static inline vec load_bfloat16(const uint16_t *p) {
-#if defined(__AVX512F__)
-    return (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)), 16);
-#elif defined(__AVX2__)
-    return (vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p)), 16);
-#else
-    return (vec)(__builtin_convertvector(*(const hvec_u *)p, ivec) << 16);
-#endif
-}
-
-static inline float as_float(uint16_t bfloat16) {
-    union { uint32_t bits; float value; } u = { (uint32_t)bfloat16 << 16 };
-    return u.value;
-}
-
-static inline uint16_t as_bfloat16(float value) { /* round to nearest even */
-    union { float value; uint32_t bits; } u = { value };
-    return (uint16_t)((u.bits + 0x7fff + ((u.bits >> 16) & 1)) >> 16);
-}
+static inline vec load(const float *p) { return *(const vec_u *)p; }
 
 static inline float sum(vec v) {
 #if defined(__AVX512F__)
