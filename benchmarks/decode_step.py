@@ -42,7 +42,7 @@ SHAPE: dict[str, Any] = {
     "rope_theta": 1e5,
     "tie_word_embeddings": True,
 }
-CASES = ((1, 128), (1, 2048), (4, 128), (16, 128), (32, 128), (64, 128))  # rows, tokens that each of them sees
+CASES = ((1, 128), (1, 2048), (4, 128), (16, 128), (32, 128), (64, 128))  # rows, tokens that each of them attends to
 BLOCK_SIZE = 16
 ENGINE = {"GOMP_SPINCOUNT": "3000"}
 

@@ -124,7 +124,7 @@ def reference(given: Step, window: int | None = None) -> Tensor:
 
 
 def positions_seen(batch: AttentionBatch, i: int, position: int, window: int | None) -> list[int]:
-    """What the token at `position` of sequence i sees: by causality, its two-way span and the window."""
+    """What the token at `position` of sequence i attends to: by causality, its two-way span and the window."""
     own = [span for span in (batch.two_way_spans[i] if batch.two_way_spans else ()) if span[0] <= position < span[1]]
     last = max([position, *(end - 1 for _, end in own)])
     return [key for key in range(last + 1) if window is None or key > position - window]

@@ -124,8 +124,9 @@ class Decoder(Protocol):
     def decode(self, x_TW: torch.Tensor, step: StepContext) -> torch.Tensor:
         """Embeddings -> hidden states [T, hidden]; keys and values are written into the step's KV cache.
 
-        All that differs between steps is in the two arguments. So a captured call can run again after their tensors
-        are overwritten in place.
+        All that differs between steps is in the two arguments. A captured call could therefore run again, if all
+        their tensors were overwritten in place, those of the attention backend included. No backend keeps its tensors
+        today, but one that does fits here (decision 018).
         """
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
