@@ -63,7 +63,7 @@ def command(
 
 
 def serve(config: Config) -> None:
-    """Check what is cheap first: settings, then the machine's state. Then import, download and run."""
+    """Check what is cheap first: settings, then the machine's state. Then download, import and run."""
     from foveal.http.listener import check_keys, check_port
     from foveal.models.hub import check_model, local_folder
 
