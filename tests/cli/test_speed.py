@@ -1,4 +1,4 @@
-"""Help and mistakes are answered at once: limits on processor time, which a busy machine does not lengthen much."""
+"""Help and mistakes are answered at once. Limited is the processor time of the fastest run, whatever else runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-MAX_CPU_S = 1.0  # user and system, children included; 0.1 to 0.3 where this was written
+MAX_CPU_S = 0.5  # user and system, children included; 0.1 to 0.3 where this was written
+NUM_RUNS = 3  # in the first one, Python may have to compile the modules
 NOT_FOR_HELP = ("torch", "numpy", "tokenizers", "pydantic", "starlette", "uvicorn", "rich", "asyncio", "jinja2")
 
 
@@ -43,10 +44,9 @@ def cpu_s(*arguments: str) -> tuple[float, int]:
 )
 def test_help_and_mistakes_are_answered_at_once(arguments: list[str], status: int, taken_port: int) -> None:
     arguments = [argument.replace("TAKEN", str(taken_port)) for argument in arguments]
-    cpu_s(*arguments)  # the first time, Python compiles the modules
-    used_s, ended = cpu_s(*arguments)
-    assert ended == status
-    assert used_s < MAX_CPU_S
+    runs = [cpu_s(*arguments) for _ in range(NUM_RUNS)]
+    assert {ended for _, ended in runs} == {status}
+    assert min(used_s for used_s, _ in runs) < MAX_CPU_S
 
 
 def test_help_imports_nothing_that_only_running_takes() -> None:

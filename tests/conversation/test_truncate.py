@@ -9,7 +9,7 @@ import pytest
 
 from foveal.conversation.truncate import without_oldest_turns
 from foveal.errors import InvalidRequest
-from foveal.types import ChatRequest, GenerationOptions, Image, Message, Prompt
+from foveal.types import ChatRequest, GenerationOptions, Image, Message, Prompt, PromptImage
 from tests.conversation.builders import IMAGE, chat, images
 
 TALK = chat(
@@ -24,16 +24,17 @@ TALK = chat(
 )
 
 
-def ten_tokens_a_message(request: ChatRequest, _: Sequence[Image]) -> Prompt:
-    return Prompt((0,) * 10 * len(request.messages))
+def ten_tokens_a_message(request: ChatRequest, images: Sequence[Image]) -> Prompt:
+    return Prompt((0,) * 10 * len(request.messages), tuple(PromptImage(image, (), 0) for image in images))
 
 
 def cut(request: ChatRequest, max_prompt_tokens: int | None) -> tuple[tuple[Message, ...], list[int]]:
     """The messages that are left, and the numbers of the images that are left."""
     request = replace(request, options=GenerationOptions(max_prompt_tokens=max_prompt_tokens))
     pictures = images(len(request.image_refs))
-    kept, shown = without_oldest_turns(request, pictures, ten_tokens_a_message)
-    return kept.messages, [pictures.index(image) for image in shown]
+    kept, prompt = without_oldest_turns(request, pictures, ten_tokens_a_message)
+    assert len(prompt.token_ids) == 10 * len(kept.messages)
+    return kept.messages, [pictures.index(placed.image) for placed in prompt.images]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,20 @@ def test_the_oldest_turns_go_with_their_images_and_the_system_message_stays(
     max_prompt_tokens: int | None, kept: list[int], pictures: list[int]
 ) -> None:
     assert cut(TALK, max_prompt_tokens) == (tuple(TALK.messages[index] for index in kept), pictures)
+
+
+@pytest.mark.parametrize("max_prompt_tokens", [None, 80, 50, 49, 20])
+def test_no_candidate_is_rendered_twice(max_prompt_tokens: int | None) -> None:
+    rendered = []
+
+    def render(request: ChatRequest, images: Sequence[Image]) -> Prompt:
+        rendered.append(request.messages)
+        return ten_tokens_a_message(request, images)
+
+    request = replace(TALK, options=GenerationOptions(max_prompt_tokens=max_prompt_tokens))
+    kept, _ = without_oldest_turns(request, images(len(TALK.image_refs)), render)
+    assert rendered.count(kept.messages) == 1
+    assert len(rendered) == len(set(rendered))
 
 
 @pytest.mark.parametrize("request_", [TALK, chat(("assistant", "a"), ("system", "b"))])

@@ -24,16 +24,19 @@ HELLO = ChatRequest((Message("user", ("hello",)),))
 
 
 class FakeServer:
-    """Listens until it is told to stop."""
+    """Listens until it is told to stop, or until it breaks."""
 
     def __init__(self) -> None:
         self.should_exit = self.force_exit = False
-        self.is_listening = False
+        self.is_listening = self.is_broken = False
+        self.failure: Exception | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self.is_listening = True
-        await until(lambda: self.should_exit)
+        await until(lambda: self.should_exit or self.is_broken)
         self.is_listening = False
+        if self.failure is not None:
+            raise self.failure
 
 
 class Life:
@@ -121,6 +124,23 @@ def test_told_twice_it_waits_for_nobody(live: Scene) -> None:
             life.stop.hurried.set()
             await life.run
         assert life.server.force_exit
+
+    live(act)
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+@pytest.mark.parametrize("failure", [OSError("the listener died"), None])
+def test_a_server_that_ends_by_itself_ends_the_run_with_an_error(
+    live: Scene, failure: Exception | None, is_loaded: bool
+) -> None:
+    async def act(life: Life) -> None:
+        await until(lambda: life.server.is_listening)
+        if is_loaded:
+            life.loaded.set()
+            await life.ready.wait()
+        life.server.failure, life.server.is_broken = failure, True
+        with pytest.raises(OSError if failure else RuntimeError, match=r"the listener died|nobody had told it to"):
+            await life.run
 
     live(act)
 

@@ -63,20 +63,18 @@ def command(
 
 
 def serve(config: Config) -> None:
-    """Check what is cheap first: settings, then the machine's state. Then import, download and run."""
-    from foveal.http.listener import check_port
+    """Check what is cheap first: settings, then the machine's state. Then download, import and run."""
+    from foveal.http.listener import check_keys, check_port
     from foveal.models.hub import check_model, local_folder
 
     started_s = time.monotonic()
     check_model(config.model.path)
     check_port(config.http)
     _prepare_process()
-    import uvloop
-
-    from foveal.http.server import check_keys
-
     accounting = _accounting(config)
     check_keys(config.http, accounting)
+    import uvloop
+
     folder = local_folder(config.model.path, config.model.revision)
     uvloop.run(_run(config, folder, accounting, started_s))
 

@@ -70,8 +70,9 @@ class Renderer:
         """
         assert len(images) == len(request.image_refs)
         if isinstance(request, ChatRequest):
-            request, images = without_oldest_turns(request, images, self._prompt)
-        prompt = self._prompt(request, images)
+            request, prompt = without_oldest_turns(request, images, self._prompt)
+        else:
+            prompt = self._prompt(request, images)
         return Rendered(
             prompt,
             partial(self._fragments, request),

@@ -18,30 +18,36 @@ if TYPE_CHECKING:
     from foveal.types import ChatRequest, Image, Prompt
 
     Rendering = Callable[[ChatRequest, Sequence[Image]], Prompt]
-    Illustrated = tuple[ChatRequest, Sequence[Image]]
 
 
-def without_oldest_turns(request: ChatRequest, images: Sequence[Image], render: Rendering) -> Illustrated:
-    """The chat without its oldest turns, so that it has at most `max_prompt_tokens`, and the images of the rest.
+def without_oldest_turns(
+    request: ChatRequest, images: Sequence[Image], render: Rendering
+) -> tuple[ChatRequest, Prompt]:
+    """The chat without its oldest turns, so that it has at most `max_prompt_tokens`, and its prompt.
 
     Turns are found by binary search, which calls `render` once a step. Raises InvalidRequest if the last turn alone
     is too long.
     """
     allowed = request.options.max_prompt_tokens
     if allowed is None:
-        return request, images
-    starts = _turn_starts(request)
+        return request, render(request, images)
+    fitting: list[tuple[ChatRequest, Prompt]] = []  # each is longer than the one before
 
     def fits(start: int) -> bool:
-        return len(render(*_from(request, images, start)).token_ids) <= allowed
+        kept, shown = _from(request, images, start)
+        prompt = render(kept, shown)
+        if len(prompt.token_ids) > allowed:
+            return False
+        fitting.append((kept, prompt))
+        return True
 
-    first = bisect_left(starts, True, key=fits)
-    if first == len(starts):
+    bisect_left(_turn_starts(request), True, key=fits)
+    if not fitting:
         raise InvalidRequest(
             f"The last turn alone takes more than {allowed} tokens: raise prompt_truncate_len, or shorten the message.",
             param="prompt_truncate_len",
         )
-    return _from(request, images, starts[first])
+    return fitting[-1]
 
 
 def _num_lasting(request: ChatRequest) -> int:
@@ -56,7 +62,7 @@ def _turn_starts(request: ChatRequest) -> list[int]:
     return [head, *(index for index in later if request.messages[index].role == "user")]
 
 
-def _from(request: ChatRequest, images: Sequence[Image], start: int) -> Illustrated:
+def _from(request: ChatRequest, images: Sequence[Image], start: int) -> tuple[ChatRequest, list[Image]]:
     kept = replace(request, messages=request.messages[: _num_lasting(request)] + request.messages[start:])
     positions = {ref.position for ref in kept.image_refs}
     pairs = zip(request.image_refs, images, strict=True)

@@ -14,7 +14,7 @@ from foveal.http.middleware.error_responses import ErrorResponses
 from foveal.http.middleware.rate_limit_headers import RateLimitHeaders
 from foveal.http.middleware.request_log import RequestLog
 from foveal.http.openapi import describe
-from foveal.http.routes import health, metrics, models, reference, refused, tokenize
+from foveal.http.routes import health, metrics, reference
 from foveal.http.routing import Dispatch, Route, Routing, routes_of
 from foveal.http.traffic import Traffic
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from foveal.serving.served import ServedModels
 
 DIALECTS = (OPENAI,)  # the first one is used where the path belongs to none
-VERSIONED = (tokenize.ENDPOINT, *models.ENDPOINTS, *refused.ENDPOINTS)
-UNVERSIONED = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
+NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
 
 def create_app(
@@ -39,7 +38,7 @@ def create_app(
     """The application that serves `models`. `accounting` tells which keys are valid and what they may take."""
     routes = all_routes(dialects)
     traffic = Traffic()
-    bodies, document = BodyReader(config.unknown_fields), cache(lambda: describe(routes))
+    bodies, document = BodyReader(config.unknown_fields), cache(lambda: describe(routes, dialects))
     app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, document))
     app = BodyLimit(app, config.max_body_bytes)
     app = Authentication(app, accounting, config.host)
@@ -51,5 +50,4 @@ def create_app(
 
 def all_routes(dialects: Sequence[Dialect] = DIALECTS) -> list[Route]:
     spoken = [route for dialect in dialects for route in routes_of(dialect.endpoints, dialect, dialect.prefixes)]
-    default = dialects[0]
-    return [*spoken, *routes_of(VERSIONED, default, default.prefixes), *routes_of(UNVERSIONED, default, [""])]
+    return [*spoken, *routes_of(NO_DIALECTS, dialects[0], [""])]

@@ -1,14 +1,19 @@
-"""The listening socket. Knows no protocol and imports no server, so that a taken port is reported at once."""
+"""The listening socket, and what may listen where.
+
+Knows no protocol and imports no server, so that a taken port and a missing key are reported at once.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from foveal.errors import ConfigError
 
 if TYPE_CHECKING:
+    from foveal.accounting.accounting import Accounting
     from foveal.config import HttpConfig
 
 BACKLOG = 2048  # connections that wait to be accepted
@@ -23,6 +28,15 @@ def check_port(config: HttpConfig) -> None:
         _bind(probe, config)
 
 
+def check_keys(config: HttpConfig, accounting: Accounting) -> None:
+    """Raises ConfigError where other machines could reach a server that needs no key."""
+    if not accounting.requires_key and not is_loopback(config.host):
+        raise ConfigError(
+            f"http.host is {config.host}, which others can reach, and there is no API key: "
+            "make one (foveal keys create NAME) or configure one (http.api_keys), or listen on 127.0.0.1"
+        )
+
+
 def listen(config: HttpConfig) -> socket.socket:
     """A socket that listens from now on. Raises ConfigError where the address cannot be bound."""
     listener = socket.socket(_family(config))
@@ -32,6 +46,20 @@ def listen(config: HttpConfig) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine.
+
+    A foreign web page can point a name of its own at 127.0.0.1 (DNS rebinding). The browser then sends that name as
+    Host, so a loopback Host also shows that no such page asks.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _bind(unbound: socket.socket, config: HttpConfig, backlog: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the routes and from the types of their bodies."""
+"""The OpenAPI document, made from the routes, the types of their bodies, and the names and keys of the dialects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from foveal import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from foveal.http.dialects.dialect import Dialect, KeyHeader
     from foveal.http.endpoint import Docs
     from foveal.http.routing import Route
 
@@ -31,26 +32,55 @@ ERRORS = {
 }
 
 
-def describe(routes: Sequence[Route]) -> Document:
+def describe(routes: Sequence[Route], dialects: Sequence[Dialect]) -> Document:
+    """The document of all routes. Its `security` is the first dialect's; operations of the others have their own."""
     documented = [route for route in routes if route.is_documented]
     types = list(dict.fromkeys(kind for route in documented for kind in _types(route)))
     schemas, definitions = _schemas(types)
+    key_names = _key_names(dialects)
     paths: dict[str, Document] = {}
     for route in documented:
         path = compile_path(route.path)[1]
         operation = _operation(route, path, schemas)
+        if route.dialect != dialects[0]:
+            operation["security"] = _security(route.dialect, key_names)
         paths.setdefault(path, {}).update({method.lower(): operation for method in route.endpoint.methods})
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Foveal",
-            "description": "Vision-language models over the Fireworks and OpenAI dialects.",
+            "description": f"Vision-language models over the {_listed(dialects)} dialects.",
             "version": __version__,
         },
         "paths": paths,
-        "components": {"schemas": definitions, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
-        "security": [{}, {"key": []}],  # a server without keys takes requests without one
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {name: _security_scheme(header) for header, name in key_names.items()},
+        },
+        "security": _security(dialects[0], key_names),
     }
+
+
+def _listed(dialects: Sequence[Dialect]) -> str:
+    *others, last = [name for dialect in dialects for name in dialect.names]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _key_names(dialects: Sequence[Dialect]) -> dict[KeyHeader, str]:
+    """The name of each header that may hold a key, among the document's security schemes."""
+    headers = dict.fromkeys(header for dialect in dialects for header in dialect.key_headers)
+    return {header: "key" if number == 1 else f"key{number}" for number, header in enumerate(headers, 1)}
+
+
+def _security_scheme(header: KeyHeader) -> Document:
+    if header.name == "authorization" and header.scheme is not None:
+        return {"type": "http", "scheme": header.scheme.lower()}
+    return {"type": "apiKey", "in": "header", "name": header.name}
+
+
+def _security(dialect: Dialect, key_names: Mapping[KeyHeader, str]) -> list[Document]:
+    """Any one of the dialect's key headers, or none: a server without keys takes requests without one."""
+    return [{}, *({key_names[header]: []} for header in dialect.key_headers)]
 
 
 def _types(route: Route) -> Iterator[Any]:

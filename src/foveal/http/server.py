@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from foveal.errors import ConfigError
-from foveal.http.middleware.auth import is_loopback
+from foveal.http.listener import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +24,6 @@ MAX_NUM_HEADERS = 100
 HEAD_TIMEOUT_S = 15.0  # from the connection, or from a request's first byte, to the end of its head
 KEEP_ALIVE_S = 75
 GRACEFUL_SHUTDOWN_S = 5  # for what is still being sent when the answers have ended; then it is cut off
-
-
-def check_keys(config: HttpConfig, accounting: Accounting) -> None:
-    """Raises ConfigError where other machines could reach a server that needs no key."""
-    if not accounting.requires_key and not is_loopback(config.host):
-        raise ConfigError(
-            f"http.host is {config.host}, which others can reach, and there is no API key: "
-            "make one (foveal keys create NAME) or configure one (http.api_keys), or listen on 127.0.0.1"
-        )
 
 
 def create_server(app: ASGIApp, config: HttpConfig, accounting: Accounting) -> Server:

@@ -10,7 +10,7 @@ from foveal.errors import Draining
 
 
 class InFlight:
-    """The requests in flight of one pipeline, or of several that share it."""
+    """The requests in flight of one pipeline, which has its own."""
 
     def __init__(self) -> None:
         self._num_running = 0

@@ -81,15 +81,19 @@ async def run(
 ) -> None:
     """Listen at once, load the model, answer until told to stop; then finish running answers, and stop listening.
 
-    `loading` is open while the model is loaded. Raises CheckpointError or ConfigError.
+    `loading` is open while the model is loaded. Raises CheckpointError or ConfigError, and what ends a server that
+    nobody told to stop.
     """
     listening = asyncio.create_task(server.serve(sockets=[listener]))
+    listening.add_done_callback(lambda _: stop.told.set())  # nobody could reach what waited on
     try:
         with loading as on_progress:
             engine = await _unless(stop.told, service.start(start_engine, on_progress))
         if engine is not None:
             on_ready(engine.info)
             await stop.told.wait()
+        if listening.done():
+            raise RuntimeError("the server ended, and nobody had told it to") from listening.exception()
     finally:
         await _unless(stop.hurried, service.drain(DRAIN_S))
         server.should_exit, server.force_exit = True, stop.hurried.is_set()

@@ -15,7 +15,7 @@ from foveal.http.app import DIALECTS, create_app
 from foveal.http.dialects import sse
 from foveal.http.dialects.dialect import Dialect, KeyHeader
 from foveal.http.dialects.generation import Generation
-from foveal.http.endpoint import Endpoint
+from foveal.http.endpoint import Docs, Endpoint
 from foveal.serving.served import ServedModels
 from foveal.types import Caller, ChatRequest, Delta, GenerationOptions, Message
 from tests.fakes import FakePipeline
@@ -79,8 +79,9 @@ def error_body(error: RequestError) -> object:
 
 
 TALK = Dialect(
+    names=("Talk",),
     prefixes=("/test",),
-    endpoints=(Endpoint("/talk", talk, methods=("POST",)),),
+    endpoints=(Endpoint("/talk", talk, methods=("POST",), docs=Docs("generation", {"application/json": dict})),),
     key_headers=(KeyHeader("x-test-key"), KeyHeader("authorization", "Test")),
     error_body=error_body,
     error_schema=dict,
@@ -199,6 +200,19 @@ def test_a_key_that_is_wrong_elsewhere_or_there_twice_lets_nobody_in(headers: di
     response = ask(config=KEYS, headers=headers)
     assert oops(response) == (401, "Unauthorized")
     assert response.headers["www-authenticate"] == "Test"
+
+
+def test_the_document_names_every_dialect_and_which_headers_hold_its_keys() -> None:
+    document = ask(method="GET", path="/openapi.json").json()
+    assert "the Fireworks, OpenAI and Talk dialects" in document["info"]["description"]
+    assert document["components"]["securitySchemes"] == {
+        "key": {"type": "http", "scheme": "bearer"},
+        "key2": {"type": "apiKey", "in": "header", "name": "x-test-key"},
+        "key3": {"type": "http", "scheme": "test"},
+    }
+    assert document["security"] == [{}, {"key": []}]
+    assert document["paths"]["/test/talk"]["post"]["security"] == [{}, {"key2": []}, {"key3": []}]
+    assert "security" not in document["paths"]["/v1/models"]["get"]
 
 
 def test_each_dialects_headers_are_for_its_own_paths() -> None:

@@ -11,7 +11,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.keys import Key, new_key
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
-from foveal.http.middleware.auth import is_loopback
+from foveal.http.listener import is_loopback
 from foveal.types import Caller
 from tests.accounting.builders import with_keys
 from tests.fakes import FakePipeline

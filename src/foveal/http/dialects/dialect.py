@@ -38,6 +38,7 @@ class KeyHeader:
 class Dialect:
     """One wire format. A request sends its key in exactly one of `key_headers`."""
 
+    names: tuple[str, ...]  # of the APIs that it speaks, for the document
     prefixes: tuple[str, ...]  # of its endpoints' paths, as clients' documented base URLs have them
     endpoints: tuple[Endpoint, ...]
     key_headers: tuple[KeyHeader, ...]

@@ -6,12 +6,12 @@ names the headers that may hold a key.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
 from foveal.errors import Forbidden, InvalidRequest, Unauthorized
+from foveal.http.listener import is_loopback
 from foveal.http.routing import route_in
 from foveal.types import Caller
 
@@ -66,20 +66,6 @@ def caller_in(scope: Scope) -> Caller | None:
     """The caller of an authenticated request; None on an open path, which needs no authentication."""
     caller: Caller | None = scope["state"].get("caller")
     return caller
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine.
-
-    A foreign web page can point a name of its own at 127.0.0.1 (DNS rebinding). The browser then sends that name as
-    Host, so a loopback Host also shows that no such page asks.
-    """
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_name(host: str) -> str:

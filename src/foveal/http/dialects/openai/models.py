@@ -1,4 +1,4 @@
-"""GET models: which models are served, and under which names."""
+"""GET models: which models are served, and under which names, in OpenAI's list and in Fireworks' accounts API."""
 
 from __future__ import annotations
 
