@@ -48,6 +48,29 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, part: str) ->
     assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FOVEAL_HTTP_PROT", "FOVEAL_HTTP_PORT"),
+        ("FOVEAL_HTTP_API_KEY", "FOVEAL_HTTP_API_KEYS"),
+        ("FOVEAL_X", "FOVEAL_X"),
+    ],
+)
+def test_a_misspelt_variable_is_named(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=meant):
+        load_config(None, {name: "1"}, {})
+
+
+def test_variables_of_other_programs_and_commands_are_left_alone() -> None:
+    assert load_config(None, {"FOVEAL_BENCH_KEY": "k", "FOVEALISH": "1", "_FOVEAL_COMPLETE": "x"}, {}) == Config()
+
+
+@pytest.mark.parametrize(("section", "setting"), [("images", {"num_workers": -1}), ("engine", {"num_threads": 0})])
+def test_counts_that_cannot_work_are_refused(section: str, setting: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"{section}.{next(iter(setting))}"):
+        load_config(None, {}, {section: setting})
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
         load_config(tmp_path / "nowhere.toml", {}, {})

@@ -6,6 +6,7 @@ of the file are the dataclasses below, the keys their fields (docs/configuration
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ import msgspec
 
 from foveal.errors import ConfigError
 
+OTHER_VARIABLES = ("FOVEAL_BENCH_",)  # of commands that read no settings
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_SETTING = 1_000_000_000_000  # of a limit or a price; a larger one is taken for a mistake
 
@@ -167,6 +169,10 @@ def _check_numbers(config: Config) -> None:
             value = getattr(settings, setting.name)
             if isinstance(value, int | float) and not 0 <= value <= MAX_SETTING:
                 raise ConfigError(f"{section}.{setting.name} is {value}; it has to be from 0 to {MAX_SETTING:,}")
+    if config.images.num_workers < 0:
+        raise ConfigError(f"images.num_workers is {config.images.num_workers}; it has to be at least 0")
+    if config.engine.num_threads is not None and config.engine.num_threads < 1:
+        raise ConfigError(f"engine.num_threads is {config.engine.num_threads}; it has to be at least 1")
 
 
 def _file_layer(path: Path | None) -> tuple[Layer, str]:
@@ -181,14 +187,25 @@ def _file_layer(path: Path | None) -> tuple[Layer, str]:
 
 
 def _environment_layer(environ: Mapping[str, str]) -> tuple[Layer, str]:
-    """FOVEAL_ENGINE_DTYPE=float32 -> {"engine": {"dtype": "float32"}}; lists are comma-separated."""
+    """FOVEAL_ENGINE_DTYPE=float32 -> {"engine": {"dtype": "float32"}}; lists are comma-separated.
+
+    Raises ConfigError for a variable that is none of ours: ignored, a misspelt FOVEAL_HTTP_API_KEYS opens a server.
+    """
+    known = {
+        f"FOVEAL_{section}_{setting.name}".upper(): (section, setting)
+        for section, settings in _SECTIONS.items()
+        for setting in fields(settings)
+    }
     layer: dict[str, dict[str, object]] = {}
-    for section, settings in _SECTIONS.items():
-        for setting in fields(settings):
-            value = environ.get(f"FOVEAL_{section}_{setting.name}".upper())
-            if value is not None:
-                is_list = str(setting.type).startswith("tuple")
-                layer.setdefault(section, {})[setting.name] = value.split(",") if is_list else value
+    for name, value in environ.items():
+        if name in known:
+            section, setting = known[name]
+            is_list = str(setting.type).startswith("tuple")
+            layer.setdefault(section, {})[setting.name] = value.split(",") if is_list else value
+        elif name.startswith("FOVEAL_") and not name.startswith(OTHER_VARIABLES):
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}?" if near else "docs/configuration.md lists them"
+            raise ConfigError(f"the environment has {name}, which is no setting: {meant}")
     return layer, "the environment"
 
 

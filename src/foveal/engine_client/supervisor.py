@@ -208,5 +208,6 @@ class EngineProcess:
     def _fail_all(self, end: asyncio.Task[None]) -> None:
         if not end.cancelled() and (error := end.exception()):
             log.error("the engine is no longer watched", exc_info=error)
-        if self._streams.done() and not self._streams.exception():
+        is_ready = self._streams.done() and not self._streams.cancelled() and not self._streams.exception()
+        if is_ready:
             self._streams.result().fail_all(CLOSED)
