@@ -105,27 +105,31 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.decode_step", *sys.argv[1:]], os.environ | ENGINE)
     torch.set_num_threads(asked.threads)
     decoder, num_bytes = random_decoder()
-    model, backend = Model(decoder), attention_backend(torch.device("cpu"))
+    model = Model(decoder)
     print(f"{date.today()}, {platform.machine()}, {asked.threads} threads, load {os.getloadavg()[0]:.1f}")
     print("rows  context   native   torch   ratio   weights read once (ms)")
+    weights = torch.ones(num_bytes // 4)
     for num_rows, seq_len in CASES:
-        batch, num_blocks = step_of(num_rows, seq_len)
-        kv_cache = torch.randn(len(decoder.layers), 2, num_blocks, BLOCK_SIZE, 3, 64)
-        native = native_decoder(decoder, kv_cache, BLOCK_SIZE)
-        if native is None:
-            raise SystemExit("there is no native step in this installation")
-        weights = torch.empty(num_bytes // 4).fill_(1.0)
-        with torch.inference_mode():
-            ms = in_turn(
-                {
-                    "native": lambda: compute(model, batch, backend, kv_cache, native),  # noqa: B023 # called at once
-                    "torch": lambda: compute(model, batch, backend, kv_cache),  # noqa: B023
-                    "read": lambda: weights.sum(),  # noqa: B023
-                },
-                asked.rounds,
-            )
+        ms = measured(model, num_rows, seq_len, weights, asked.rounds)
         ratio = ms["torch"] / ms["native"]
         print(f"{num_rows:4}  {seq_len:7}  {ms['native']:7.1f} {ms['torch']:7.1f}  {ratio:6.2f}   {ms['read']:.1f}")
+
+
+def measured(model: Model, num_rows: int, seq_len: int, weights: torch.Tensor, rounds: int) -> dict[str, float]:
+    """Median milliseconds of one step in C and by torch, and of reading `weights` once."""
+    batch, num_blocks = step_of(num_rows, seq_len)
+    num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
+    kv_cache = torch.randn(num_layers, 2, num_blocks, BLOCK_SIZE, num_kv_heads, head_dim)
+    native, backend = native_decoder(model.decoder, kv_cache, BLOCK_SIZE), attention_backend(torch.device("cpu"))
+    if native is None:
+        raise SystemExit("there is no native step in this installation")
+    ways: dict[str, Callable[[], object]] = {
+        "native": lambda: compute(model, batch, backend, kv_cache, native),
+        "torch": lambda: compute(model, batch, backend, kv_cache),
+        "read": weights.sum,
+    }
+    with torch.inference_mode():
+        return in_turn(ways, rounds)
 
 
 if __name__ == "__main__":
