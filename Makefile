@@ -23,7 +23,7 @@ serve: .venv/installed ## a server on http://127.0.0.1:8000; another port: make 
 test: .venv/tested-with ## all tests, and how much of the code they run
 	$(PYTEST) --cov --cov-report=
 
-test-fast: .venv/tested-with ## the server's tests without the slow ones, in some two minutes
+test-fast: .venv/tested-with ## the server's tests without the slow ones, in some three minutes
 	$(PYTEST) -m 'not slow and not clients' --ignore tests/training
 
 contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
