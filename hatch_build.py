@@ -31,11 +31,13 @@ BUILDS: dict[str, dict[str, list[str]]] = {
 class NativeBuild(BuildHookInterface):  # type: ignore[misc] # hatchling has no types here
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the libraries that could be built to the wheel, which then is for this kind of machine only."""
+        if self.target_name != "wheel":
+            return
         folder = Path(self.root) / FOLDER
         for stale in folder.glob("libstep-*"):
             stale.unlink()
         compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
-        if self.target_name != "wheel" or shutil.which(compiler[0]) is None:
+        if shutil.which(compiler[0]) is None:
             return
         builds = BUILDS.get(platform.machine(), {"base": []})
         built = [library for name, flags in builds.items() if (library := _built(folder, name, [*compiler, *flags]))]

@@ -124,11 +124,16 @@ def test_a_request_that_is_resumed_behind_its_first_token_is_not_asked_again() -
     assert not any(token.prompt_logprobs for token in toy.tokens[99])
 
 
-def test_logits_are_made_for_a_few_positions_at_a_time() -> None:
+def test_logits_are_made_for_a_few_positions_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     toy = ToyEngine()
     make = toy.decoder.logits
-    toy.decoder.logits = lambda hidden: rows.append(len(hidden)) or make(hidden)  # type: ignore[method-assign,func-returns-value]
+
+    def counted(hidden: torch.Tensor) -> torch.Tensor:
+        rows.append(len(hidden))
+        return make(hidden)
+
+    monkeypatch.setattr(toy.decoder, "logits", counted)
     asked(toy, prompt_of(text(200)))
     toy.finish()
     assert max(rows) == module.NUM_AT_ONCE

@@ -10,7 +10,7 @@ from foveal.errors import Draining
 
 
 class InFlight:
-    """The requests in flight of one pipeline, which has its own."""
+    """The requests in flight of one pipeline."""
 
     def __init__(self) -> None:
         self._num_running = 0

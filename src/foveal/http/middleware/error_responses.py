@@ -33,7 +33,7 @@ class ErrorResponses:
             await self.app(scope, receive, send_and_note)
         except ClientDisconnect:
             await Response(status_code=400)(scope, receive, send)  # nobody is there to read it
-        except Exception as error:
+        except Exception as error:  # whatever a route raises, its client gets an answer in its dialect
             if has_begun:
                 raise
             await error_response(as_request_error(error), route_in(scope).dialect)(scope, receive, send)
