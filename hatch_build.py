@@ -1,4 +1,4 @@
-"""The wheel's build hook: compiles the native decode step for each kind of CPU that it may meet.
+"""The wheel's build hook: compiles the native code for each kind of CPU that it may meet.
 
 Needs nothing but a C compiler (`CC`, or cc). Where there is none the wheel is built without it, and torch serves.
 """
@@ -34,7 +34,7 @@ class NativeBuild(BuildHookInterface):  # type: ignore[misc] # hatchling has no 
         if self.target_name != "wheel":
             return
         folder = Path(self.root) / FOLDER
-        for stale in folder.glob("libstep-*"):
+        for stale in folder.glob("libfoveal-*"):
             stale.unlink()
         compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or ""]
         if shutil.which(compiler[0]) is None:
@@ -49,9 +49,9 @@ class NativeBuild(BuildHookInterface):  # type: ignore[misc] # hatchling has no 
 
 def _built(folder: Path, name: str, compiler: list[str]) -> str | None:
     """The file name of one build, or None if it failed. Not *.so: Python would take it for a module."""
-    library = f"libstep-{name}.so.1"
+    library = f"libfoveal-{name}.so.1"
     source = f'-DFOVEAL_SOURCE="{source_hash(folder)}"'
-    command = [*compiler, *FLAGS, source, str(folder / "step.c"), "-o", str(folder / library), "-lm"]
+    command = [*compiler, *FLAGS, source, *map(str, sorted(folder.glob("*.c"))), "-o", str(folder / library), "-lm"]
     return library if subprocess.run(command, check=False).returncode == 0 else None
 
 

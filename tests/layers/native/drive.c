@@ -2,9 +2,14 @@
  *
  * Every buffer has exactly the size that it must have, so that a byte beyond is found.
  */
-#include "step.c"
+#include "pool.h"
+#include "records.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+int foveal_step(Pool *pool, const Decoder *d, const Step *s);
 
 static float *numbers(int64_t count) {
     float *values = malloc(count * sizeof *values);

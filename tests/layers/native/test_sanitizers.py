@@ -1,4 +1,4 @@
-"""layers/native/step.c under the compiler's sanitizers: bytes outside its buffers, undefined behaviour, data races."""
+"""the C files of layers/native under the compiler's sanitizers: bytes outside its buffers, undefined behaviour, data races."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def test_a_sanitizer_finds_nothing(sanitizer: str, cpu: str, tmp_path: Path) -> 
         pytest.skip("this CPU has no AVX2")
     program = tmp_path / "drive"
     flags = f"-g -O1 -std=gnu11 -Wall -Wextra -Werror -pthread -DFOVEAL_SOURCE=NULL {sanitizer} {cpu}".split()
-    subprocess.run(["cc", *flags, f"-I{NATIVE}", FOLDER / "drive.c", "-o", program, "-lm"], check=True)
+    sources = [FOLDER / "drive.c", *NATIVE.glob("*.c")]
+    subprocess.run(["cc", *flags, f"-I{NATIVE}", *sources, "-o", program, "-lm"], check=True)
 
     environment = {"ASAN_OPTIONS": "detect_leaks=0"}  # the driver frees nothing
     ran = subprocess.run([program, "3"], capture_output=True, text=True, env=environment, check=False)

@@ -9,7 +9,6 @@ Letters: T rows in the step, W hidden width.
 from __future__ import annotations
 
 import ctypes
-import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +65,7 @@ def _linears(layer: DecoderLayer) -> tuple[Linear, ...]:
 
 
 class NativeDecoder:
-    """Computes `decoder`'s steps over `kv_cache`. Keeps alive what its structs point to; its threads end with it."""
+    """Computes `decoder`'s steps over `kv_cache`. Keeps alive what its structs point to."""
 
     def __init__(self, library: ctypes.CDLL, decoder: Decoder, kv_cache: Tensor, block_size: int) -> None:
         self._library = library
@@ -75,10 +74,7 @@ class NativeDecoder:
         self._windows = tuple(decoder.ropes)
         self._kept: list[object] = []
         self._struct = self._described(decoder, kv_cache, block_size)
-        self._pool: int | None = library.foveal_pool(torch.get_num_threads())
-        if self._pool is None:
-            raise MemoryError
-        weakref.finalize(self, library.foveal_close, self._pool)
+        self._pool = native.pool(torch.get_num_threads())
 
     def covers(self, batch: AttentionBatch, after_layer: AfterLayer | None) -> bool:
         """Whether it can compute this step."""

@@ -1,4 +1,4 @@
-"""The compiled decode step (step.c, with records.h): which build this CPU can run, and the structs that it takes.
+"""The compiled code of this folder: which build this CPU can run, and the structs that it takes (records.h).
 
 Knows nothing of decoders. Where no build is there, `library()` is None, and torch computes every step.
 """
@@ -91,10 +91,21 @@ def library() -> ctypes.CDLL | None:
     """The best build that this CPU can run; None where there is none."""
     flags = set(CPUINFO.read_text("utf-8").split())
     for name, needed in NEEDS.items():
-        if needed <= flags and (found := _loaded(FOLDER / f"libstep-{name}.so.1")):
+        if needed <= flags and (found := _loaded(FOLDER / f"libfoveal-{name}.so.1")):
             return found
-    log.info("this installation has no native decode step, so torch decodes, more slowly")
+    log.info("this installation has no native code, so torch computes everything, more slowly")
     return None
+
+
+@cache
+def pool(num_threads: int) -> int:
+    """The threads of the native code, one pool in a process. Raises MemoryError."""
+    found = library()
+    assert found is not None
+    started: int | None = found.foveal_pool(num_threads)
+    if started is None:
+        raise MemoryError
+    return started
 
 
 def _loaded(file: Path) -> ctypes.CDLL | None:
@@ -108,7 +119,6 @@ def _loaded(file: Path) -> ctypes.CDLL | None:
         log.warning("%s was built of another source and is not used: install Foveal again", file.name)
         return None
     found.foveal_pool.restype, found.foveal_pool.argtypes = ctypes.c_void_p, [ctypes.c_int]
-    found.foveal_close.restype, found.foveal_close.argtypes = None, [ctypes.c_void_p]
     found.foveal_step.argtypes = [ctypes.c_void_p, ctypes.POINTER(Decoder), ctypes.POINTER(Step)]
     return found
 

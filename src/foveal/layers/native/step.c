@@ -13,6 +13,9 @@
 #include "records.h"
 #include "vectors.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 _Static_assert(GRAIN % UNROLL == 0, "a share is whole tiles");
 
 typedef struct {
@@ -113,6 +116,3 @@ int foveal_step(Pool *pool, const Decoder *d, const Step *s) {
     free(scratch);
     return failed;
 }
-
-/* Of which source this was built: a hash of it, that the caller compares with the source that it lies beside. */
-const char *foveal_source(void) { return FOVEAL_SOURCE; }
