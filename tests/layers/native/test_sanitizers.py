@@ -1,4 +1,4 @@
-"""the C files of layers/native under the compiler's sanitizers: bytes outside its buffers, undefined behaviour, data races."""
+"""The C files of layers/native under the compiler's sanitizers: stray bytes, undefined behaviour, data races."""
 
 from __future__ import annotations
 
