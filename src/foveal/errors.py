@@ -62,9 +62,12 @@ class ImageError(InvalidRequest):
 
 
 class PromptTooLong(InvalidRequest):
-    def __init__(self, num_tokens: int, max_model_len: int) -> None:
+    """`is_least`: the prompt has at least `num_tokens`, and the rest was not counted."""
+
+    def __init__(self, num_tokens: int, max_model_len: int, *, is_least: bool = False) -> None:
+        num = f"{num_tokens} or more" if is_least else str(num_tokens)
         super().__init__(
-            f"The prompt is too long: {num_tokens}, model maximum context length: {max_model_len}", param="prompt"
+            f"The prompt is too long: {num}, model maximum context length: {max_model_len}", param="prompt"
         )
 
 

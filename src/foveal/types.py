@@ -110,6 +110,10 @@ class ChatRequest:
     def image_refs(self) -> tuple[ImageRef, ...]:
         return tuple(part for message in self.messages for part in message.content if isinstance(part, ImageRef))
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(part for message in self.messages for part in message.content if isinstance(part, str))
+
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
@@ -120,6 +124,10 @@ class CompletionRequest:
     options: GenerationOptions = GenerationOptions()
     safe_tokenization: bool = False  # special tokens in the prompt are read as text
     caller: Caller = Caller()  # requests with one request id are counted as one
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (self.prompt,) if isinstance(self.prompt, str) else ()
 
 
 # --- images -----------------------------------------------------------------------------------------------------------

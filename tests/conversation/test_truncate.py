@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
 from foveal.conversation.truncate import without_oldest_turns
 from foveal.errors import InvalidRequest
-from foveal.types import ChatRequest, GenerationOptions, Image, Message, Prompt, PromptImage
+from foveal.types import ChatRequest, Image, Message, Prompt, PromptImage
 from tests.conversation.builders import IMAGE, chat, images
 
 TALK = chat(
@@ -28,19 +27,22 @@ def ten_tokens_a_message(request: ChatRequest, images: Sequence[Image]) -> Promp
     return Prompt((0,) * 10 * len(request.messages), tuple(PromptImage(image, (), 0) for image in images))
 
 
-def cut(request: ChatRequest, max_prompt_tokens: int | None) -> tuple[tuple[Message, ...], list[int]]:
+def no_bound(request: ChatRequest, limit: int) -> bool:
+    return False
+
+
+def cut(request: ChatRequest, allowed: int) -> tuple[tuple[Message, ...], list[int]]:
     """The messages that are left, and the numbers of the images that are left."""
-    request = replace(request, options=GenerationOptions(max_prompt_tokens=max_prompt_tokens))
     pictures = images(len(request.image_refs))
-    kept, prompt = without_oldest_turns(request, pictures, ten_tokens_a_message)
+    kept, prompt = without_oldest_turns(request, pictures, allowed, ten_tokens_a_message, no_bound)
     assert len(prompt.token_ids) == 10 * len(kept.messages)
     return kept.messages, [pictures.index(placed.image) for placed in prompt.images]
 
 
 @pytest.mark.parametrize(
-    ("max_prompt_tokens", "kept", "pictures"),
+    ("allowed", "kept", "pictures"),
     [
-        (None, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3]),
+        (1000, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3]),
         (80, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3]),
         (79, [0, 4, 5, 6, 7], [1, 2, 3]),
         (50, [0, 4, 5, 6, 7], [1, 2, 3]),
@@ -50,21 +52,20 @@ def cut(request: ChatRequest, max_prompt_tokens: int | None) -> tuple[tuple[Mess
     ],
 )
 def test_the_oldest_turns_go_with_their_images_and_the_system_message_stays(
-    max_prompt_tokens: int | None, kept: list[int], pictures: list[int]
+    allowed: int, kept: list[int], pictures: list[int]
 ) -> None:
-    assert cut(TALK, max_prompt_tokens) == (tuple(TALK.messages[index] for index in kept), pictures)
+    assert cut(TALK, allowed) == (tuple(TALK.messages[index] for index in kept), pictures)
 
 
-@pytest.mark.parametrize("max_prompt_tokens", [None, 80, 50, 49, 20])
-def test_no_candidate_is_rendered_twice(max_prompt_tokens: int | None) -> None:
+@pytest.mark.parametrize("allowed", [1000, 80, 50, 49, 20])
+def test_no_candidate_is_rendered_twice(allowed: int) -> None:
     rendered = []
 
     def render(request: ChatRequest, images: Sequence[Image]) -> Prompt:
         rendered.append(request.messages)
         return ten_tokens_a_message(request, images)
 
-    request = replace(TALK, options=GenerationOptions(max_prompt_tokens=max_prompt_tokens))
-    kept, _ = without_oldest_turns(request, images(len(TALK.image_refs)), render)
+    kept, _ = without_oldest_turns(TALK, images(len(TALK.image_refs)), allowed, render, no_bound)
     assert rendered.count(kept.messages) == 1
     assert len(rendered) == len(set(rendered))
 
@@ -74,3 +75,18 @@ def test_a_last_turn_that_is_too_long_alone_is_refused(request_: ChatRequest) ->
     with pytest.raises(InvalidRequest, match="prompt_truncate_len") as caught:
         cut(request_, 19)
     assert caught.value.param == "prompt_truncate_len"
+
+
+def test_a_chat_that_surely_is_too_long_is_not_rendered() -> None:
+    rendered = []
+
+    def render(request: ChatRequest, images: Sequence[Image]) -> Prompt:
+        rendered.append(len(request.messages))
+        return ten_tokens_a_message(request, images)
+
+    def exceeds(request: ChatRequest, limit: int) -> bool:
+        return len(request.messages) * 10 > limit
+
+    kept, _ = without_oldest_turns(TALK, images(len(TALK.image_refs)), 50, render, exceeds)
+    assert len(kept.messages) == 5
+    assert max(rendered) == 5

@@ -11,14 +11,16 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from foveal.conversation.config import ConversationConfig
+from foveal.conversation.lengths import is_long, surely_exceeds
 from foveal.conversation.rendered import EchoedPrompt, Rendered
 from foveal.conversation.template import Template
 from foveal.conversation.tokenizer import Run, Tokenizer
 from foveal.conversation.truncate import without_oldest_turns
-from foveal.errors import CheckpointError, InvalidRequest
+from foveal.errors import CheckpointError, InvalidRequest, PromptTooLong
 from foveal.models.family import Processor
 from foveal.types import ChatRequest, CompletionRequest, Image, ImageRef, ImageSpan, Prompt, PromptImage
 
+NO_LIMIT = 2**31
 IMAGE_MARK = "<image>"  # where an image belongs in a completion's prompt, for every model
 TEXT_BEFORE_IMAGE = (
     "Text stands before an image. This model was trained on images that come first and may refuse otherwise: put each "
@@ -48,7 +50,7 @@ class Renderer:
         self._image_token = re.compile("|".join(map(re.escape, rules.image_tokens)) or "(?!)")
         self.stop_token_ids = _ids(rules.stop_tokens, tokenizer)
 
-    def check(self, request: ChatRequest | CompletionRequest) -> None:
+    def check(self, request: ChatRequest | CompletionRequest, max_tokens: int = NO_LIMIT) -> None:
         """Raises InvalidRequest, before any image is loaded, for a request that no prompt can be made of.
 
         (`render` raises for what only the template can tell, such as an order of roles that it cannot express.)
@@ -60,17 +62,36 @@ class Renderer:
         elif isinstance(request.prompt, str):
             self._check_prompt(request.prompt, len(request.image_refs))
         else:
+            if len(request.prompt) > max_tokens:
+                raise PromptTooLong(len(request.prompt), max_tokens)
             self._check_token_ids(request.prompt, len(request.image_refs))
 
-    def render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image] = ()) -> Rendered:
-        """Renders a request that `check` has passed, cut to `max_prompt_tokens`. `images`: in order of `image_refs`.
+    def must_be_counted(self, request: ChatRequest | CompletionRequest, max_tokens: int) -> bool:
+        """Whether `check_length` has any work for this request."""
+        is_cut = isinstance(request, ChatRequest) and request.options.max_prompt_tokens is not None
+        return not is_cut and is_long(request.texts, max_tokens)
 
-        Takes 0.1 ms for a short request and some 40 ms for 100,000 characters, these mostly without the interpreter
-        lock: a long request belongs in a thread. Raises InvalidRequest.
+    def check_length(self, request: ChatRequest | CompletionRequest, max_tokens: int) -> None:
+        """Raises PromptTooLong where the text alone surely has more tokens: work that the context bounds.
+
+        `render` is for requests that have passed: its work has no other bound.
+        """
+        if self._exceeds(request, max_tokens):
+            raise PromptTooLong(max_tokens + 1, max_tokens, is_least=True)
+
+    def render(
+        self, request: ChatRequest | CompletionRequest, images: Sequence[Image] = (), max_tokens: int = NO_LIMIT
+    ) -> Rendered:
+        """Renders a request that has passed the checks, cut to `max_prompt_tokens` and to what leaves room to answer.
+
+        `images`: in order of `image_refs`. Takes 0.1 ms for a short request and some 40 ms for 100,000 characters,
+        these mostly without the interpreter lock: a long request belongs in a thread. Raises InvalidRequest.
         """
         assert len(images) == len(request.image_refs)
-        if isinstance(request, ChatRequest):
-            request, prompt = without_oldest_turns(request, images, self._prompt)
+        cut = request.options.max_prompt_tokens
+        if isinstance(request, ChatRequest) and cut is not None:
+            allowed = min(cut, max_tokens - 1)
+            request, prompt = without_oldest_turns(request, images, allowed, self._prompt, self._exceeds)
         else:
             prompt = self._prompt(request, images)
         return Rendered(
@@ -81,6 +102,14 @@ class Renderer:
             echo=self._echo(request, prompt),
             continues=isinstance(request, CompletionRequest),
         )
+
+    def _exceeds(self, request: ChatRequest | CompletionRequest, limit: int) -> bool:
+        is_markup = isinstance(request, CompletionRequest) and not request.safe_tokenization
+
+        def count(piece: str) -> int:
+            return len(self._tokenizer.encode([Run(piece, is_markup)]))
+
+        return surely_exceeds(request.texts, limit, count)
 
     def _prompt(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Prompt:
         if isinstance(request, CompletionRequest) and not isinstance(request.prompt, str):
@@ -138,7 +167,7 @@ class Renderer:
 
     def _check_prompt(self, prompt: str, num_images: int) -> None:
         _require_unicode([prompt], "prompt")
-        num_marks = len(self._at_marks(prompt)) - 1
+        num_marks = 0 if self._processor is None else prompt.count(IMAGE_MARK)
         if num_marks != num_images:
             raise InvalidRequest(
                 f"The number of {IMAGE_MARK} marks in the prompt ({num_marks}) and the number of images ({num_images}) "

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from foveal.types import ChatRequest, Image, Prompt
 
     Rendering = Callable[[ChatRequest, Sequence[Image]], Prompt]
+    Bound = Callable[[ChatRequest, int], bool]  # whether a chat surely has more tokens than that
 
 
 def without_oldest_turns(
-    request: ChatRequest, images: Sequence[Image], render: Rendering
+    request: ChatRequest, images: Sequence[Image], allowed: int, render: Rendering, exceeds: Bound
 ) -> tuple[ChatRequest, Prompt]:
-    """The chat without its oldest turns, so that it has at most `max_prompt_tokens`, and its prompt.
+    """The chat without its oldest turns, so that it has at most `allowed` tokens, and its prompt.
 
     Turns are found by binary search, which calls `render` once a step. Raises InvalidRequest if the last turn alone
     is too long.
     """
-    allowed = request.options.max_prompt_tokens
-    if allowed is None:
-        return request, render(request, images)
     fitting: list[tuple[ChatRequest, Prompt]] = []  # each is longer than the one before
 
     def fits(start: int) -> bool:
         kept, shown = _from(request, images, start)
+        if exceeds(kept, allowed):
+            return False
         prompt = render(kept, shown)
         if len(prompt.token_ids) > allowed:
             return False
@@ -44,7 +44,8 @@ def without_oldest_turns(
     bisect_left(_turn_starts(request), True, key=fits)
     if not fitting:
         raise InvalidRequest(
-            f"The last turn alone takes more than {allowed} tokens: raise prompt_truncate_len, or shorten the message.",
+            f"The last turn alone takes more than {allowed} tokens: shorten the message, or raise prompt_truncate_len "
+            "as far as the model's context allows.",
             param="prompt_truncate_len",
         )
     return fitting[-1]

@@ -6,11 +6,11 @@ pixels or tensors. Leaving its context, however that happens, stops the engine's
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from foveal.accounting.accounting import Accounting
@@ -25,6 +25,7 @@ from foveal.media.stats import ImageStats
 from foveal.serving.answer import Answer, Choice
 from foveal.serving.in_flight import InFlight
 from foveal.serving.sampling import cache_salt, fit_to_context, sampling_for
+from foveal.serving.text_turns import TextTurns
 from foveal.types import (
     ChatRequest,
     CompletionRequest,
@@ -103,6 +104,7 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._grammars = grammars
         self._accounting = accounting
+        self._text_turns = TextTurns()
 
     @asynccontextmanager
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[Answer]:
@@ -164,7 +166,10 @@ class Pipeline:
 
     async def _checked(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
         """The request with its grammar in the engine's form. Bad ones are refused here, before images are fetched."""
-        self._renderer.check(request)
+        max_tokens = self.card.context_length
+        self._renderer.check(request, max_tokens)
+        if self._renderer.must_be_counted(request, max_tokens):
+            await self._text_turns.run(request, partial(self._renderer.check_length, request, max_tokens))
         options = request.options
         if options.grammar is None:
             return request
@@ -173,7 +178,8 @@ class Pipeline:
 
     async def _render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Rendered:
         """Renders in a thread, since long requests take tens of ms, and adds what the prompt may take from caches."""
-        rendered = await asyncio.to_thread(self._renderer.render, request, images)
+        render = partial(self._renderer.render, request, images, self.card.context_length)
+        rendered = await self._text_turns.run(request, render)
         options = request.options
         prompt = replace(
             rendered.prompt,
