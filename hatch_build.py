@@ -23,7 +23,12 @@ FLAGS = shlex.split(
 )
 # By machine: the name of each build, and what it may ask of the CPU. native/library.py chooses at run time.
 BUILDS: dict[str, dict[str, list[str]]] = {
-    "x86_64": {"avx512": ["-march=x86-64-v4"], "avx2": ["-march=x86-64-v3"], "base": ["-march=x86-64"]},
+    "x86_64": {
+        "avx512vnni": ["-march=x86-64-v4", "-mavx512vnni"],
+        "avx512": ["-march=x86-64-v4"],
+        "avx2": ["-march=x86-64-v3"],
+        "base": ["-march=x86-64"],
+    },
     "aarch64": {"base": []},
 }
 

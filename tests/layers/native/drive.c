@@ -1,14 +1,16 @@
-/* Runs the native step over made-up decoders of odd sizes, for the sanitizers: `drive NUM_THREADS`.
+/* Runs the native step and quantised products over made-up numbers of odd sizes, for the sanitizers: `drive NUM_THREADS`.
  *
  * Every buffer has exactly the size that it must have, so that a byte beyond is found.
  */
 #include "pool.h"
+#include "quantised.h"
 #include "records.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride);
 int foveal_step(Pool *pool, const Decoder *d, const Step *s);
 
 static float *numbers(int64_t count) {
@@ -48,11 +50,27 @@ static double run_one(Pool *pool, int64_t T, int64_t W, int64_t H, int64_t K, in
     return total;
 }
 
+static double multiply(Pool *pool, int64_t form, int64_t rows, int64_t out, int64_t in) {
+    const int64_t num_bytes = out * (form == INT8 ? in : in / GROUP * (int64_t)(form == Q4_0 ? sizeof(Q4Block) : sizeof(Q8Block)));
+    uint8_t *weight = malloc(num_bytes);
+    for (int64_t i = 0; i < num_bytes; i++) weight[i] = (uint8_t)(i * 37 % 101); /* as a float16, finite */
+    const Quantised m = {weight, form == INT8 ? numbers(out) : NULL, rows % 2 ? numbers(out) : NULL, out, in, form, 1000};
+    float *y = malloc(rows * out * sizeof *y);
+    double total = foveal_product(pool, &m, numbers(rows * in), rows, in, y, out) ? NAN : 0;
+    for (int64_t i = 0; i < rows * out; i++) total += y[i];
+    return total;
+}
+
 int main(int argc, char **argv) {
     Pool *pool = foveal_pool(argc > 1 ? atoi(argv[1]) : 1);
     for (int64_t T = 1; T <= 19; T += 3) {
         double total = run_one(pool, T, 36, 6, 2, 16, 37) + run_one(pool, T, 16, 5, 1, 64, 8);
         if (!isfinite(total)) return printf("%d rows: not finite\n", (int)T), 1;
+    }
+    for (int64_t rows = 1; rows <= 150; rows += rows < 14 ? 1 : 136) {
+        double total = multiply(pool, INT8, rows, 37, 259) + multiply(pool, INT8, rows, 3, 1);
+        for (int64_t form = Q4_0; form <= Q8_0; form++) total += multiply(pool, form, rows, 37, 288);
+        if (!isfinite(total)) return printf("products of %d rows: not finite\n", (int)rows), 1;
     }
     foveal_close(pool);
     puts("done");

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foveal.layers.linear.form import Matrix, MatrixFacts, all_plain
+from foveal.layers.linear.int4 import INT4
+from foveal.layers.linear.int8 import INT8
 from foveal.layers.linear.plain import PLAIN
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from foveal.layers.linear.form import Embedding, Form, Linear, Policy, Use
 
-FORMS: dict[str, Form] = {"plain": PLAIN}
+FORMS: dict[str, Form] = {"plain": PLAIN, "int8": INT8, "int4": INT4}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent
 CPUINFO = Path("/proc/cpuinfo")
 # The builds of hatch_build.py, best first, and what the kernel must list of the CPU for each.
 NEEDS = {
+    "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd", "avx512_vnni"},
     "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"},
     "avx2": {"avx2", "fma", "bmi2", "f16c"},
     "base": set[str](),
@@ -91,7 +92,7 @@ def library() -> ctypes.CDLL | None:
     """The best build that this CPU can run; None where there is none."""
     flags = set(CPUINFO.read_text("utf-8").split())
     for name, needed in NEEDS.items():
-        if needed <= flags and (found := _loaded(FOLDER / f"libfoveal-{name}.so.1")):
+        if needed <= flags and (found := loaded(FOLDER / f"libfoveal-{name}.so.1")):
             return found
     log.info("this installation has no native code, so torch computes everything, more slowly")
     return None
@@ -108,7 +109,7 @@ def pool(num_threads: int) -> int:
     return started
 
 
-def _loaded(file: Path) -> ctypes.CDLL | None:
+def loaded(file: Path) -> ctypes.CDLL | None:
     """The library in `file`, if it is there, can be loaded, and was built of the source beside it."""
     try:
         found = ctypes.CDLL(str(file))
@@ -120,6 +121,8 @@ def _loaded(file: Path) -> ctypes.CDLL | None:
         return None
     found.foveal_pool.restype, found.foveal_pool.argtypes = ctypes.c_void_p, [ctypes.c_int]
     found.foveal_step.argtypes = [ctypes.c_void_p, ctypes.POINTER(Decoder), ctypes.POINTER(Step)]
+    numbers = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64  # where they lie, rows, distance of rows
+    found.foveal_product.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *numbers, ctypes.c_void_p, ctypes.c_int64]
     return found
 
 

@@ -1,0 +1,139 @@
+"""A matrix in fewer bits: int8 with a scale for each output, or blocks of 32 weights as they lie in GGUF files.
+
+Activations are rounded to int16, each row by its own largest number, and integers are summed exactly. So an output
+depends on its own row alone: prefill, decoding and a resumed stream compute the same numbers (decision 027).
+
+Letters: N outputs, K inputs, T rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from foveal.layers.linear.plain import Plain
+from foveal.layers.native import products
+from foveal.layers.native.library import library
+from foveal.layers.native.products import GROUP, INT8, MAX_ROUNDED, MAX_SUM, Q8_0
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from foveal.layers.linear.form import Matrix
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantised:
+    """x W^T + b. Its fields are those of the native struct (layers/native/quantised.h)."""
+
+    form: int  # INT8, Q4_0 or Q8_0
+    weight: Tensor  # int8 [N, K], or blocks: uint8 [N, bytes]
+    scale: Tensor | None  # float32 [N] of INT8
+    bias: Tensor | None  # float32 [N]
+    in_features: int
+    dtype: torch.dtype
+    limit: int = MAX_ROUNDED  # of a rounded activation
+    struct: products.Quantised = field(init=False)
+
+    def __post_init__(self) -> None:
+        struct = products.Quantised(
+            weight=self.weight.data_ptr(),
+            scale=None if self.scale is None else self.scale.data_ptr(),
+            bias=None if self.bias is None else self.bias.data_ptr(),
+            out=self.out_features,
+            in_=self.in_features,
+            form=self.form,
+            limit=self.limit,
+        )
+        object.__setattr__(self, "struct", struct)
+
+    @property
+    def out_features(self) -> int:
+        return self.weight.shape[0]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = _by_torch(self, x.float()) if library() is None else products.multiply(self.struct, x)
+        return y.to(self.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantisedEmbedding:
+    """Rows are looked up as they were published; products are quantised."""
+
+    table: Plain
+    product: Quantised
+
+    @property
+    def in_features(self) -> int:
+        return self.table.in_features
+
+    @property
+    def out_features(self) -> int:
+        return self.table.out_features
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.table.dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        return self.table.rows(ids)
+
+
+def int8(weight_NK: Tensor, scale_N: Tensor, bias_N: Tensor | None, dtype: torch.dtype) -> Quantised:
+    """The form with a scale for each output. Activations keep as many bits as no sum of theirs can exceed int32."""
+    sums = weight_NK.abs().sum(1, dtype=torch.int64)  # of -128 the magnitude overflows; no weight is -128
+    limit = min(MAX_ROUNDED, MAX_SUM // max(int(sums.max()), 1))
+    return Quantised(INT8, weight_NK, scale_N, bias_N, weight_NK.shape[1], dtype, limit)
+
+
+def blocks(form: int, weight: Tensor, bias_N: Tensor | None, dtype: torch.dtype) -> Quantised:
+    """A form in blocks: uint8 [N, bytes], as in a GGUF file."""
+    size_in = weight.shape[1] // products.BLOCK_BYTES[form] * GROUP
+    return Quantised(form, weight, None, bias_N, size_in, dtype)
+
+
+def joined_bias(matrices: tuple[Matrix, ...]) -> Tensor | None:
+    """The biases of matrices whose outputs are joined, 0 where one has none; None where none has."""
+    if all(matrix.bias is None for matrix in matrices):
+        return None
+    return torch.cat([torch.zeros(len(m.weight)) if m.bias is None else m.bias.float() for m in matrices])
+
+
+def dequantised(matrix: Quantised) -> Tensor:
+    """float32 [N, K]"""
+    if matrix.form == INT8:
+        assert matrix.scale is not None
+        return matrix.weight.float() * matrix.scale[:, None]
+    groups = matrix.weight.view(matrix.out_features, -1, products.BLOCK_BYTES[matrix.form])
+    scale = groups[..., :2].contiguous().view(torch.float16).float()
+    values = groups[..., 2:]
+    if matrix.form == Q8_0:
+        numbers = values.contiguous().view(torch.int8).float()
+    else:
+        numbers = torch.cat([values & 15, values >> 4], -1).float() - 8
+    return (numbers * scale).flatten(1)
+
+
+def _by_torch(matrix: Quantised, x: Tensor) -> Tensor:
+    """The same product without native code: the weights are widened at each call."""
+    _say_that_it_is_slow()
+    most = x.abs().amax(-1, keepdim=True)
+    limit = torch.tensor(float(matrix.limit))  # a plain number would be multiplied with the inverse: rounded twice
+    rounded = (x * torch.where(most < 1e-30, 0.0, limit / most)).round() * torch.where(most < 1e-30, 0.0, most / limit)
+    return torch.nn.functional.linear(rounded, dequantised(matrix), matrix.bias)
+
+
+@cache
+def _say_that_it_is_slow() -> None:
+    log.warning(
+        "quantised weights without native code are slow: set engine.quantization to none, or install a C compiler"
+    )

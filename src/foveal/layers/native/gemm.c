@@ -1,0 +1,293 @@
+/* Quantised matrices times many rows: y = x W^T + b.
+ *
+ * The rows are rounded to int16 once. Then each thread takes on columns of y: it widens their weights to int16, in panels that
+ * stay in its first cache, and multiplies pairs of neighbours with one instruction into int32. The numbers are those of
+ * quantised.h, whatever is shared out how.
+ */
+#include "pool.h"
+#include "quantised.h"
+#include "vectors.h"
+
+#include <stdlib.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#define COLUMNS 32            /* of y that a thread takes on: whole vectors in every build */
+#define DEPTH 256             /* inputs that are multiplied at a time: COLUMNS x DEPTH weights stay in the first cache */
+#define ROWS 512              /* of x that meet a panel: their sums stay in the second cache */
+#define ROWS_AT_ONCE 4096     /* of x that are rounded at a time */
+#define WIDE 2                /* vectors of outputs in a tile, so that a core's registers hold its sums */
+#if defined(__AVX512F__)
+#define TILE 12               /* rows of a tile */
+#else
+#define TILE 6
+#endif
+
+_Static_assert(COLUMNS % (WIDE * LANES) == 0 && DEPTH % GROUP == 0, "no tile and no group is cut");
+
+typedef ivec ivec_u __attribute__((aligned(4), may_alias));
+
+/* What a thread has for itself. */
+typedef struct {
+    int32_t sums[ROWS * COLUMNS];            /* of groups: float */
+    int16_t panel[DEPTH * COLUMNS];          /* [pairs of inputs, columns, 2] */
+    float group_scales[DEPTH / GROUP * COLUMNS]; /* [groups, columns] */
+    int8_t widened[COLUMNS * DEPTH];
+} Own;
+
+typedef struct {
+    const Quantised *matrix;
+    const float *x;
+    float *y;
+    int64_t num_rows, x_stride, y_stride;
+    int64_t row_blocks, rows_of_block;
+    int16_t *rounded;                        /* [depths, rows, DEPTH]: a panel's rows are neighbours */
+    float *factors;                          /* [rows] */
+    Own *own;                                /* [threads] */
+} Task;
+
+/* --- the rows, rounded ---------------------------------------------------------------------------------------------- */
+
+static void round_rows(const Task *task, int64_t start, int64_t stop) {
+    const Quantised *m = task->matrix;
+    for (int64_t row = start; row < stop; row++) {
+        const float *x = task->x + row * task->x_stride, most = largest(x, m->in), rounding = rounding_of(most, m->limit);
+        task->factors[row] = factor_of(most, m->limit);
+        for (int64_t at = 0; at < m->in; at += DEPTH) {
+            const int64_t count = m->in - at < DEPTH ? m->in - at : DEPTH;
+            int16_t *rounded = task->rounded + at * task->num_rows + row * DEPTH;
+            round_row(x + at, count, rounding, rounded);
+            if (count % 2) rounded[count] = 0;
+        }
+    }
+}
+
+/* --- the weights, widened ------------------------------------------------------------------------------------------- */
+
+/* The weights of one output from input `at` on, as bytes; blocks are unpacked to `bytes`. */
+static const int8_t *unpacked(const Quantised *m, int64_t out, int64_t at, int64_t count, int8_t *bytes, float *group_scales) {
+    if (m->form == INT8) return (const int8_t *)m->weight + out * m->in + at;
+    const int64_t first = (out * m->in + at) / GROUP;
+    for (int64_t g = 0; g < count / GROUP; g++) {
+        if (m->form == Q8_0) {
+            const Q8Block *block = (const Q8Block *)m->weight + first + g;
+            group_scales[g * COLUMNS] = from_half(block->scale);
+            memcpy(bytes + g * GROUP, block->values, GROUP);
+        } else {
+            const Q4Block *block = (const Q4Block *)m->weight + first + g;
+            group_scales[g * COLUMNS] = from_half(block->scale);
+            for (int i = 0; i < GROUP / 2; i++) {
+                bytes[g * GROUP + i] = (int8_t)((block->pairs[i] & 15) - 8);
+                bytes[g * GROUP + GROUP / 2 + i] = (int8_t)((block->pairs[i] >> 4) - 8);
+            }
+        }
+    }
+    return bytes;
+}
+
+/* Inputs [start, stop) of 8 outputs into their places in a panel. */
+static void widen_some(const int8_t *const weights[8], int64_t start, int64_t stop, int16_t *panel) {
+    for (int o = 0; o < 8; o++)
+        for (int64_t i = start; i < stop; i++) panel[i / 2 * 2 * COLUMNS + o * 2 + i % 2] = weights[o] ? weights[o][i] : 0;
+}
+
+#if defined(__AVX2__)
+static inline __m256i two_rows(const int8_t *low, const int8_t *high, int64_t at) {
+    const __m128i half = _mm_loadl_epi64((const __m128i *)(low + at));
+    return _mm256_cvtepi8_epi16(_mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(half), (const double *)(high + at))));
+}
+
+/* Pairs of inputs are transposed, 4 x 4 in each half of a vector: the halves hold outputs 0 to 3 and 4 to 7. */
+static void widen(const int8_t *const weights[8], int64_t count, int16_t *panel) {
+    int64_t i = 0;
+    if (weights[7])
+        for (; i + 8 <= count; i += 8) {
+            const __m256i a = two_rows(weights[0], weights[4], i), b = two_rows(weights[1], weights[5], i);
+            const __m256i c = two_rows(weights[2], weights[6], i), d = two_rows(weights[3], weights[7], i);
+            const __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
+            const __m256i AB = _mm256_unpackhi_epi32(a, b), CD = _mm256_unpackhi_epi32(c, d);
+            __m256i *place = (__m256i *)(panel + i * COLUMNS);
+            const int next = COLUMNS * 4 / sizeof *place;
+            _mm256_storeu_si256(place, _mm256_unpacklo_epi64(ab, cd));
+            _mm256_storeu_si256(place + next, _mm256_unpackhi_epi64(ab, cd));
+            _mm256_storeu_si256(place + 2 * next, _mm256_unpacklo_epi64(AB, CD));
+            _mm256_storeu_si256(place + 3 * next, _mm256_unpackhi_epi64(AB, CD));
+        }
+    widen_some(weights, i, count, panel);
+}
+#else
+static void widen(const int8_t *const weights[8], int64_t count, int16_t *panel) { widen_some(weights, 0, count, panel); }
+#endif
+
+/* COLUMNS outputs from `first` on, and `count` inputs from `at` on; nothing where the matrix ends. */
+static void fill_panel(const Quantised *m, int64_t first, int64_t at, int64_t count, Own *own) {
+    if (count % 2) memset(own->panel + (count - 1) * COLUMNS, 0, 2 * COLUMNS * sizeof *own->panel);
+    for (int64_t column = 0; column < COLUMNS; column += 8) {
+        const int8_t *weights[8];
+        for (int64_t o = column; o < column + 8; o++)
+            weights[o - column] = first + o < m->out
+                ? unpacked(m, first + o, at, count, own->widened + o * DEPTH, own->group_scales + o) : NULL;
+        widen(weights, count, own->panel + column * 2);
+    }
+}
+
+/* --- the sums ------------------------------------------------------------------------------------------------------- */
+
+/* sums + a0 b0 + a1 b1 of pairs. */
+static inline ivec add_pairs(ivec sums, ivec a, ivec b) {
+#if defined(__AVX512VNNI__)
+    return (ivec)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512BW__)
+    return sums + (ivec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return sums + (ivec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return sums + (ivec)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    return sums + (a >> 16) * (b >> 16) + (a << 16 >> 16) * (b << 16 >> 16);
+#endif
+}
+
+/* `rows` x WIDE vectors of outputs over `pairs` of inputs. Called with constant `rows`, so that sums stay in registers. */
+static inline __attribute__((always_inline)) void tile_of(
+    const int16_t *rounded, const int16_t *panel, int64_t pairs, const int rows, ivec acc[TILE][WIDE]) {
+    for (int64_t i = 0; i < pairs; i++) {
+        ivec weights[WIDE];
+        for (int v = 0; v < WIDE; v++) weights[v] = *(const ivec_u *)(panel + i * 2 * COLUMNS + v * 2 * LANES);
+        for (int r = 0; r < rows; r++) {
+            int32_t pair;
+            memcpy(&pair, rounded + r * DEPTH + 2 * i, 4);
+            const ivec both = (ivec){0} + pair;
+            for (int v = 0; v < WIDE; v++) acc[r][v] = add_pairs(acc[r][v], weights[v], both);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void add_tile(
+    const int16_t *rounded, const int16_t *panel, int64_t pairs, const int rows, int32_t *sums) {
+    ivec acc[TILE][WIDE];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < WIDE; v++) acc[r][v] = *(ivec_u *)(sums + r * COLUMNS + v * LANES);
+    tile_of(rounded, panel, pairs, rows, acc);
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < WIDE; v++) *(ivec_u *)(sums + r * COLUMNS + v * LANES) = acc[r][v];
+}
+
+static inline __attribute__((always_inline)) void add_groups(
+    const int16_t *rounded, const int16_t *panel, const float *scales, int64_t groups, const int rows, float *totals) {
+    for (int64_t g = 0; g < groups; g++) {
+        ivec acc[TILE][WIDE];
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < WIDE; v++) acc[r][v] = (ivec){0};
+        tile_of(rounded + g * GROUP, panel + g * GROUP * COLUMNS, GROUP / 2, rows, acc);
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < WIDE; v++) {
+                vec_u *total = (vec_u *)(totals + r * COLUMNS + v * LANES);
+                *total = __builtin_convertvector(acc[r][v], vec) * load(scales + g * COLUMNS + v * LANES) + *total;
+            }
+    }
+}
+
+#define TILE_WITH(some)                                                                                                \
+    case some:                                                                                                         \
+        if (is_grouped) add_groups(rounded, panel, scales, count / GROUP, some, (float *)sums);                        \
+        else add_tile(rounded, panel, (count + 1) / 2, some, sums);                                                    \
+        break;
+
+/* A panel's share of the sums of up to TILE rows. */
+static void add_rows(const Own *own, const int16_t *rounded, int64_t count, int rows, int is_grouped, int32_t *row_sums) {
+    for (int64_t column = 0; column < COLUMNS; column += WIDE * LANES) {
+        const int16_t *panel = own->panel + 2 * column;
+        const float *scales = own->group_scales + column;
+        int32_t *sums = row_sums + column;
+        switch (rows) {
+            TILE_WITH(1) TILE_WITH(2) TILE_WITH(3) TILE_WITH(4) TILE_WITH(5) TILE_WITH(6)
+#if TILE > 6
+            TILE_WITH(7) TILE_WITH(8) TILE_WITH(9) TILE_WITH(10) TILE_WITH(11) TILE_WITH(12)
+#endif
+        }
+    }
+}
+
+/* --- the outputs ---------------------------------------------------------------------------------------------------- */
+
+static void finish_rows(const Task *task, const Own *own, int64_t first, int64_t start, int64_t stop) {
+    const Quantised *m = task->matrix;
+    const int64_t count = m->out - first < COLUMNS ? m->out - first : COLUMNS;
+    float bias[COLUMNS] = {0};
+    if (m->bias) memcpy(bias, m->bias + first, count * sizeof *bias);
+    for (int64_t row = start; row < stop; row++) {
+        const int32_t *sums = own->sums + (row - start) * COLUMNS;
+        const float factor = task->factors[row];
+        float *y = task->y + row * task->y_stride + first;
+        if (m->form == INT8)
+            for (int64_t o = 0; o < count; o++) y[o] = finish(sums[o], m->scale[first + o], factor, bias[o]);
+        else
+            for (int64_t o = 0; o < count; o++) y[o] = finish_groups(((const float *)sums)[o], factor, bias[o]);
+    }
+}
+
+/* COLUMNS outputs of a block of rows. */
+static void compute(const Task *task, Own *own, int64_t unit) {
+    const Quantised *m = task->matrix;
+    const int64_t columns = (m->out + COLUMNS - 1) / COLUMNS, first = unit % columns * COLUMNS;
+    const int64_t start = unit / columns * task->rows_of_block;
+    const int64_t stop = start + task->rows_of_block < task->num_rows ? start + task->rows_of_block : task->num_rows;
+    if (start >= stop) return;
+    memset(own->sums, 0, (stop - start) * COLUMNS * sizeof *own->sums);
+    for (int64_t at = 0; at < m->in; at += DEPTH) {
+        const int64_t count = m->in - at < DEPTH ? m->in - at : DEPTH;
+        const int16_t *rounded = task->rounded + at * task->num_rows;
+        fill_panel(m, first, at, count, own);
+        for (int64_t row = start; row < stop; row += TILE) {
+            const int rows = stop - row < TILE ? (int)(stop - row) : TILE;
+            add_rows(own, rounded + row * DEPTH, count, rows, m->form != INT8, own->sums + (row - start) * COLUMNS);
+        }
+    }
+    finish_rows(task, own, first, start, stop);
+}
+
+static void product_share(Pool *pool, int thread) {
+    const Task *task = pool->task;
+    const int64_t units = (task->matrix->out + COLUMNS - 1) / COLUMNS * task->row_blocks;
+    int64_t start, stop;
+    while (take(pool, 0, task->num_rows, &start, &stop)) round_rows(task, start, stop);
+    barrier(pool);
+    for (int64_t unit; (unit = atomic_fetch_add_explicit(&pool->taken[1], 1, memory_order_relaxed)) < units;)
+        compute(task, task->own + thread, unit);
+}
+
+/* Few columns are shared out among many threads by rows, too. */
+static void divide_rows(Task *task, int num_threads) {
+    const int64_t columns = (task->matrix->out + COLUMNS - 1) / COLUMNS, wanted = (4 * num_threads + columns - 1) / columns;
+    const int64_t least = (task->num_rows + ROWS - 1) / ROWS, most = task->num_rows / 64;
+    const int64_t blocks = wanted < most ? wanted : most;
+    task->row_blocks = blocks > least ? blocks : least;
+    task->rows_of_block = (task->num_rows + task->row_blocks - 1) / task->row_blocks;
+    task->rows_of_block = (task->rows_of_block + TILE - 1) / TILE * TILE;
+    if (task->rows_of_block > ROWS) task->rows_of_block = ROWS;
+    task->row_blocks = (task->num_rows + task->rows_of_block - 1) / task->rows_of_block;
+}
+
+/* y[t] = x[t] W^T + b for rows `stride` numbers apart. Returns 0, or 1 if there is no memory. */
+int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride) {
+    const int64_t depths = (m->in + DEPTH - 1) / DEPTH, at_once = num_rows < ROWS_AT_ONCE ? num_rows : ROWS_AT_ONCE;
+    const int64_t own_bytes = ((int64_t)sizeof(Own) + 63) / 64 * 64 * pool->num_threads;
+    const int64_t rounded_bytes = depths * at_once * DEPTH * (int64_t)sizeof(int16_t), factor_bytes = (at_once * 4 + 63) / 64 * 64;
+    char *scratch = aligned_alloc(64, own_bytes + rounded_bytes + factor_bytes);
+    if (!scratch) return 1;
+    Task task = {.matrix = m, .x_stride = x_stride, .y_stride = y_stride, .own = (Own *)scratch};
+    task.rounded = (int16_t *)(scratch + own_bytes);
+    task.factors = (float *)(scratch + own_bytes + rounded_bytes);
+    int failed = 0;
+    for (int64_t row = 0; row < num_rows && !failed; row += at_once) {
+        task.x = x + row * x_stride;
+        task.y = y + row * y_stride;
+        task.num_rows = num_rows - row < at_once ? num_rows - row : at_once;
+        divide_rows(&task, pool->num_threads);
+        failed = run(pool, product_share, &task, 2);
+    }
+    free(scratch);
+    return failed;
+}
