@@ -23,6 +23,7 @@ from foveal.config import EngineConfig
 from foveal.engine.engine import Engine
 from foveal.engine.loading import build_engine
 from foveal.engine.protocol import Submit
+from foveal.layers.pieces import Pieces, at_once, finish
 from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
 from foveal.models.family import CropRange, ImageTraits, Model, SequenceSlice
 from foveal.models.features import place_features
@@ -91,17 +92,20 @@ class ToyImages:
     num_encoded_crops: int = 0
     crops_of_steps: list[int] = field(default_factory=list)
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[torch.Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[torch.Tensor]]:
+        """A piece for each crop."""
         crops = [part.pixels[part.start : part.stop].sum(dim=1).double() for part in work]
         if any((part.pixels == FAILING).all() for part in work):
             raise ValueError("a picture of nothing but 60")
         self.crops_of_steps.append(sum(map(len, crops)))
         self.num_encoded_crops += self.crops_of_steps[-1]
+        for _ in range(self.crops_of_steps[-1]):
+            yield
         return crops
 
-    def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> torch.Tensor:
+    def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> Pieces[torch.Tensor]:
         rows = crops @ torch.arange(1, len(crops) + 1).double() + 7 * torch.arange(layout.num_tokens)
-        return (rows % 997).unsqueeze(1)
+        return at_once((rows % 997).unsqueeze(1))
 
     def place(self, x_T1: torch.Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
         if self.traits.whole_spans:
@@ -199,7 +203,7 @@ def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, traits: 
     seen = 0.0
     for image in prompt.images:
         crops = torch.from_numpy(arena.view(image.image.pixels)).sum(dim=1).double()
-        features = images.assemble(image.image.layout, crops).flatten().tolist()
+        features = finish(images.assemble(image.image.layout, crops)).flatten().tolist()
         seen += sum(features) if traits.rereads_images else 0
         for span in image.spans:
             values[span.offset : span.end] = features[: span.length]

@@ -8,6 +8,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from foveal.errors import CheckpointError
 from foveal.layers.linear.load import Weights
+from foveal.layers.pieces import finish
 from foveal.layers.vision import ClipTower, VisionConfig, patch_rows
 
 SETTINGS = {
@@ -32,7 +33,7 @@ def test_the_tower_gives_the_reference_hidden_states(activation: str, num_layers
     tower = ClipTower.load(weights, "v", VisionConfig.read(settings), num_layers)
 
     with torch.inference_mode():
-        states = tower(pixels)
+        states = finish(tower(pixels))
         expected = reference(pixels, output_hidden_states=True).hidden_states[num_layers]
 
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=0)

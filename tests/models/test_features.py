@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from foveal.layers.pieces import Pieces, at_once, finish
 from foveal.models.family import CropRange, PlacedImage, SequenceSlice
 from foveal.models.features import encode_together, own_crops, place_features
 from foveal.types import ImageLayout, ImageSpan, Size
@@ -18,12 +19,12 @@ def crop_range(first_value: int, start: int, stop: int) -> CropRange:
 def test_crops_of_several_images_are_encoded_in_one_run_and_given_back_by_image() -> None:
     runs = []
 
-    def encode(crops: torch.Tensor) -> torch.Tensor:
+    def encode(crops: torch.Tensor) -> Pieces[torch.Tensor]:
         runs.append(crops[:, 0, 0, 0].tolist())
-        return crops[:, 0, 0, :1].float() * 2
+        return at_once(crops[:, 0, 0, :1].float() * 2)
 
     work = [crop_range(10, 1, 3), crop_range(20, 0, 1)]
-    features = encode_together(work, own_crops, encode)
+    features = finish(encode_together(work, own_crops, encode))
 
     assert runs == [[11, 12, 20]]
     assert [each.flatten().tolist() for each in features] == [[22, 24], [40]]

@@ -9,6 +9,7 @@ import torch
 from foveal.engine.runner import compute
 from foveal.layers.attention.backends import attention_backend
 from foveal.layers.attention.batch import AttentionBatch
+from foveal.layers.pieces import finish
 from foveal.models.family import CropRange, InputBatch, PlacedImage, SequenceSlice
 
 if TYPE_CHECKING:
@@ -105,5 +106,5 @@ class NaiveRun:
 def encode(model: Model, pixels: NDArray[np.uint8], layout: ImageLayout) -> torch.Tensor:
     """One image's features, all of its crops in one forward."""
     assert model.images is not None
-    [crops] = model.images.encode_crops([CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops)])
-    return model.images.assemble(layout, crops)
+    [crops] = finish(model.images.encode_crops([CropRange(torch.from_numpy(pixels), layout, 0, layout.num_crops)]))
+    return finish(model.images.assemble(layout, crops))

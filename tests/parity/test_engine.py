@@ -28,6 +28,7 @@ from tests.parity.text import text_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from foveal.layers.pieces import Pieces
     from foveal.models.family import CropRange, ImageSide, Model, Processor
     from foveal.types import ImageSpan, Token
 
@@ -151,7 +152,7 @@ class Asked:
             return
         encode_crops = type(model.images).encode_crops
 
-        def counting(images: ImageSide, work: Sequence[CropRange]) -> list[torch.Tensor]:
+        def counting(images: ImageSide, work: Sequence[CropRange]) -> Pieces[list[torch.Tensor]]:
             self.num_encoded_crops += sum(part.stop - part.start for part in work)
             return encode_crops(images, work)
 

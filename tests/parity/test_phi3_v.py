@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import torch
 
+from foveal.layers.pieces import finish
 from foveal.models.family import CropRange
 from tests.parity.golden import GoldenCase, golden_cases
 from tests.parity.naive import NaiveRun, naive_greedy
@@ -96,7 +97,7 @@ def test_an_image_encoded_over_several_steps_has_the_same_features(case: GoldenC
     assert images is not None
     layout, pixels = prepared.prompt.images[0].image.layout, torch.from_numpy(prepared.pixels[0])
 
-    [at_once] = images.encode_crops([CropRange(pixels, layout, 0, layout.num_crops)])
-    steps = [images.encode_crops([CropRange(pixels, layout, i, i + 1)])[0] for i in range(layout.num_crops)]
+    [at_once] = finish(images.encode_crops([CropRange(pixels, layout, 0, layout.num_crops)]))
+    steps = [finish(images.encode_crops([CropRange(pixels, layout, i, i + 1)]))[0] for i in range(layout.num_crops)]
 
     torch.testing.assert_close(torch.cat(steps), at_once, atol=1e-5, rtol=0)

@@ -18,6 +18,7 @@ from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
 from foveal.layers.attention.backends import attention_backend
 from foveal.layers.native.decoder import NativeDecoder, native_decoder
+from foveal.layers.pieces import finish
 from foveal.layers.step import StepContext
 from foveal.models.family import CropRange
 from foveal.types import PromptLogprob
@@ -90,9 +91,9 @@ class Runner:
         """The features of images whose last crop this step encodes, the encoded crops of the others."""
         images = self.model.images
         assert images is not None, "without a processor no prompt has images"
-        encoded = images.encode_crops([self._crop_range(encoding) for _, encoding in encodings])
+        encoded = finish(images.encode_crops([self._crop_range(encoding) for _, encoding in encodings]))
         return [
-            images.assemble(encoding.image.layout, torch.cat([*self.encoder_cache.crops(key), crops]))
+            finish(images.assemble(encoding.image.layout, torch.cat([*self.encoder_cache.crops(key), crops])))
             if encoding.is_last
             else crops
             for (key, encoding), crops in zip(encodings, encoded, strict=True)

@@ -20,16 +20,16 @@ from foveal.layers.activation import activation
 from foveal.layers.decoder import GatedMLP
 from foveal.layers.linear.load import Weights, has_linear, load_linear, summed_frames
 from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
+from foveal.layers.pieces import Pieces, attend, by_rows, one_by_one
 from foveal.layers.rope import frequencies, rotate, rotation
 from foveal.layers.vision import MLP, VisionAttention, VisionLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from foveal.layers.linear.form import Linear
     from foveal.layers.rope import Rotation
+    from foveal.layers.vision import Mixing
 
 EPS = 1e-6
 ROPE_THETA = 10000.0
@@ -62,11 +62,11 @@ class Merger:
         mlp = MLP.load(weights, f"{name}.linear_fc1", f"{name}.linear_fc2", F.gelu)
         return cls(load_norm(weights, f"{name}.norm", EPS), mlp)
 
-    def __call__(self, x_PC: Tensor, num_merged: int) -> Tensor:
+    def __call__(self, x_PC: Tensor, num_merged: int) -> Pieces[Tensor]:
         """[P, C] -> [B, W]"""
         if self.norm.weight.shape[0] == x_PC.shape[1]:
-            return self.mlp(torch.unflatten(self.norm(x_PC), 0, (-1, num_merged)).flatten(1))
-        return self.mlp(self.norm(torch.unflatten(x_PC, 0, (-1, num_merged)).flatten(1)))
+            return by_rows(self.mlp, torch.unflatten(self.norm(x_PC), 0, (-1, num_merged)).flatten(1))
+        return by_rows(self.mlp, self.norm(torch.unflatten(x_PC, 0, (-1, num_merged)).flatten(1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class GridTower:
             config,
         )
 
-    def __call__(self, pixels_3HW: Tensor) -> Tensor:
+    def __call__(self, pixels_3HW: Tensor) -> Pieces[Tensor]:
         """A normalised image of whole blocks -> [B, W (1 + mergers after layers)], row by row."""
         merge = self.config.merge_size
         rows, columns = (side // self.config.patch_size for side in pixels_3HW.shape[1:])
@@ -105,11 +105,11 @@ class GridTower:
         x_PC = _reorder(x_PC, order_B)
         merged: list[Tensor] = []
         for i, layer in enumerate(self.layers):
-            x_PC = layer(x_PC, full if i in self.config.full_layers else windowed)
+            x_PC = yield from layer(x_PC, full if i in self.config.full_layers else windowed)
             if i in self.config.merged_layers:
-                merged.append(self.more_mergers[len(merged)](x_PC, merge**2))
-        tokens = torch.cat([self.merger(x_PC, merge**2), *merged], dim=-1)
-        return tokens[order_B.argsort()]
+                merged.append((yield from self.more_mergers[len(merged)](x_PC, merge**2)))
+        tokens = yield from self.merger(x_PC, merge**2)
+        return torch.cat([tokens, *merged], dim=-1)[order_B.argsort()]
 
     def _windows(self, rows: int, columns: int) -> list[Tensor]:
         """The blocks of each window; one window of all blocks if there is no window size."""
@@ -146,14 +146,15 @@ def _turn(at_P2: Tensor, attention: VisionAttention) -> Rotation:
     return rotation((at_P2[..., None] * frequencies_D).flatten(1))
 
 
-def _mixing(turn: Rotation, lengths: list[int]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _mixing(turn: Rotation, lengths: list[int]) -> Mixing:
     """Attention with rotated queries and keys, inside each range of patches; `lengths` are those of the ranges."""
     flat = type(turn)(turn.cos.squeeze(1), turn.sin.squeeze(1))
 
-    def mix(query_HPD: Tensor, key_HPD: Tensor, value_HPD: Tensor) -> Tensor:
+    def mix(query_HPD: Tensor, key_HPD: Tensor, value_HPD: Tensor) -> Pieces[Tensor]:
         rotated = rotate(query_HPD, flat), rotate(key_HPD, flat), value_HPD
         stretches = zip(*(torch.split(x[None], lengths, dim=2) for x in rotated), strict=True)
-        return torch.cat([F.scaled_dot_product_attention(*parts) for parts in stretches], dim=2)[0]
+        outputs = yield from one_by_one([attend(*parts) for parts in stretches])
+        return torch.cat(outputs, dim=2)[0]
 
     return mix
 

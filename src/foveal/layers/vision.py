@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional as F
 
 from foveal.layers.activation import activation
 from foveal.layers.linear.load import Weights, convolution, load_linear
 from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
+from foveal.layers.pieces import Pieces, attend, by_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from foveal.layers.activation import Activation
     from foveal.layers.linear.form import Linear
 
-    Mixing = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values [..., H, P, D] -> [..., H, P, D]
+    # Queries, keys and values [..., H, P, D] -> [..., H, P, D], in pieces.
+    Mixing = Callable[[Tensor, Tensor, Tensor], Pieces[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class LayerNames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionAttention:
-    """Every patch attends to every patch of its crop, unless the caller passes another `mix`."""
+    """What is before and after the mixing of patches."""
 
     qkv: Linear  # [3 C, C]
     out: Linear
@@ -99,13 +100,13 @@ class VisionAttention:
             RMSNorm.load(weights, f"{name}.k_norm", eps) if has_norms else None,
         )
 
-    def __call__(self, x_PC: Tensor, mix: Mixing = F.scaled_dot_product_attention) -> Tensor:
-        """[..., P, C] -> [..., P, C]"""
-        query, key, value = self.qkv(x_PC).chunk(3, dim=-1)
+    def heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """[..., P, 3 C] -> queries, keys and values [..., H, P, D]."""
+        query, key, value = qkv.chunk(3, dim=-1)
         if self.query_norm and self.key_norm:
             query, key = self.query_norm(query), self.key_norm(key)
-        heads = (torch.unflatten(part, -1, (self.num_heads, -1)).transpose(-3, -2) for part in (query, key, value))
-        return self.out(mix(*heads).transpose(-3, -2).flatten(-2))
+        parts = (query, key, value)
+        return tuple(torch.unflatten(part, -1, (self.num_heads, -1)).transpose(-3, -2) for part in parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,9 +146,14 @@ class VisionLayer:
             MLP.load(weights, f"{name}.mlp.fc1", f"{name}.mlp.fc2", activation(config.hidden_act)),
         )
 
-    def __call__(self, x_PC: Tensor, mix: Mixing = F.scaled_dot_product_attention) -> Tensor:
-        """[..., P, C] -> [..., P, C]"""
-        y_PC = self.attention(self.attention_norm(x_PC), mix)
+    def __call__(self, x_PC: Tensor, mix: Mixing = attend) -> Pieces[Tensor]:
+        """[..., P, C] -> [..., P, C]. Every patch attends to every patch of its crop, unless `mix` is another."""
+        qkv = yield from by_rows(lambda rows: self.attention.qkv(self.attention_norm(rows)), x_PC)
+        mixed = yield from mix(*self.attention.heads(qkv))
+        return (yield from by_rows(self._after_mixing, x_PC, mixed.transpose(-3, -2).flatten(-2)))
+
+    def _after_mixing(self, x_PC: Tensor, mixed_PC: Tensor) -> Tensor:
+        y_PC = self.attention.out(mixed_PC)
         x_PC = x_PC + (y_PC if self.attention_scale is None else self.attention_scale * y_PC)
         y_PC = self.mlp(self.mlp_norm(x_PC))
         return x_PC + (y_PC if self.mlp_scale is None else self.mlp_scale * y_PC)
@@ -178,7 +184,7 @@ class ClipTower:
             config.patch_size,
         )
 
-    def __call__(self, pixels_N3SS: Tensor) -> Tensor:
+    def __call__(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
         """Normalised pixels [N, 3, S, S] -> the last loaded layer's output [N, P, C], in the weights' dtype."""
         x_NPC = self.patches(patch_rows(pixels_N3SS.to(self.patches.dtype), self.patch_size))
         if self.class_token_C is not None:
@@ -186,7 +192,7 @@ class ClipTower:
         x_NPC = x_NPC + self.position_PC
         x_NPC = self.pre_norm(x_NPC) if self.pre_norm else x_NPC
         for layer in self.layers:
-            x_NPC = layer(x_NPC)
+            x_NPC = yield from layer(x_NPC)
         return x_NPC
 
 

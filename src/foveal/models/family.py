@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
     from foveal.layers.attention.batch import AttentionBatch
+    from foveal.layers.pieces import Pieces
     from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
 
 
@@ -63,7 +64,7 @@ class InvalidImageSize(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CropRange:
-    """A step's share of one image's encoder work: crops [start, stop)."""
+    """A share of one image's encoder work: crops [start, stop)."""
 
     pixels: torch.Tensor  # uint8, ImageLayout.pixel_shape, the whole image, on the model's device
     layout: ImageLayout
@@ -148,13 +149,14 @@ class ImageSide(Protocol):
     @property
     def traits(self) -> ImageTraits: ...
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[torch.Tensor]:
-        """Run the vision tower over one step's crops of any number of images; one tensor for each entry.
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[torch.Tensor]]:
+        """Run the vision tower over crops of any number of images; one tensor for each entry.
 
-        The first axis of each is (stop - start) long, so that an image's crops can be concatenated.
+        The first axis of each is (stop - start) long, so that an image's crops can be concatenated. It may be
+        interrupted between pieces (layers.pieces). Pixels may be overwritten from its first yield on.
         """
 
-    def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> torch.Tensor:
+    def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> Pieces[torch.Tensor]:
         """All crops of one image -> its features: a row for each span position, unless the family differs."""
 
     def place(self, x_TW: torch.Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from foveal.layers.pieces import Pieces
     from foveal.models.family import CropRange, SequenceSlice
 
 
@@ -25,10 +26,10 @@ def own_crops(item: CropRange) -> Tensor:
 
 
 def encode_together(
-    work: Sequence[CropRange], crops: Callable[[CropRange], Tensor], encode: Callable[[Tensor], Tensor]
-) -> list[Tensor]:
-    """A step's crops in one run of `encode` (crops [N, ...] -> features [N, ...]); one tensor for each entry."""
-    features = encode(torch.cat([crops(item) for item in work]))
+    work: Sequence[CropRange], crops: Callable[[CropRange], Tensor], encode: Callable[[Tensor], Pieces[Tensor]]
+) -> Pieces[list[Tensor]]:
+    """Crops in one run of `encode` (crops [N, ...] -> features [N, ...]); one tensor for each entry."""
+    features = yield from encode(torch.cat([crops(item) for item in work]))
     return list(torch.split(features, [item.stop - item.start for item in work]))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import torch
 
+from foveal.layers.pieces import finish
 from foveal.models.family import CropRange, PlacedImage, SequenceSlice
 from foveal.models.mllama.model import MllamaImages, seen_by, visible_ranges
 from foveal.types import ImageLayout, ImageSpan, Size
@@ -62,11 +63,11 @@ def test_real_tiles_attend_to_padding_tiles_so_these_cannot_be_left_out(tmp_path
     images = cast("MllamaImages", FAMILIES["mllama"].make(tmp_path, 0).ours.images)
     one_tile = ImageLayout(Size(28, 28), (28, 28, 3), (1, 1), num_crops=1, num_tokens=5)
     work = [CropRange(torch.zeros(28, 28, 3, dtype=torch.uint8), one_tile, 0, 1)]
-    [states] = images.encode_crops(work)
+    [states] = finish(images.encode_crops(work))
 
     others = images.tower.before.clone()
     others[:, 1:] *= -3
-    [changed] = replace(images, tower=replace(images.tower, before=others)).encode_crops(work)
+    [changed] = finish(replace(images, tower=replace(images.tower, before=others)).encode_crops(work))
 
     assert states.shape == changed.shape == (1, 5, 48)
     assert (changed - states).abs().max() > 0.01

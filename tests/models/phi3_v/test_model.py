@@ -14,6 +14,7 @@ from foveal.engine.runner import compute
 from foveal.errors import CheckpointError
 from foveal.layers.attention.batch import AttentionBatch
 from foveal.layers.decoder import Decoder
+from foveal.layers.pieces import finish
 from foveal.models.family import CropRange, InputBatch, Model, SequenceSlice
 from foveal.models.registry import load_model, load_processor
 from foveal.types import ImageLayout, Prompt, Size
@@ -105,11 +106,11 @@ def test_crops_of_several_images_are_encoded_together(tmp_path: Path) -> None:
     pixels = [torch.from_numpy(array) for array in prepared.pixels]
     ranges = [CropRange(pixels[0], layouts[0], 1, 3), CropRange(pixels[1], layouts[1], 0, layouts[1].num_crops)]
 
-    together = images.encode_crops(ranges)
+    together = finish(images.encode_crops(ranges))
 
     assert [len(crops) for crops in together] == [2, layouts[1].num_crops]
     for crops, item in zip(together, ranges, strict=True):
-        torch.testing.assert_close(crops, images.encode_crops([item])[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(crops, finish(images.encode_crops([item]))[0], atol=1e-5, rtol=0)
 
 
 def test_features_are_a_row_for_each_token_of_the_image(tmp_path: Path) -> None:

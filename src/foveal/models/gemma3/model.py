@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights, load_linear, transposed
 from foveal.layers.norm import LayerNorm, OffsetRMSNorm
+from foveal.layers.pieces import at_once
 from foveal.layers.vision import ClipTower, Normalisation, VisionConfig
 from foveal.models.decoders import decoder_config
 from foveal.models.family import ImageTraits, Model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.linear.form import Linear
+    from foveal.layers.pieces import Pieces
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout
@@ -109,7 +111,7 @@ class Gemma3Images:
             config,
         )
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[N, F, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
@@ -117,11 +119,12 @@ class Gemma3Images:
         """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
-    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
-        return self.projector(self.tower_norm(self.tower(pixels_N3SS)))
+    def _tokens(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
+        states_NPC = yield from self.tower(pixels_N3SS)
+        return self.projector(self.tower_norm(states_NPC))
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
-        return crops[0]
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
+        return at_once(crops[0])
 
 
 # --- the model --------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights, load_linear
 from foveal.layers.norm import LayerNorm
+from foveal.layers.pieces import at_once
 from foveal.layers.vision import ClipTower, Normalisation, VisionConfig, join_patches
 from foveal.models.decoders import decoder_config
 from foveal.models.family import ImageTraits, Model
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.linear.form import Linear
+    from foveal.layers.pieces import Pieces
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout
@@ -78,7 +80,7 @@ class Idefics3Images:
             config,
         )
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[N, L, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
@@ -86,13 +88,14 @@ class Idefics3Images:
         """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
-    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
-        states_NPC = self.tower_norm(self.tower(pixels_N3SS))
-        return self.projector(join_patches(states_NPC, self.config.scale_factor).flatten(1, 2))
+    def _tokens(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
+        states_NPC = yield from self.tower(pixels_N3SS)
+        joined = join_patches(self.tower_norm(states_NPC), self.config.scale_factor)
+        return self.projector(joined.flatten(1, 2))
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         """[F, W]: the tokens of all tiles, in order."""
-        return crops.flatten(0, 1)
+        return at_once(crops.flatten(0, 1))
 
 
 # --- the model --------------------------------------------------------------------------------------------------------

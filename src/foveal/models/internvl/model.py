@@ -18,6 +18,7 @@ from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights, convolution, load_linear
 from foveal.layers.norm import LayerNorm
+from foveal.layers.pieces import at_once, by_rows
 from foveal.layers.vision import (
     MLP,
     ClipTower,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.activation import Activation
+    from foveal.layers.pieces import Pieces
     from foveal.models.checkpoint import Checkpoint, Settings
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout
@@ -131,7 +133,7 @@ class InternVLImages:
             config,
         )
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[N, L, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
@@ -139,14 +141,15 @@ class InternVLImages:
         """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
-    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
-        states_NPC = self.tower(pixels_N3SS)
+    def _tokens(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
+        states_NPC = yield from self.tower(pixels_N3SS)
         states_NPC = (self.tower_norm(states_NPC) if self.tower_norm else states_NPC)[:, 1:]  # no class token
-        return self.projector(self.projector_norm(join_patches(states_NPC, self.config.merge).flatten(1, 2)))
+        joined = join_patches(states_NPC, self.config.merge).flatten(1, 2)
+        return (yield from by_rows(lambda rows: self.projector(self.projector_norm(rows)), joined))
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         """[F, W]: the tokens of all tiles, in order."""
-        return crops.flatten(0, 1)
+        return at_once(crops.flatten(0, 1))
 
 
 # --- the model --------------------------------------------------------------------------------------------------------

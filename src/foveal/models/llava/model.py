@@ -19,6 +19,7 @@ from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights
+from foveal.layers.pieces import at_once, by_rows
 from foveal.layers.vision import MLP, ClipTower, Normalisation, VisionConfig
 from foveal.models.decoders import decoder_config
 from foveal.models.family import ImageTraits, Model
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.activation import Activation
+    from foveal.layers.pieces import Pieces
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout
@@ -93,7 +95,7 @@ class LlavaImages:
             config,
         )
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[N, P, W] for each entry."""
         return encode_together(work, self.crops, self._tokens)
 
@@ -101,16 +103,16 @@ class LlavaImages:
         """The tower's input for a crop range: float32 [N, 3, S, S]."""
         return self.config.normalise(own_crops(item))
 
-    def _tokens(self, pixels_N3SS: Tensor) -> Tensor:
-        return self.projector(self.tower(pixels_N3SS)[:, 1 if self.config.drops_first else 0 :])
+    def _tokens(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
+        states_NPC = yield from self.tower(pixels_N3SS)
+        return (yield from by_rows(self.projector, states_NPC[:, 1 if self.config.drops_first else 0 :]))
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         """[F, W]"""
         if self.row_end_W is None:
-            return crops[0]
-        if len(crops) == 1:
-            return torch.cat([crops[0], self.row_end_W[None]])
-        return torch.cat([crops[0], self._rows(layout.grid, crops[1:])])
+            return at_once(crops[0])
+        rows = self._rows(layout.grid, crops[1:]) if len(crops) > 1 else self.row_end_W[None]
+        return at_once(torch.cat([crops[0], rows]))
 
     def _rows(self, grid: tuple[int, ...], crops_NPW: Tensor) -> Tensor:
         """The crops' tokens as rows over the image, without padding, a separator after each row."""

@@ -29,6 +29,7 @@ from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig, GatedMLP
 from foveal.layers.linear.load import Weights, convolution, load_linear
 from foveal.layers.norm import LayerNorm, RMSNorm
+from foveal.layers.pieces import attend, by_rows, one_by_one
 from foveal.layers.vision import LayerNames, Normalisation, VisionConfig, VisionLayer, patch_rows
 from foveal.models.decoders import decoder_config
 from foveal.models.family import ImageTraits, Model
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.linear.form import Linear
+    from foveal.layers.pieces import Pieces
     from foveal.layers.step import AfterLayer
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange, SequenceSlice
@@ -135,7 +137,7 @@ class TileTower:
             config,
         )
 
-    def __call__(self, tiles_N3SS: Tensor, grid: tuple[int, ...]) -> Tensor:
+    def __call__(self, tiles_N3SS: Tensor, grid: tuple[int, ...]) -> Pieces[Tensor]:
         """Normalised tiles of one image -> [N, P, J]."""
         num_tiles, num_patches = len(tiles_N3SS), len(self.position_PC)
         aspect_ratio = tile_grids(self.config.max_num_tiles).index((grid[0], grid[1])) + 1
@@ -149,12 +151,12 @@ class TileTower:
         mixing = _Padding(is_real.flatten())
         x, handed_on = x_GQC.flatten(0, 1), []
         for i, layer in enumerate(self.layers):
-            x = layer(x, mixing)
+            x = yield from layer(x, mixing)
             if i in self.config.handed_on:
                 handed_on.append(x)
         x = (self.post_norm(x).view_as(x_GQC) + self.after[aspect_ratio]).flatten(0, 1)
         for layer in self.global_layers:
-            x = layer(x, mixing)
+            x = yield from layer(x, mixing)
         between = torch.stack(handed_on, dim=-1).flatten(-2)  # for each channel, the states of all these layers
         states = torch.cat([x, between], dim=-1)
         return states.view(*x_GQC.shape[:2], -1)[:num_tiles, :num_patches]
@@ -166,11 +168,11 @@ class _Padding:
     def __init__(self, is_real: Tensor) -> None:
         self.real, self.padding = is_real.nonzero().flatten(), (~is_real).nonzero().flatten()
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        output = torch.empty_like(query)
-        attend, real, padding = F.scaled_dot_product_attention, self.real, self.padding
-        output[:, real] = attend(query[None, :, real], key[None], value[None])[0]
-        output[:, padding] = attend(query[None, :, padding], key[None, :, real], value[None, :, real])[0]
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Pieces[Tensor]:
+        output, real, padding = torch.empty_like(query), self.real, self.padding
+        output[:, real] = (yield from attend(query[None, :, real], key[None], value[None]))[0]
+        padded = yield from attend(query[None, :, padding], key[None, :, real], value[None, :, real])
+        output[:, padding] = padded[0]
         return output
 
 
@@ -294,9 +296,9 @@ class MllamaImages:
             config,
         )
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[N, P, J] for each image, which is always whole."""
-        return [self.tower(self.crops(item), item.layout.grid) for item in work]
+        return one_by_one([self.tower(self.crops(item), item.layout.grid) for item in work])
 
     def crops(self, item: CropRange) -> Tensor:
         """The tower's input for an image: float32 [N, 3, S, S]."""
@@ -305,10 +307,14 @@ class MllamaImages:
         tiles_3YSXS = torch.unflatten(torch.unflatten(pixels_3HW, 2, (columns, -1)), 1, (rows, -1))
         return tiles_3YSXS.permute(1, 3, 0, 2, 4).flatten(0, 1)
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         """The image's keys and values in the cross-attention layers: [L, 2, S, K, D]."""
-        states_SW = self.projector(crops.flatten(0, 1))
-        return torch.stack([layer.project(states_SW) for layer in self.cross_layers])
+        states_SW = yield from by_rows(self.projector, crops.flatten(0, 1))
+        projected = []
+        for layer in self.cross_layers:
+            yield
+            projected.append(layer.project(states_SW))
+        return torch.stack(projected)
 
     def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
         """Writes nothing into the embeddings; returns the cross-attention layers, which run after the decoder's own."""

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights, load_linear
+from foveal.layers.pieces import by_rows
 from foveal.layers.vision import ClipTower, Normalisation, VisionConfig, join_patches
 from foveal.models.family import ImageTraits, Model
 from foveal.models.features import encode_together, place_features
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.linear.form import Linear
+    from foveal.layers.pieces import Pieces
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout
@@ -86,12 +88,12 @@ class Projector:
             load_linear(weights, f"{name}.img_projection.2"),
         )
 
-    def __call__(self, crops_NSSJ: Tensor, num_rows: int, num_columns: int) -> Tensor:
+    def __call__(self, crops_NSSJ: Tensor, num_rows: int, num_columns: int) -> Pieces[Tensor]:
         """The whole, then the crops row by row (or one crop that is both) -> [F, W]."""
         grid = torch.unflatten(crops_NSSJ[-num_rows * num_columns :], 0, (num_rows, num_columns))
         rows = grid.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [rows S, columns S, J]
         tokens_FJ = torch.cat([self._end_rows(rows), self.before_whole_J[None], self._end_rows(crops_NSSJ[0])])
-        return self.fc2(F.gelu(self.fc1(tokens_FJ)))
+        return by_rows(lambda rows_J: self.fc2(F.gelu(self.fc1(rows_J))), tokens_FJ)
 
     def _end_rows(self, rows: Tensor) -> Tensor:
         """[height, width, J] -> [height (width + 1), J]"""
@@ -121,7 +123,7 @@ class Phi3VImages:
             config,
         )
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[N, S, S, J] for each entry. Unit 0 is the whole, the crops follow row by row."""
         return encode_together(work, self.crops, self._joined)
 
@@ -137,10 +139,11 @@ class Phi3VImages:
                 crops.append(pixels_3HW[None, :, row * size :, column * size :][..., :size, :size])
         return torch.cat(crops)
 
-    def _joined(self, pixels_N3XX: Tensor) -> Tensor:
-        return join_patches(self.tower(pixels_N3XX)[:, 1:], 2)
+    def _joined(self, pixels_N3XX: Tensor) -> Pieces[Tensor]:
+        states_NPC = yield from self.tower(pixels_N3XX)
+        return join_patches(states_NPC[:, 1:], 2)
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         return self.projector(crops, *layout.grid)
 
 

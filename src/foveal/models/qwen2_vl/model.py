@@ -20,6 +20,7 @@ import torch
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.grid_vision import GridConfig, GridTower
 from foveal.layers.linear.load import Weights
+from foveal.layers.pieces import at_once, one_by_one
 from foveal.layers.step import Positions
 from foveal.layers.vision import Normalisation
 from foveal.models.decoders import decoder_config
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from foveal.layers.pieces import Pieces
     from foveal.layers.rope import Rope
     from foveal.layers.step import AfterLayer
     from foveal.models.checkpoint import Checkpoint
@@ -85,16 +87,16 @@ class Qwen2VLImages:
     def load(cls, weights: Weights, config: Config) -> Qwen2VLImages:
         return cls(GridTower.load(weights, prefix(weights, "visual", "model.visual"), config.vision), config)
 
-    def encode_crops(self, work: Sequence[CropRange]) -> list[Tensor]:
+    def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[Tensor]]:
         """[B, E W] for each image, which is always whole; its crops only measure the work."""
-        return [self.tower(self.pixels(item)) for item in work]
+        return one_by_one([self.tower(self.pixels(item)) for item in work])
 
     def pixels(self, item: CropRange) -> Tensor:
         """The tower's input for an image: float32 [3, height, width]."""
         return self.config.normalise(item.pixels)
 
-    def assemble(self, layout: ImageLayout, crops: Tensor) -> Tensor:
-        return crops
+    def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
+        return at_once(crops)
 
     def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
         width = x_TW.shape[1]
