@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import model_validator
 from starlette.requests import Request
 
 from foveal.config import HttpConfig
 from foveal.errors import InvalidRequest
-from foveal.http.body import LARGE_BODY_BYTES, MAX_JSON_VALUES, BodyReader, parse_json, validate
-from foveal.http.dialects.openai.schemas import ChatBody
+from foveal.http.body import LARGE_BODY_BYTES, MAX_FIELDS, MAX_JSON_VALUES, Body, BodyReader, parse_json, validate
+from foveal.http.dialects.openai.schemas import ChatBody, WireModel
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, call, chat, error
 
@@ -35,7 +37,8 @@ def post(content: bytes, content_type: str = "application/json") -> Any:
         b'{"model": -Infinity}',
         b'{"model": "\xff"}',
         b'{"model": "\\ud800"}',
-        b"\xef\xbb\xbf{}",
+        b"\xff\xfe{}",
+        b"\xff\xfe",
         b"[" * 300 + b"]" * 300,
         b'{"a":' * 100_000,
         b'{"n": ' + b"9" * 5000 + b"}",
@@ -114,34 +117,77 @@ def test_wrong_values_stay_errors_where_unknown_fields_are_warnings() -> None:
 )
 def test_a_body_with_thousands_of_problems_is_refused_with_a_short_message_and_soon(fields: dict[str, Any]) -> None:
     started_s = time.thread_time()  # what it costs, however busy the machine is
-    with pytest.raises(InvalidRequest, match="fields of the body are unknown or wrong") as caught:
+    with pytest.raises(InvalidRequest, match=r"unknown or wrong|more than 20,000 fields") as caught:
         validate(ASK | fields, ChatBody, "error")
     assert len(str(caught.value)) < 100
     assert time.thread_time() - started_s < 2
 
 
-def test_between_two_large_bodies_all_else_has_its_turn() -> None:
-    order: list[str] = []
-    large = json.dumps(ASK | {"messages": [{"role": "user", "content": "x" * LARGE_BODY_BYTES}]}).encode()
+def test_validation_stops_at_the_first_limit() -> None:
+    """One after the other would be 99,000; the limit admits some 10,000."""
+    num_seen = 0
 
+    class Part(WireModel):
+        text: str
+
+        @model_validator(mode="after")
+        def _count(self) -> Part:
+            nonlocal num_seen
+            num_seen += 1
+            return self
+
+    class Parts(WireModel):
+        parts: list[Part]
+
+    with pytest.raises(InvalidRequest, match=r"more than 20,000 fields"):
+        validate({"parts": [{"text": "x"}] * 99_000}, Parts, "error")
+    assert num_seen <= MAX_FIELDS
+
+
+def test_while_a_large_body_is_validated_the_loop_goes_on() -> None:
+    """The validator waits for what only the event loop can do."""
+    others_ran = threading.Event()
+
+    class Waiting(WireModel):
+        text: str
+
+        @model_validator(mode="after")
+        def _wait(self) -> Waiting:
+            assert others_ran.wait(60), "the event loop stands still"
+            return self
+
+    async def run() -> Waiting:
+        reading = asyncio.create_task(read({"text": "x" * LARGE_BODY_BYTES}, Waiting))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.01, others_ran.set)
+        return await reading
+
+    assert len(asyncio.run(run()).text) == LARGE_BODY_BYTES
+
+
+async def read(body: object, schema: type[Body]) -> Body:
     async def receive() -> Message:
-        return {"type": "http.request", "body": large}
+        return {"type": "http.request", "body": json.dumps(body).encode()}
 
-    async def read(bodies: BodyReader) -> None:
-        scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
-        await bodies.read(Request(scope, receive), ChatBody)
-        order.append("large")
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "state": {}, "client": ("::1", 1)}
+    return await BodyReader("error").read(Request(scope, receive), schema)
 
-    async def others() -> None:
-        for _ in range(10):
-            order.append("other")
-            await asyncio.sleep(0)
 
-    async def run() -> None:
-        bodies = BodyReader("error")
-        await asyncio.gather(others(), read(bodies), read(bodies), read(bodies))
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_byte_order_mark_is_no_part_of_the_text(encoding: str) -> None:
+    """RFC 8259 lets a parser ignore it; PowerShell and some editors write it."""
+    text = json.dumps(ASK | {"user": "é日本😀"}, ensure_ascii=False)
+    marked = text if encoding in ("utf-8-sig", "utf-16") else "\ufeff" + text
+    assert parse_json(marked.encode(encoding)) == json.loads(text)
 
-    asyncio.run(run())
-    first, second, third = (place for place, name in enumerate(order) if name == "large")
-    assert second - first > 1
-    assert third - second > 1
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stop": ["a"] * 5}, "At most 4 entries are allowed here, field: 'stop'"),
+        ({"messages": []}, "At least 1 entry is needed here, field: 'messages'"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "At most 16 entries are allowed here, field: 'metadata'"),
+    ],
+)
+def test_a_list_of_the_wrong_length_is_told_in_words_about_what_was_sent(fields: dict[str, Any], message: str) -> None:
+    assert error(chat(**fields))["message"] == message

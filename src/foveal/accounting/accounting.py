@@ -53,6 +53,7 @@ class Accounting:
         self._ring = KeyRing(configured_keys(api_keys), now)
         self._meters: defaultdict[str, Meter] = defaultdict(Meter)  # by key id
         self._open: dict[str, Bill] = {}  # by request id
+        self._visiting: set[str] = set()  # request ids
         self._books = open_books(self._take_in) if open_books else None
 
     def _take_in(self, keys: Sequence[Key]) -> None:
@@ -85,12 +86,35 @@ class Accounting:
 
     # --- how much -----------------------------------------------------------------------------------------------------
 
+    @property
+    def num_visiting(self) -> int:
+        """Requests between their heads and their ends."""
+        return len(self._visiting)
+
+    @contextmanager
+    def visit(self, caller: Caller) -> Iterator[None]:
+        """A request from its head to its end: it counts whatever it turns out to hold, refusals included.
+
+        Raises SpendingLimitReached or TooManyRequests.
+        """
+        meter, now_s = self._meters[caller.key_id], self._clock()
+        check_can_start(meter, self._terms(caller.key_id, self._prices), now_s)
+        meter.requests.take(1, now_s)
+        meter.num_running += 1
+        if caller.request_id:
+            self._visiting.add(caller.request_id)
+        try:
+            yield
+        finally:
+            self._visiting.discard(caller.request_id)
+            meter.num_running -= 1
+
     @contextmanager
     def admit(self, caller: Caller, model: str, prices: PriceConfig | None = None) -> Iterator[Bill]:
         """The request's bill, settled when the last context that yielded it ends.
 
-        All prompts of one request, which are for one model, share one bill. Raises SpendingLimitReached or
-        TooManyRequests on entering.
+        All prompts of one request, which are for one model, share one bill. A request that is no visitor (`visit`) yet
+        is one while the bill is open. Raises SpendingLimitReached or TooManyRequests on entering.
         """
         bill = self._open.get(caller.request_id) or self._start(caller, model, prices or self._prices)
         bill.num_parts += 1
@@ -100,21 +124,18 @@ class Accounting:
             bill.num_parts -= 1
             if bill.num_parts == 0:
                 self._settle(bill)
+                bill.visit.close()
 
     def _start(self, caller: Caller, model: str, prices: PriceConfig) -> Bill:
-        meter, terms = self._meters[caller.key_id], self._terms(caller.key_id, prices)
-        now_s = self._clock()
-        check_can_start(meter, terms, now_s)
-        meter.requests.take(1, now_s)
-        meter.num_running += 1
-        bill = Bill(caller, model, meter, terms, self._clock)
+        bill = Bill(caller, model, self._meters[caller.key_id], self._terms(caller.key_id, prices), self._clock)
+        if caller.request_id not in self._visiting:
+            bill.visit.enter_context(self.visit(caller))
         if caller.request_id:
             self._open[caller.request_id] = bill
         return bill
 
     def _settle(self, bill: Bill) -> None:
         self._open.pop(bill.caller.request_id, None)
-        self._meters[bill.caller.key_id].num_running -= 1
         bill.settle()
         for outcome in bill.outcomes:
             self.totals.add(outcome)

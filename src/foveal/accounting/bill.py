@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from foveal.accounting.limits import Meter, Window
@@ -52,6 +53,7 @@ class Bill:
         self.model = model
         self.num_parts = 0  # prompts that have not ended
         self.outcomes: list[Outcome] = []
+        self.visit = ExitStack()  # what ends with the bill
         self._meter = meter
         self._terms = terms
         self._clock = clock

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from foveal.http.body import BodyReader
 from foveal.http.dialects.openai.dialect import OPENAI
 from foveal.http.endpoint import Context
+from foveal.http.middleware.admission import Admission
 from foveal.http.middleware.auth import Authentication
 from foveal.http.middleware.body_limit import BodyLimit
 from foveal.http.middleware.error_responses import ErrorResponses
@@ -41,6 +42,7 @@ def create_app(
     bodies, document = BodyReader(config.unknown_fields), cache(lambda: describe(routes, dialects))
     app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, document))
     app = BodyLimit(app, config.max_body_bytes)
+    app = Admission(app, accounting)
     app = Authentication(app, accounting, config.host)
     app = ErrorResponses(app)
     app = RateLimitHeaders(app, accounting)

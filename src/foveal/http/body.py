@@ -1,14 +1,17 @@
 """Request bodies: bytes -> JSON -> a model of a dialect's schemas, or one sentence about what is wrong with them.
 
-Knows nothing of what the fields mean. Parsing runs on the event loop: the parser holds the interpreter lock, so a
-thread would gain nothing. The bounds here keep it short (docs/decisions/050-bodies.md has the figures).
+Knows nothing of what the fields mean. A large body is parsed and validated in a thread, one at a time, and its callers
+take turns. The JSON parser holds the interpreter lock, so the number of values is bounded before it runs; validation
+stops at the first limit that is passed (docs/decisions/050-bodies.md has the figures).
 """
 
 from __future__ import annotations
 
-import asyncio
+import codecs
 import logging
 import reprlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,13 +19,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from foveal.errors import InvalidRequest
+from foveal.http.middleware.auth import sharer_in
+from foveal.shares import Shares
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from starlette.requests import Request
 
 MAX_JSON_VALUES = 300_000  # a long context as token ids fits twice; parsing that many takes some 30 ms
-LARGE_BODY_BYTES = 256 * 1024
+LARGE_BODY_BYTES = 32 * 1024  # smaller ones take the event loop some 5 ms at most
+MAX_FIELDS = 20_000  # of all objects together that have fields: ten thousand content parts
 MAX_PROBLEMS = 20  # described in one message; describing thousands would cost more than parsing the body
 MAX_VALUE_CHARS = 60
 
@@ -35,7 +41,8 @@ class BodyReader:
 
     def __init__(self, unknown_fields: str) -> None:
         self._unknown_fields = unknown_fields
-        self._turn = asyncio.Lock()
+        self._turns = Shares(1, 1)
+        self._thread = ThreadPoolExecutor(1, "bodies")
 
     async def read(self, request: Request, schema: type[Body]) -> Body:
         """The request's body as a `schema`.
@@ -48,9 +55,7 @@ class BodyReader:
         data = await request.body()
         if len(data) < LARGE_BODY_BYTES:
             return self._parse(data, schema)
-        async with self._turn:  # one large body at a time, so that other tasks run between two of them
-            await asyncio.sleep(0)
-            return self._parse(data, schema)
+        return await self._turns.run(sharer_in(request.scope), self._thread, partial(self._parse, data, schema))
 
     def _parse(self, data: bytes, schema: type[Body]) -> Body:
         return validate(parse_json(data), schema, self._unknown_fields)
@@ -59,8 +64,9 @@ class BodyReader:
 def parse_json(data: bytes) -> object:
     """One JSON value. Bounded in values, depth (200) and digits (4300) before it is built; the last of equal keys wins.
 
-    Raises InvalidRequest for all else that is not JSON: bad UTF-8, NaN, trailing text.
+    A byte order mark is no part of the text. Raises InvalidRequest for what is not JSON: bad UTF-8, NaN, trailing text.
     """
+    data = _as_utf8(data)
     codes = np.frombuffer(data, np.uint8)
     if sum(np.count_nonzero(codes == mark) for mark in b",[{") > MAX_JSON_VALUES:
         raise InvalidRequest(f"The body holds more than {MAX_JSON_VALUES} JSON values or commas.")
@@ -71,20 +77,40 @@ def parse_json(data: bytes) -> object:
     return value
 
 
+class Budget:
+    """How much of one body is validated. Schemas pass each of their objects here before they look at its fields."""
+
+    def __init__(self) -> None:
+        self._num_fields = 0
+
+    def take(self, num_fields: int) -> None:
+        """Raises InvalidRequest, which ends the validation at once, where a list of problems would go on."""
+        self._num_fields += num_fields
+        if self._num_fields > MAX_FIELDS:
+            raise InvalidRequest(f"The body has more than {MAX_FIELDS:,} fields. Send fewer messages or content parts.")
+
+
 def validate(value: object, schema: type[Body], unknown_fields: str) -> Body:
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object, like the example at /docs.")
     try:
-        return schema.model_validate(value)
+        return schema.model_validate(value, context=Budget())
     except ValidationError as error:
         if error.error_count() > MAX_PROBLEMS:
             raise InvalidRequest(f"{error.error_count()} fields of the body are unknown or wrong.") from None
-        problems = error.errors(include_url=False, include_context=False)
+        problems = error.errors(include_url=False)
     problems.sort(key=_is_unknown, reverse=True)
     if unknown_fields != "warn" or not _is_unknown(problems[-1]):
         raise InvalidRequest("; ".join(map(_describe, problems)), param=_path(problems[0]))
     logger.warning("unknown fields left out of a request: %s", ascii([_path(problem) for problem in problems]))
-    return schema.model_validate(value, extra="ignore")
+    return schema.model_validate(value, extra="ignore", context=Budget())
+
+
+def _as_utf8(data: bytes) -> bytes:
+    """The same text in UTF-8, without a byte order mark: some clients write one, and some of those write UTF-16."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _is_json(content_type: str) -> bool:
@@ -98,7 +124,17 @@ def _is_unknown(problem: ErrorDetails) -> bool:
 def _describe(problem: ErrorDetails) -> str:
     if _is_unknown(problem):
         return f"{problem['msg']}, field: '{_path(problem)}', value: {_shortened.repr(problem['input'])}"
-    return f"{problem['msg']}, field: '{_path(problem)}'"
+    return f"{_message(problem)}, field: '{_path(problem)}'"
+
+
+def _message(problem: ErrorDetails) -> str:
+    """What is wrong, in words about what was sent, where the library's are about what it did with it."""
+    match problem["type"]:
+        case "too_long":
+            return f"At most {problem['ctx']['max_length']} entries are allowed here"
+        case "too_short":
+            return f"At least {problem['ctx']['min_length']} entry is needed here"
+    return problem["msg"]
 
 
 def _path(problem: ErrorDetails) -> str:

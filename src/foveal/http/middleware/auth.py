@@ -68,6 +68,14 @@ def caller_in(scope: Scope) -> Caller | None:
     return caller
 
 
+def sharer_in(scope: Scope) -> str:
+    """Who shares with others what the server has: the caller's account, or the client's address where keys are none."""
+    caller = caller_in(scope)
+    if caller is not None and caller.key_id:
+        return f"account {caller.account}"
+    return f"address {(scope.get('client') or ('',))[0]}"
+
+
 def _host_name(host: str) -> str:
     """`name`, `name:port`, `[::1]` or `[::1]:port` without port and brackets."""
     if host.startswith("["):

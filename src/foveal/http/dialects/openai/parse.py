@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.openai.response_format import grammar_for
@@ -122,8 +122,8 @@ def _image_ref(image: Image, position: int) -> ImageRef:
 def _prompts(body: CompletionBody) -> list[str | list[int]]:
     if isinstance(body.prompt, str):
         return [body.prompt]
-    token_ids = [item for item in body.prompt if isinstance(item, int)]
-    return [token_ids] if token_ids else [item for item in body.prompt if not isinstance(item, int)]
+    is_one = isinstance(body.prompt[0], int)  # all entries are of one kind
+    return cast("list[str | list[int]]", [body.prompt] if is_one else body.prompt)
 
 
 def _images_by_prompt(body: CompletionBody, num_prompts: int) -> Sequence[Sequence[str]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, ValidationInfo, model_validator
+
+from foveal.http.body import Budget
 
 MAX_INT = 2**31 - 1
 MAX_MESSAGES = 1024  # and parts of a message
@@ -25,9 +27,11 @@ class WireModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _nulls_mean_absent(cls, value: object) -> object:
+    def _nulls_mean_absent(cls, value: object, info: ValidationInfo[Budget | None]) -> object:
         if not isinstance(value, dict):
             return value
+        if info.context is not None:
+            info.context.take(len(value))
         return {name: field for name, field in value.items() if field is not None}
 
 
