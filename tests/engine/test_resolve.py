@@ -11,37 +11,38 @@ from foveal.engine.resolve import Budget, Capacity, Machine, Placement, fit, pla
 from foveal.errors import ConfigError
 
 PLAIN, SLOW, FAST = Machine(False, "absent"), Machine(False, "slow"), Machine(False, "fast")
-CUDA = Machine(True, "fast")
-SMALL, LARGE = 17_000_000, 8 * GIB  # bytes of weights
+NATIVE = Machine(False, "fast", has_native_code=True)
+CUDA = Machine(True, "fast", has_native_code=True)
 ON_CPU, ON_CUDA = Placement("cpu", "float32"), Placement("cuda", "bfloat16")
 
 
 @pytest.mark.parametrize(
-    ("settings", "machine", "checkpoint_dtype", "weight_bytes", "expected"),
+    ("settings", "machine", "checkpoint_dtype", "expected"),
     [
-        ({}, PLAIN, "bfloat16", SMALL, ("cpu", "float32")),
-        ({}, FAST, "bfloat16", SMALL, ("cpu", "bfloat16")),
-        ({}, FAST, "bfloat16", LARGE, ("cpu", "bfloat16")),
-        ({}, SLOW, "bfloat16", SMALL, ("cpu", "float32")),
-        ({}, SLOW, "bfloat16", LARGE, ("cpu", "bfloat16")),
-        ({}, SLOW, "float32", LARGE, ("cpu", "float32")),
-        ({}, PLAIN, "bfloat16", LARGE, ("cpu", "float32")),
-        ({"dtype": "bfloat16"}, SLOW, "bfloat16", SMALL, ("cpu", "bfloat16")),
-        ({}, FAST, "float16", SMALL, ("cpu", "bfloat16")),
-        ({}, FAST, "float32", SMALL, ("cpu", "float32")),
-        ({}, CUDA, "float32", SMALL, ("cuda", "bfloat16")),
-        ({"device": "cpu"}, CUDA, "bfloat16", SMALL, ("cpu", "bfloat16")),
-        ({"device": "cuda:1"}, CUDA, "float16", SMALL, ("cuda:1", "bfloat16")),
-        ({"dtype": "bfloat16"}, PLAIN, "float32", SMALL, ("cpu", "bfloat16")),
-        ({"dtype": "float32"}, CUDA, "bfloat16", SMALL, ("cuda", "float32")),
+        ({}, PLAIN, "bfloat16", ("cpu", "float32")),
+        ({}, SLOW, "bfloat16", ("cpu", "float32")),
+        ({}, FAST, "bfloat16", ("cpu", "bfloat16")),
+        ({}, FAST, "float16", ("cpu", "bfloat16")),
+        ({}, FAST, "float32", ("cpu", "float32")),
+        ({"dtype": "bfloat16"}, SLOW, "bfloat16", ("cpu", "bfloat16")),
+        ({"dtype": "bfloat16"}, PLAIN, "float32", ("cpu", "bfloat16")),
+        ({}, CUDA, "float32", ("cuda", "bfloat16")),
+        ({"device": "cuda:1"}, CUDA, "float16", ("cuda:1", "bfloat16")),
+        ({"dtype": "float32"}, CUDA, "bfloat16", ("cuda", "float32")),
+        ({}, NATIVE, "bfloat16", ("cpu", "float32", "int8")),
+        ({}, NATIVE, "float32", ("cpu", "float32", "int8")),
+        ({"device": "cpu"}, CUDA, "bfloat16", ("cpu", "float32", "int8")),
+        ({"quantization": "none"}, NATIVE, "bfloat16", ("cpu", "bfloat16")),
+        ({"quantization": "int4"}, NATIVE, "bfloat16", ("cpu", "float32", "int4")),
+        ({"quantization": "int8"}, FAST, "bfloat16", ("cpu", "float32", "int8")),
+        ({"dtype": "bfloat16"}, NATIVE, "bfloat16", ("cpu", "bfloat16")),
+        ({"dtype": "bfloat16", "quantization": "int8"}, NATIVE, "bfloat16", ("cpu", "bfloat16", "int8")),
     ],
 )
 def test_where_a_model_is_placed(
-    settings: dict[str, Any], machine: Machine, checkpoint_dtype: str, weight_bytes: int, expected: tuple[str, str]
+    settings: dict[str, Any], machine: Machine, checkpoint_dtype: str, expected: tuple[str, ...]
 ) -> None:
-    config = EngineConfig(**settings)
-
-    assert place(config, machine, checkpoint_dtype, weight_bytes) == Placement(*expected)
+    assert place(EngineConfig(**settings), machine, checkpoint_dtype) == Placement(*expected)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +51,17 @@ def test_where_a_model_is_placed(
         ({"device": "cuda"}, "set auto or cpu"),
         ({"device": "tpu"}, "set auto, cpu, cuda or cuda:N"),
         ({"dtype": "float16"}, "set auto, bfloat16 or float32"),
+        ({"quantization": "fp8"}, "set auto, none, int8 or int4"),
     ],
 )
 def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        place(EngineConfig(**settings), PLAIN, "float32", SMALL)
+        place(EngineConfig(**settings), PLAIN, "float32")
+
+
+def test_a_gpu_takes_no_quantised_weights() -> None:
+    with pytest.raises(ConfigError, match="only a CPU"):
+        place(EngineConfig(quantization="int8"), CUDA, "bfloat16")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @options.revision
 @options.device
 @options.dtype
+@options.quantization
 @options.threads
 @options.config_file
 def command(
@@ -45,6 +46,7 @@ def command(
     revision: str | None,
     device: str | None,
     dtype: str | None,
+    quantization: str | None,
     threads: int | None,
     config_file: Path | None,
 ) -> None:
@@ -54,7 +56,13 @@ def command(
     """
     flags: Layer = {
         "model": {"path": model, "revision": revision},
-        "engine": {"device": device, "dtype": dtype, "num_threads": threads, "max_num_seqs": 1},
+        "engine": {
+            "device": device,
+            "dtype": dtype,
+            "quantization": quantization,
+            "num_threads": threads,
+            "max_num_seqs": 1,
+        },
         "images": {"num_workers": 0, "max_image_bytes": 100_000_000},  # the user's own files are trusted
     }
     *images, question = images_and_question

@@ -11,6 +11,7 @@ MODEL = "a folder, a hub id such as microsoft/Phi-3-vision-128k-instruct, or fov
 revision = click.option("--revision", help="Branch, tag or commit of a hub id.")
 device = click.option("--device", help="auto, cpu, cuda or cuda:N.")
 dtype = click.option("--dtype", help="auto, bfloat16 or float32.")
+quantization = click.option("--quantization", help="On a CPU: auto, none, int8 or int4.")
 threads = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of the engine (default: all cores)."
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @options.revision
 @options.device
 @options.dtype
+@options.quantization
 @options.threads
 @options.config_file
 def command(
@@ -51,12 +52,19 @@ def command(
     revision: str | None,
     device: str | None,
     dtype: str | None,
+    quantization: str | None,
     threads: int | None,
     config_file: Path | None,
 ) -> None:
     flags: Layer = {
         "model": {"path": model, "revision": revision, "name": name, "conversation": conversation},
-        "engine": {"device": device, "dtype": dtype, "num_threads": threads, "max_model_len": max_model_len},
+        "engine": {
+            "device": device,
+            "dtype": dtype,
+            "quantization": quantization,
+            "num_threads": threads,
+            "max_model_len": max_model_len,
+        },
         "http": {"host": host, "port": port, "api_keys": api_keys or None},
     }
     serve(load_config(config_file, os.environ, flags))

@@ -17,7 +17,7 @@ from foveal.engine.machine import available_bytes, this_machine
 from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
-from foveal.layers.linear.form import all_plain
+from foveal.layers.linear.policy import policy_of
 from foveal.models.checkpoint import Checkpoint
 from foveal.types import EngineInfo, OnProgress
 
@@ -40,9 +40,10 @@ def load_engine(
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     checkpoint = Checkpoint.read(Path(folder))
-    placement = place(config, this_machine(), checkpoint.dtype, checkpoint.weight_bytes)
+    placement = place(config, this_machine(), checkpoint.dtype)
     device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
-    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress, all_plain)
+    policy = policy_of(placement.quantization)
+    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress, policy)
     decoder = model.decoder
     token_bytes = 2 * math.prod(decoder.kv_shape) * dtype.itemsize
     capacity = fit(config, placement, available_bytes(device), token_bytes, decoder.max_model_len)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from foveal.engine.resolve import Bfloat16, Machine
+from foveal.layers.native.library import library
 
 CPUINFO = Path("/proc/cpuinfo")
 TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower for a few images
@@ -17,7 +18,7 @@ TRIALS = 5
 
 def this_machine() -> Machine:
     """The facts that `resolve.place` needs."""
-    return Machine(has_cuda=torch.cuda.is_available(), bfloat16=cpu_bfloat16())
+    return Machine(torch.cuda.is_available(), cpu_bfloat16(), has_native_code=library() is not None)
 
 
 @cache

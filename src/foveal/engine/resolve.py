@@ -14,9 +14,7 @@ from foveal.errors import ConfigError
 CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
 CPU_MEMORY_SHARE = 0.25  # of the memory available after the weights are loaded
 CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
-# Weights of up to this size stay in a CPU's caches from step to step, so the speed of multiplication decides. Larger
-# weights are read from memory for each token, and bfloat16 halves the bytes (decision 094).
-NEAR_BYTES = GIB // 4
+QUANTIZATIONS = ("none", "int8", "int4")
 # (tokens, crops) of a step. On a CPU, a step of 2048 tokens takes minutes with a model of some billions of parameters,
 # and all running streams wait for it. Matrix products are as fast with 512 rows.
 CPU_BUDGET, CUDA_BUDGET = (512, 2), (2048, 8)
@@ -32,6 +30,7 @@ class Machine:
 
     has_cuda: bool
     bfloat16: Bfloat16  # of the CPU
+    has_native_code: bool = False  # that this CPU can run
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,7 @@ class Placement:
 
     device: str  # cpu, cuda or cuda:N
     dtype: str  # bfloat16 or float32
+    quantization: str = "none"  # of the large matrices: none, int8 or int4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,21 @@ class Budget:
     num_crops: int
 
 
-def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str, weight_bytes: int) -> Placement:
-    """Device and dtype, given the bytes of the checkpoint. Raises ConfigError where a setting cannot be met."""
+def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Placement:
+    """Device, dtype and quantization. Raises ConfigError where a setting cannot be met."""
+    device = _device(config, machine)
+    quantization = _quantization(config, device, machine)
+    if config.dtype not in ("auto", "bfloat16", "float32"):
+        raise ConfigError(f"engine.dtype is {config.dtype!r}: set auto, bfloat16 or float32")
+    if config.dtype != "auto":
+        return Placement(device, config.dtype, quantization)
+    if device != "cpu":
+        return Placement(device, "bfloat16", quantization)
+    is_worth_it = machine.bfloat16 == "fast" and quantization == "none" and checkpoint_dtype != "float32"
+    return Placement(device, "bfloat16" if is_worth_it else "float32", quantization)
+
+
+def _device(config: EngineConfig, machine: Machine) -> str:
     device = config.device
     if device == "auto":
         device = "cuda" if machine.has_cuda else "cpu"
@@ -67,15 +80,19 @@ def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str, weight_
         raise ConfigError(f"engine.device is {device!r}: set auto, cpu, cuda or cuda:N")
     if device != "cpu" and not machine.has_cuda:
         raise ConfigError(f"engine.device is {device}, but torch sees no CUDA device: set auto or cpu")
-    if config.dtype not in ("auto", "bfloat16", "float32"):
-        raise ConfigError(f"engine.dtype is {config.dtype!r}: set auto, bfloat16 or float32")
-    if config.dtype != "auto":
-        return Placement(device, config.dtype)
-    if device != "cpu":
-        return Placement(device, "bfloat16")
-    is_large = weight_bytes > NEAR_BYTES
-    is_worth_it = machine.bfloat16 == "fast" or (machine.bfloat16 == "slow" and is_large)
-    return Placement(device, "bfloat16" if is_worth_it and checkpoint_dtype != "float32" else "float32")
+    return device
+
+
+def _quantization(config: EngineConfig, device: str, machine: Machine) -> str:
+    """int8 where the CPU has native code for it (decision 027). Who names a dtype is served in that dtype."""
+    quantization = config.quantization
+    if quantization == "auto":
+        return "int8" if device == "cpu" and machine.has_native_code and config.dtype == "auto" else "none"
+    if quantization not in QUANTIZATIONS:
+        raise ConfigError(f"engine.quantization is {quantization!r}: set auto, none, int8 or int4")
+    if quantization != "none" and device != "cpu":
+        raise ConfigError(f"engine.quantization is {quantization}, which only a CPU computes: set auto or none")
+    return quantization
 
 
 def fit(

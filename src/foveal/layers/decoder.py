@@ -9,7 +9,7 @@ Letters: T rows in the step, W hidden width, H query heads, K key-value heads, D
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -219,10 +219,11 @@ class Decoder:
         embedding = load_embedding(weights, f"{name}.embed_tokens", is_head=is_tied)
         norm = config.norm.load(weights, f"{name}.norm", config.rms_norm_eps)
         windows = dict.fromkeys(map(config.window_of, numbers))
+        of_layers = replace(weights, part="decoder layers")
         return cls(
             embedding,
             tuple(
-                DecoderLayer.load(weights, f"{name}.layers.{number}", config, config.window_of(number), kv_index)
+                DecoderLayer.load(of_layers, f"{name}.layers.{number}", config, config.window_of(number), kv_index)
                 for kv_index, number in enumerate(numbers)
             ),
             norm,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Use = Literal["product", "lookup", "lookup and product"]
+Part = Literal["decoder layers", "the rest"]  # of a model: what is read for each token, and what is not or is the head
 
 
 class Linear(Protocol):
@@ -65,6 +66,7 @@ class MatrixFacts:
     in_features: int
     dtype: torch.dtype  # of the weights
     use: Use
+    part: Part = "the rest"
 
 
 Policy = Callable[[MatrixFacts], str]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from foveal.layers.linear.form import Embedding, Form, Linear, Policy, Use
+    from foveal.layers.linear.form import Embedding, Form, Linear, Part, Policy, Use
 
 FORMS: dict[str, Form] = {"plain": PLAIN, "int8": INT8, "int4": INT4}
 
@@ -31,6 +31,7 @@ class Weights(Mapping[str, "Tensor"]):
 
     tensors: Mapping[str, Tensor]
     policy: Policy = all_plain
+    part: Part = "the rest"  # of the model, that is loaded from it
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -102,4 +103,4 @@ def _read(weights: Weights, name: str, stored: Callable[[Tensor], Tensor]) -> Ma
 
 def _form(weights: Weights, name: str, matrices: tuple[Matrix, ...], use: Use) -> Form:
     first, out_features = matrices[0].weight, sum(matrix.weight.shape[0] for matrix in matrices)
-    return FORMS[weights.policy(MatrixFacts(name, out_features, first.shape[1], first.dtype, use))]
+    return FORMS[weights.policy(MatrixFacts(name, out_features, first.shape[1], first.dtype, use, weights.part))]
