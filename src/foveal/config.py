@@ -65,6 +65,7 @@ class ImageConfig:
     allowed_ports: tuple[int, ...] = (80, 443)  # of image URLs
     allowed_hosts: tuple[str, ...] = ()  # host, host:port or CIDR that may be private; for tests and private networks
     url_cache_bytes: int = 64 * MIB  # fetched bytes by URL, as Cache-Control allows
+    shared_caches: bool = False  # fetched bytes and pixels for all accounts: their times tell what others have sent
     arena_bytes: int = 512 * MIB  # prepared pixels, shared with the engine
     num_workers: int = 2  # decoding processes; 0: decode in this process (foveal ask)
     decode_timeout_s: float = 5.0  # one image in a worker; then the worker is replaced

@@ -29,6 +29,13 @@ class Caller:
     key_id: str = ""  # "": the server asks for no keys
     account: str = "default"  # its callers share caches; other accounts cannot observe them
 
+    @property
+    def share(self) -> str:
+        """Who has turns of its own where callers wait: an account, a key without one, or, without keys, a request."""
+        if self.account != Caller().account:
+            return f"account {self.account}"
+        return f"key {self.key_id}" if self.key_id else f"request {self.request_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:

@@ -17,12 +17,14 @@ import pytest
 from foveal.config import MIB
 from foveal.errors import ImageError
 from foveal.media.pool import WorkerPool
-from tests.media.builders import image_loader, png, refs
+from foveal.types import Caller
+from tests.media.builders import encode, image_loader, plain, png, refs
 from tests.media.tiny import SLOT_BYTES, TRAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from foveal.types import ImageRef
     from tests.media.builders import Bench
 
 SERVER = """
@@ -64,6 +66,48 @@ def test_requests_with_good_pictures_never_notice(trap: str) -> None:
     bad = [result for i, result in enumerate(results, 1) if not i % 10]
     assert good == [True] * 27
     assert all(isinstance(result, ImageError) for result in bad)
+
+
+def test_large_pictures_of_clients_who_hung_up_delay_nobody() -> None:
+    """50 requests of four pictures of 34 bytes each and 50 million pixels, and then nobody who waits for them."""
+
+    async def run() -> int:
+        async with image_loader(num_workers=2) as bench:
+            large = encode(plain("white", (7071, 7071)), "WEBP", lossless=True)
+            pictures = [large + bytes(i) for i in range(4)]
+            attacks = [asyncio.create_task(load(bench, i, refs(*pictures))) for i in range(50)]
+            async with bench.loader.load(refs(png())):  # so the workers have started, and are at it
+                pass
+            for attack in attacks:
+                attack.cancel()
+            await asyncio.gather(*attacks, return_exceptions=True)
+            assert isinstance(bench.loader.decoder, WorkerPool)
+            assert bench.loader.cache.num_pinned == 0
+            return bench.loader.decoder.num_waiting
+
+    assert asyncio.run(run()) == 0
+
+
+def test_large_pictures_of_a_client_who_stays_delay_nobody_else() -> None:
+    """Counted, not timed: a bystander's picture is there before the attacker's second."""
+
+    async def run() -> int:
+        async with image_loader(num_workers=2) as bench:
+            large = encode(plain("white", (7071, 7071)), "WEBP", lossless=True)
+            attacks = [asyncio.create_task(load(bench, 0, refs(large + bytes(i)))) for i in range(20)]
+            async with bench.loader.load(refs(png()), Caller("r", "bystander")):
+                num_done = sum(attack.done() for attack in attacks)
+            for attack in attacks:
+                attack.cancel()
+            await asyncio.gather(*attacks, return_exceptions=True)
+            return num_done
+
+    assert asyncio.run(run()) <= 1
+
+
+async def load(bench: Bench, number: int, wanted: list[ImageRef]) -> None:
+    async with bench.loader.load(wanted, Caller(f"r{number}", "attacker"), b"attacker"):
+        pass
 
 
 @pytest.mark.slow

@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
+from foveal.config import ImageConfig
 from foveal.errors import ImageError
+from foveal.media.fetch import Fetcher
+from foveal.media.resolve import Resolver
+from foveal.media.source import parse_url
 from tests.media.builders import image_loader, png, refs
 from tests.media.host import Page, redirect, serving
+from tests.media.silent import SILENT
 
 LOOPBACK = [
     "127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001",
@@ -75,3 +80,31 @@ def test_redirects_lead_nowhere_else(host: str) -> None:
 
     assert sentence == "image 1: this address is not allowed"
     assert requests == []
+
+
+def test_a_caller_who_names_silent_hosts_and_slow_ones_delays_nobody_else() -> None:
+    """Counted, not timed: the bystander has its pictures while every picture of the attacker is still awaited."""
+
+    async def attack() -> tuple[list[bool], bytes]:
+        pages = {f"/slow-{i}": Page(png(), delay_s=3600) for i in range(100)} | {"/a.png": Page(b"picture")}
+        config = ImageConfig(fetch_timeout_s=3600, allowed_hosts=("127.0.0.1", "localhost"))
+        async with serving(pages) as host:
+            names = Resolver(SILENT)
+            fetcher = Fetcher(config, names)
+            silent = [f"http://silent-{i}.test/" for i in range(100)]
+            slow = [host.url(f"/slow-{i}") for i in range(100)]
+            attacks = [asyncio.create_task(fetcher.fetch(parse_url(url), "attacker")) for url in (*silent, *slow)]
+            await asyncio.sleep(0)
+            download = await fetcher.fetch(parse_url(host.url("/a.png", "localhost")), "bystander")
+            done = [attack.done() for attack in attacks]
+            for task in attacks:
+                task.cancel()
+            await asyncio.gather(*attacks, return_exceptions=True)
+            await fetcher.close()
+            await names.close()
+            return done, download.body
+
+    done, body = asyncio.run(attack())
+
+    assert body == b"picture"
+    assert done == [False] * 200

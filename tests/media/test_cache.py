@@ -9,6 +9,7 @@ import pytest
 
 from foveal.errors import Overloaded
 from foveal.media.cache import EncodedImage, Entry, PixelCache, arena_bytes
+from foveal.media.tasks import ended
 from foveal.types import Image, ImageLayout, Size
 
 pytestmark = pytest.mark.anyio
@@ -23,14 +24,16 @@ def image(name: str, num_bytes: int = SLOT) -> EncodedImage:
 
 @dataclass
 class FakeDecoder:
-    """Writes nothing, once `open` is set; fails for the names in `broken`."""
+    """Writes nothing, once `open` is set; fails for the names in `broken`. A stubborn one cannot be cancelled."""
 
+    stubborn: bool = False
     open: asyncio.Event = field(default_factory=asyncio.Event)
     broken: set[str] = field(default_factory=set)
     written: list[str] = field(default_factory=list)
 
     async def write(self, image: EncodedImage, place: Image) -> None:
-        await self.open.wait()
+        waiting = asyncio.create_task(self.open.wait())
+        await (ended(waiting) if self.stubborn else waiting)
         self.written.append(image.encoded.decode())
         if image.encoded.decode() in self.broken:
             raise ValueError(image.encoded)
@@ -84,6 +87,22 @@ async def test_those_who_ask_at_once_share_one_decoding() -> None:
 
     assert isinstance(results[0], asyncio.CancelledError)
     assert results[1] == results[2]
+    assert decoder.written == ["a"]
+
+
+async def test_decoding_ends_with_the_last_who_wants_it() -> None:
+    decoder = FakeDecoder()
+    pixels = cache(decoder, 1, is_open=False)
+    first, second = await pixels.pin([image("a")]), await pixels.pin([image("a")])
+    await asyncio.sleep(0)
+    pixels.unpin(first)
+    assert not first[0].written.cancelling()  # another waits
+
+    pixels.unpin(second)
+    decoder.open.set()
+    await load(pixels, image("a"))  # whose decoding is its own, and for which there is room
+
+    assert first[0].written.cancelled()
     assert decoder.written == ["a"]
 
 
@@ -170,9 +189,11 @@ async def test_a_failure_is_not_kept_and_leaves_no_bytes_behind() -> None:
 
 
 async def test_a_slot_that_is_being_written_is_not_reused() -> None:
-    decoder = FakeDecoder()
+    decoder = FakeDecoder(stubborn=True)
     pixels = cache(decoder, 1, is_open=False, max_wait_s=0.5)
-    pixels.unpin(await pixels.pin([image("a")]))  # the client has gone, the decoder has not finished
+    held = await pixels.pin([image("a")])
+    await asyncio.sleep(0)
+    pixels.unpin(held)  # the client has gone, the decoder has begun and not ended
 
     with pytest.raises(Overloaded):
         await pixels.pin([image("b")])

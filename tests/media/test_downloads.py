@@ -28,7 +28,7 @@ class FakeWeb:
     fetched: list[httpx.URL] = field(default_factory=list)
     time_s: float = 0.0
 
-    async def fetch(self, url: httpx.URL) -> Download:
+    async def fetch(self, url: httpx.URL, caller: str) -> Download:
         self.fetched.append(url)
         await self.open.wait()
         if self.refusal is not None:
@@ -118,6 +118,33 @@ async def test_the_first_caller_may_leave() -> None:
 
     assert await second == BODY
     assert web.fetched == [A]
+
+
+async def test_a_download_ends_with_its_last_caller() -> None:
+    web = FakeWeb()
+    kept = downloads(web, is_open=False)
+    callers = [asyncio.create_task(kept.get(A)) for _ in range(2)]
+    await asyncio.sleep(0)
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    web.open.set()
+    await asyncio.sleep(0)
+
+    assert kept.num_bytes == 0  # nobody waited for it, so nothing came
+    assert await kept.get(A) == BODY  # and the next does not join what ended
+    assert web.fetched == [A, A]
+
+
+async def test_callers_with_different_salts_share_neither_downloads_nor_bytes() -> None:
+    web = FakeWeb()
+    kept = downloads(web)
+
+    await asyncio.gather(kept.get(A, salt=b"one"), kept.get(A, salt=b"other"))
+    await kept.get(A, salt=b"third")
+    await kept.get(A, salt=b"one")
+
+    assert web.fetched == [A, A, A]
 
 
 async def test_a_failure_is_shared_but_not_kept() -> None:

@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 
 from foveal.errors import ImageError, InvalidRequest, Overloaded
 from foveal.media.loader import hash_image
-from foveal.media.protocol import Job, Prepare, Reply
-from foveal.types import Image, ImageRef, Size
+from foveal.media.protocol import Job, Measure, Prepare, Reply
+from foveal.types import Caller, Image, ImageRef, Size
 from tests.media.builders import Bench, data_url, encode, image_loader, plain, png, refs
 from tests.media.host import Page, redirect, serving
 from tests.media.tiny import SLOT_BYTES, TRAP
@@ -77,9 +77,9 @@ class CountingDecoder:
     decoder: Decoder
     jobs: list[Job] = field(default_factory=list)
 
-    async def run(self, job: Job) -> Reply:
+    async def run(self, job: Job, caller: str = "", cost_s: float = 0.0) -> Reply:
         self.jobs.append(job)
-        return await self.decoder.run(job)
+        return await self.decoder.run(job, caller, cost_s)
 
     async def close(self) -> None:
         await self.decoder.close()
@@ -287,14 +287,30 @@ async def test_what_happens_is_counted() -> None:
 
 async def test_the_key_covers_all_that_decides_the_pixels() -> None:
     keys = {
-        hash_image(encoded, detail, fingerprint)
+        hash_image(encoded, detail, fingerprint, salt)
+        for salt in (b"", b"a")
         for encoded in (b"a", b"b")
         for detail in ("low", "high", "auto")
         for fingerprint in ("one", "two")
     }
 
-    assert len(keys) == 12
+    assert len(keys) == 24
     assert {len(key) for key in keys} == {32}
+
+
+@pytest.mark.parametrize(("shared_caches", "num_times"), [(False, 2), (True, 1)])
+async def test_accounts_share_neither_bytes_nor_pixels_unless_the_operator_says_so(
+    shared_caches: bool, num_times: int
+) -> None:
+    async with serving(PAGES) as host, image_loader(shared_caches=shared_caches) as bench:
+        counted = bench.loader.decoder = CountingDecoder(bench.loader.decoder)
+        for salt in (b"alice", b"bob", b"alice"):
+            async with bench.loader.load(refs(host.url("/red.png")), Caller("r", "k", salt.decode()), salt):
+                pass
+
+    assert len(host.requests) == num_times
+    assert sum(isinstance(job, Prepare) for job in counted.jobs) == num_times
+    assert sum(isinstance(job, Measure) for job in counted.jobs) == num_times  # a size is a secret, too
 
 
 async def test_detail_reaches_the_key() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from foveal.arena import PixelArena
 from foveal.config import MIB, ImageConfig
+from foveal.media.cost import decode_cost_s
 from foveal.media.pool import WorkerPool
-from foveal.media.protocol import Done, Measure, Prepare, Refusal
+from foveal.media.protocol import Done, Measure, Measured, Prepare, Refusal
 from foveal.media.worker import answer, build_processor
 from foveal.types import ImageLayout, PixelRef, Size
 from tests.media.builders import png
@@ -28,7 +29,9 @@ def layout(size: Size = SIZE) -> ImageLayout:
 
 
 def test_measure() -> None:
-    assert answer(Measure(png()), PROCESSOR, PixelArena.create(64), 1000) == Done(Size(8, 6))
+    assert answer(Measure(png()), PROCESSOR, PixelArena.create(64), 1000) == Measured(
+        Size(8, 6), decode_cost_s(Size(8, 6))
+    )
 
 
 def test_prepare_writes_the_pixels_where_it_is_told() -> None:

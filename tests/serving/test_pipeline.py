@@ -98,7 +98,7 @@ class ReadyImages:
         self.num_loaded = 0
 
     @asynccontextmanager
-    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+    async def load(self, refs: Sequence[ImageRef], caller: Caller, salt: bytes) -> AsyncIterator[tuple[Image, ...]]:
         if any(ref.source == "broken" for ref in refs):
             raise ImageError(1, "not a picture")
         self.pinned += len(refs)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from foveal.errors import Overloaded
 from foveal.media.slots import Slots, slot_bytes
@@ -24,6 +25,8 @@ class EncodedImage:
     hash: bytes
     encoded: bytes = field(repr=False)
     layout: ImageLayout
+    caller: str = ""  # whose turn its decoding takes
+    cost_s: float = 0.0  # of decoding it
 
 
 @dataclass(eq=False, slots=True)
@@ -32,14 +35,14 @@ class Entry:
 
     image: Image
     written: asyncio.Task[None]
-    num_pins: int = 0  # one for each request that uses the image, and one for the task that writes it
+    num_pins: int = 0  # one for each request that uses the image, and one while the task that writes it runs
 
 
 class PixelCache:
     """Owns an arena of `num_bytes`. `write` writes an image's pixels into its slot; it may raise anything."""
 
     def __init__(
-        self, num_bytes: int, write: Callable[[EncodedImage, Image], Awaitable[None]], max_wait_s: float
+        self, num_bytes: int, write: Callable[[EncodedImage, Image], Coroutine[Any, Any, None]], max_wait_s: float
     ) -> None:
         self._write = write
         self._max_wait_s = max_wait_s
@@ -91,6 +94,9 @@ class PixelCache:
                 if self._entries.get(entry.image.hash) is not entry:  # it could not be written, and was removed
                     self._slots.free(entry.image.pixels.offset)
                 self._unpinned.set()
+            elif entry.num_pins == 1 and not entry.written.done():  # the last request has left
+                self._forget(entry)  # so that the next one does not join a task that ends
+                entry.written.cancel()
 
     async def close(self) -> None:
         await self._tasks.close()
@@ -122,18 +128,18 @@ class PixelCache:
 
     def _add(self, image: EncodedImage, offset: int) -> None:
         place = Image(image.hash, PixelRef(offset, image.layout.pixel_shape), image.layout)
-        entry = Entry(place, self._tasks.start(self._fill(image)), num_pins=1)
+        entry = Entry(place, self._tasks.start(self._write(image, place)), num_pins=1)
+        entry.written.add_done_callback(lambda task: self._ended(entry, task))
         self._entries[image.hash] = entry
 
-    async def _fill(self, image: EncodedImage) -> None:
-        entry = self._entries[image.hash]
-        try:
-            await self._write(image, entry.image)
-        except BaseException:
-            del self._entries[image.hash]  # the next request tries again
-            raise
-        finally:
-            self.unpin([entry])
+    def _ended(self, entry: Entry, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._forget(entry)  # the next request tries again
+        self.unpin([entry])
+
+    def _forget(self, entry: Entry) -> None:
+        if self._entries.get(entry.image.hash) is entry:
+            del self._entries[entry.image.hash]
 
 
 def arena_bytes(images: Sequence[EncodedImage]) -> int:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpcore
@@ -22,7 +20,9 @@ from foveal import __version__
 from foveal.config import ImageConfig
 from foveal.media.addresses import Guard, Opening
 from foveal.media.refusal import EMPTY, NOT_ALLOWED, Refused, too_large
+from foveal.media.resolve import Resolver
 from foveal.media.source import parse_url
+from foveal.shares import Shares
 
 USER_AGENT = f"foveal/{__version__} (+https://pypi.org/project/foveal)"
 DEFAULT_FRESH_S = 60.0  # for responses without caching headers
@@ -33,8 +33,7 @@ _HEADERS: dict[bytes | str, bytes | str] = {
 }
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FIRST_TRIES_S = 0.4  # for each address of a name but the last, so that a dead one leaves time for the next
-_MAX_CONNECTIONS = 256
-_MAX_RESOLVING = 8
+_MAX_CONNECTIONS = 128
 _UNREACHABLE = "the server did not answer as expected; check that the URL opens elsewhere, or send the image as base64"
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -60,18 +59,26 @@ class Fetcher:
         self, config: ImageConfig, resolve: Resolve | None = None, ssl_context: ssl.SSLContext | None = None
     ) -> None:
         self._config = config
-        self._resolvers = ThreadPoolExecutor(_MAX_RESOLVING, "resolve")  # own: a slow name server delays only these
+        self._resolver = Resolver()
+        self._shares = Shares(_MAX_CONNECTIONS, _MAX_CONNECTIONS // 2)
         guard = Guard(config.allowed_ports, tuple(map(Opening.parse, config.allowed_hosts)))
         self._connections = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context or httpcore.default_ssl_context(),
             max_connections=_MAX_CONNECTIONS,
             max_keepalive_connections=16,
             keepalive_expiry=5.0,
-            network_backend=CheckedNetwork(guard, resolve or self._resolve),
+            network_backend=CheckedNetwork(guard, resolve or self._resolver),
         )
 
-    async def fetch(self, url: httpx.URL) -> Download:
-        """Raises Refused. `fetch_timeout_s` covers everything, from resolving the name to the last byte."""
+    async def fetch(self, url: httpx.URL, caller: str = "") -> Download:
+        """Raises Refused; Overloaded where too many downloads of `caller` wait for their turn.
+
+        `fetch_timeout_s` covers everything after that, from resolving the name to the last byte.
+        """
+        async with self._shares.hold(caller):
+            return await self._fetch(url)
+
+    async def _fetch(self, url: httpx.URL) -> Download:
         limit_s = self._config.fetch_timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -85,7 +92,7 @@ class Fetcher:
 
     async def close(self) -> None:
         await self._connections.aclose()
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
+        await self._resolver.close()
 
     async def _follow(self, url: httpx.URL) -> Download:
         fresh_s = float("inf")
@@ -125,11 +132,6 @@ class Fetcher:
         if not body:
             raise Refused(EMPTY)
         return bytes(body)
-
-    async def _resolve(self, host: str) -> list[str]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._resolvers, _getaddrinfo, host)
-        return list(dict.fromkeys(found))
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
@@ -176,7 +178,3 @@ def freshness_s(headers: Headers) -> float:
 def _header(headers: Headers, name: bytes) -> str:
     """All values of a header, joined as HTTP says; empty where it is missing."""
     return ", ".join(value.decode("utf-8", "replace").strip() for key, value in headers if key.lower() == name)
-
-
-def _getaddrinfo(host: str) -> list[str]:
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)]

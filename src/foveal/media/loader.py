@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,22 +22,34 @@ from foveal.arena import PixelArena
 from foveal.config import ImageConfig
 from foveal.errors import ImageError, InvalidRequest, Overloaded
 from foveal.media.cache import EncodedImage, PixelCache, arena_bytes
+from foveal.media.cost import decode_cost_s
 from foveal.media.downloads import Downloads
 from foveal.media.fetch import Fetcher
 from foveal.media.pool import Decoder, InProcess, WorkerPool
-from foveal.media.protocol import Job, Measure, Prepare, Refusal
+from foveal.media.protocol import Job, Measure, Measured, Prepare, Refusal, Reply
 from foveal.media.refusal import Refused
 from foveal.media.source import read_source
 from foveal.media.stats import ImageStats
 from foveal.models.family import InvalidImageSize, Processor
 from foveal.telemetry import Histogram
-from foveal.types import Detail, Image, ImageRef, Size
+from foveal.types import Caller, Detail, Image, ImageRef
 
 LOAD_PROCESSOR = "foveal.models.registry:load_processor"
 _MAX_WAIT_FOR_ROOM_S = 5.0
+_FAR_TOO_LONG = 4  # times the limit of a worker, by an estimate
+_MEASURE_S = 0.005  # reading a header
+NOBODY = Caller()
 DECODE_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """Whose turn it is, and with whom it shares caches."""
+
+    share: str
+    salt: bytes
 
 
 class ImageLoader:
@@ -72,17 +85,21 @@ class ImageLoader:
         self.cache = PixelCache(arena.num_bytes, self._prepare, _MAX_WAIT_FOR_ROOM_S)
 
     @asynccontextmanager
-    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+    async def load(
+        self, refs: Sequence[ImageRef], caller: Caller = NOBODY, salt: bytes = b""
+    ) -> AsyncIterator[tuple[Image, ...]]:
         """The images in the order of `refs`. Their pixels stay in the arena while the context is open.
 
+        Requests share downloads and pixels where they have the same `salt`, or where the settings say that all do.
         Raises ImageError for the first image that cannot be used, InvalidRequest where all together exceed a budget,
-        Overloaded where there is no room or no time for them now.
+        Overloaded or TooManyRequests where there is no room or no time for them now.
         """
         self._check_count(refs)
+        client = _Client(caller.share, b"" if self._config.shared_caches else salt)
         async with AsyncExitStack() as pins:
             try:
                 async with asyncio.timeout(self._config.load_timeout_s):
-                    images = await _each(refs, [self._identify(ref) for ref in refs])
+                    images = await _each(refs, [self._identify(ref, client) for ref in refs])
                     self._check_total(images)
                     entries = await self.cache.pin(images)
                     pins.callback(self.cache.unpin, entries)
@@ -113,38 +130,42 @@ class ImageLoader:
         await self.decoder.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _identify(self, ref: ImageRef) -> EncodedImage:
-        encoded = await self._encoded(ref.source)
-        image_hash = await self._in_thread(hash_image, encoded, ref.detail, self._processor.fingerprint)
+    async def _identify(self, ref: ImageRef, client: _Client) -> EncodedImage:
+        encoded = await self._encoded(ref.source, client)
+        image_hash = await self._in_thread(hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt)
         layout = self.cache.layout(image_hash)
         self._num_images += 1
         self._num_hits += layout is not None
-        if layout is None:
-            size = await self._run(Measure(encoded))
-            try:
-                layout = self._processor.layout(size, ref.detail)
-            except InvalidImageSize as error:
-                raise Refused(str(error)) from None
-        return EncodedImage(image_hash, encoded, layout)
+        if layout is not None:
+            return EncodedImage(image_hash, encoded, layout, client.share, decode_cost_s(layout.size))
+        measured = await self._run(Measure(encoded), client.share, _MEASURE_S)
+        assert isinstance(measured, Measured)
+        if measured.cost_s > _FAR_TOO_LONG * self._config.decode_timeout_s:
+            raise Refused("decoding would take too long: it is large and has many scans; save it again as PNG or JPEG")
+        try:
+            layout = self._processor.layout(measured.size, ref.detail)
+        except InvalidImageSize as error:
+            raise Refused(str(error)) from None
+        return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s)
 
-    async def _encoded(self, source: str) -> bytes:
+    async def _encoded(self, source: str, client: _Client) -> bytes:
         found = await self._in_thread(read_source, source, self._config.max_image_bytes)
-        return found if isinstance(found, bytes) else await self._downloads.get(found)
+        return found if isinstance(found, bytes) else await self._downloads.get(found, client.share, client.salt)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _prepare(self, image: EncodedImage, place: Image) -> None:
         started_s = time.monotonic()
-        await self._run(Prepare(image.encoded, place.layout, place.pixels))
+        await self._run(Prepare(image.encoded, place.layout, place.pixels), image.caller, image.cost_s)
         self._decode_s.observe(time.monotonic() - started_s)
 
-    async def _run(self, job: Job) -> Size:
-        reply = await self.decoder.run(job)
+    async def _run(self, job: Job, caller: str, cost_s: float) -> Reply:
+        reply = await self.decoder.run(job, caller, cost_s)
         if isinstance(reply, Refusal):
             self._num_decode_failures += 1
             raise Refused(reply.sentence)
-        return reply.size
+        return reply
 
     def _check_count(self, refs: Sequence[ImageRef]) -> None:
         if len(refs) > self._config.max_num_images:
@@ -166,9 +187,9 @@ class ImageLoader:
             )
 
 
-def hash_image(encoded: bytes, detail: Detail, fingerprint: str) -> bytes:
-    """SHA-256 over all that determines the pixels. Settings come first, so that no image's bytes can imitate them."""
-    digest = hashlib.sha256(f"{fingerprint}\0{detail}\0".encode())
+def hash_image(encoded: bytes, detail: Detail, fingerprint: str, salt: bytes = b"") -> bytes:
+    """SHA-256 over the salt and all that determines the pixels. The image's bytes come last and can imitate nothing."""
+    digest = hashlib.sha256(hashlib.sha256(salt).digest() + f"{fingerprint}\0{detail}\0".encode())
     digest.update(encoded)
     return digest.digest()
 

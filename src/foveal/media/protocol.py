@@ -39,6 +39,11 @@ class Prepare(msgspec.Struct, frozen=True, tag=True):
     pixels: PixelRef  # where to write
 
 
+class Measured(msgspec.Struct, frozen=True, tag=True):
+    size: Size  # that the decoded image will have
+    cost_s: float  # what decoding will take, as the header tells
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
     size: Size  # of the decoded image
 
@@ -48,7 +53,7 @@ class Refusal(msgspec.Struct, frozen=True, tag=True):
 
 
 Job = Measure | Prepare
-Reply = Done | Refusal
+Reply = Measured | Done | Refusal
 
 SETTINGS: Messages[WorkerSettings] = Messages(WorkerSettings, MAX_SETTINGS_BYTES)
 REPLIES: Messages[Reply] = Messages(Reply, MAX_REPLY_BYTES)

@@ -12,8 +12,9 @@ import socket
 import warnings
 
 from foveal.arena import PixelArena
+from foveal.media.cost import decode_cost_s
 from foveal.media.decode import decode, measure
-from foveal.media.protocol import REPLIES, SETTINGS, Done, Job, Measure, Prepare, Refusal, Reply, jobs
+from foveal.media.protocol import REPLIES, SETTINGS, Done, Job, Measure, Measured, Prepare, Refusal, Reply, jobs
 from foveal.media.refusal import DAMAGED, Refused
 from foveal.models.family import Processor
 from foveal.workers.frames import receive
@@ -29,7 +30,8 @@ def answer(job: Job, processor: Processor, arena: PixelArena, max_image_pixels: 
     try:
         match job:
             case Measure(encoded):
-                return Done(measure(encoded, max_image_pixels))
+                size = measure(encoded, max_image_pixels)
+                return Measured(size, decode_cost_s(size, encoded))
             case Prepare(encoded, layout, pixels):
                 picture = decode(encoded, max_image_pixels)
                 if picture.size != layout.size:

@@ -28,7 +28,7 @@ from foveal.media.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import load_processor
 from foveal.serving.pipeline import ModelCard, Pipeline
-from foveal.types import EngineInfo, Image, ImageRef, OnProgress, SamplingParams
+from foveal.types import Caller, EngineInfo, Image, ImageRef, OnProgress, SamplingParams
 
 if TYPE_CHECKING:
     import socket
@@ -161,7 +161,7 @@ class NoImages:
     stats = ImageStats()
 
     @asynccontextmanager
-    async def load(self, refs: Sequence[ImageRef]) -> AsyncIterator[tuple[Image, ...]]:
+    async def load(self, refs: Sequence[ImageRef], caller: Caller, salt: bytes) -> AsyncIterator[tuple[Image, ...]]:
         assert not refs
         yield ()
 

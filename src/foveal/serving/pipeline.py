@@ -24,9 +24,10 @@ from foveal.errors import Overloaded
 from foveal.media.stats import ImageStats
 from foveal.serving.answer import Answer, Choice
 from foveal.serving.in_flight import InFlight
-from foveal.serving.sampling import cache_salt, fit_to_context, sampling_for
+from foveal.serving.sampling import cache_salt, client_salt, fit_to_context, sampling_for
 from foveal.serving.text_turns import TextTurns
 from foveal.types import (
+    Caller,
     ChatRequest,
     CompletionRequest,
     Grammar,
@@ -74,7 +75,9 @@ class Images(Protocol):
     @property
     def stats(self) -> ImageStats: ...
 
-    def load(self, refs: Sequence[ImageRef]) -> AbstractAsyncContextManager[tuple[Image, ...]]: ...
+    def load(
+        self, refs: Sequence[ImageRef], caller: Caller, salt: bytes
+    ) -> AbstractAsyncContextManager[tuple[Image, ...]]: ...
 
 
 class Grammars(Protocol):
@@ -117,7 +120,7 @@ class Pipeline:
             engine = running.enter_context(self._taken_on())
             bill = running.enter_context(self._accounting.admit(request.caller, self.card.id, self.card.prices))
             request = await self._checked(request)
-            images = await running.enter_async_context(self._images.load(request.image_refs))
+            images = await running.enter_async_context(self._load_images(request))
             rendered = await self._render(request, images)
             num_prompt_tokens, num_choices = len(rendered.prompt.token_ids), request.options.num_choices
             sampling = sampling_for(request.options, num_prompt_tokens, self.card.context_length)
@@ -176,6 +179,10 @@ class Pipeline:
         sampling = replace(options.sampling, grammar=await self._grammars.translate(options.grammar))
         return replace(request, options=replace(options, sampling=sampling))
 
+    def _load_images(self, request: ChatRequest | CompletionRequest) -> AbstractAsyncContextManager[tuple[Image, ...]]:
+        salt = client_salt(request.options, request.caller)
+        return self._images.load(request.image_refs, request.caller, salt)
+
     async def _render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Rendered:
         """Renders in a thread, since long requests take tens of ms, and adds what the prompt may take from caches."""
         render = partial(self._renderer.render, request, images, self.card.context_length)
@@ -203,7 +210,7 @@ class Pipeline:
 
     async def _measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
         request = await self._checked(request)
-        async with self._images.load(request.image_refs) as images:
+        async with self._load_images(request) as images:
             prompt = (await self._render(request, images)).prompt
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)
             return Measurement(prompt, sampling.max_tokens)

@@ -48,12 +48,15 @@ def num_prompt_logprobs(options: GenerationOptions, num_prompt_tokens: int) -> i
 
 
 def cache_salt(options: GenerationOptions, caller: Caller) -> bytes:
-    """The salt of a prompt's cache hashes. A request that shares nothing gets one that no other request has.
+    """The salt of a prompt's cache hashes. A request that shares nothing gets one that no other request has."""
+    return secrets.token_bytes(32) if options.max_cached_tokens == 0 else client_salt(options, caller)
+
+
+def client_salt(options: GenerationOptions, caller: Caller) -> bytes:
+    """The salt of whatever is cached for a request, its images included.
 
     Accounts share nothing with each other, whatever isolation keys their clients choose.
     """
-    if options.max_cached_tokens == 0:
-        return secrets.token_bytes(32)
     if caller.account == Caller().account:
         return options.cache_salt
     return hashlib.sha256(b"account\0" + caller.account.encode() + b"\0" + options.cache_salt).digest()
