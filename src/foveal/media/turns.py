@@ -1,6 +1,6 @@
 """Whose job a worker gets next: a number of places, and callers who wait for one. Knows no workers.
 
-The caller that took the least time so far comes next (start-time fair queueing), so that neither many jobs nor large ones
+The caller that took the least time so far comes next (start-time fair queueing), so that neither many nor large jobs
 delay another's first. `foveal.shares` counts jobs; here they differ a thousandfold. Waiting is bounded.
 """
 
