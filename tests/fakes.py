@@ -98,5 +98,6 @@ class FakeAnswer:
             if step is None:
                 await asyncio.Event().wait()
             else:
+                await asyncio.sleep(0)  # others have their turn, as between the tokens of an engine
                 self.first_token_s = 0.125
                 yield step

@@ -37,12 +37,15 @@ def test_a_library_whose_private_parts_are_used_has_an_upper_bound(library: str)
     assert ",<" in requirement, f"{requirement!r} admits versions of {library} that nobody has tried"
 
 
-# --- uvicorn: the protocol that foveal.http.server.BoundedHttp extends ------------------------------------------------
+# --- uvicorn: the protocol that foveal.http.connection.BoundedHttp extends --------------------------------------------
 
 METHODS = {
     "connection_made": ["self", "transport"],
     "connection_lost": ["self", "exc"],
-    "data_received": ["self", "data"],
+    "_unset_keepalive_if_required": ["self"],
+    "on_message_complete": ["self"],
+    "pause_writing": ["self"],
+    "resume_writing": ["self"],
     "on_message_begin": ["self"],
     "on_header": ["self", "name", "value"],
     "on_headers_complete": ["self"],
@@ -54,7 +57,7 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_uvicorns_protocol_has_the_methods_that_ours_extends_or_calls(name: str) -> None:
     method = getattr(HttpToolsProtocol, name, None)
-    assert method, f"uvicorn {version('uvicorn')} has no HttpToolsProtocol.{name}; foveal.http.server needs it"
+    assert method, f"uvicorn {version('uvicorn')} has no HttpToolsProtocol.{name}; foveal.http.connection needs it"
     assert list(inspect.signature(method).parameters) == METHODS[name]
 
 
@@ -65,9 +68,9 @@ def test_uvicorns_protocol_has_the_attributes_that_ours_reads() -> None:
 
         return set(vars(HttpToolsProtocol(uvicorn.Config(app), ServerState(), {})))
 
-    missing = {"headers", "loop", "transport"} - asyncio.run(attributes())
+    missing = {"app", "client", "cycle", "headers", "loop", "parser", "scope", "transport"} - asyncio.run(attributes())
     assert not missing, (
-        f"HttpToolsProtocol of uvicorn {version('uvicorn')} lacks {missing}; foveal.http.server reads it"
+        f"HttpToolsProtocol of uvicorn {version('uvicorn')} lacks {missing}; foveal.http.connection reads it"
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from foveal.config import HttpConfig
+from foveal.http.listener import listen
 from foveal.http.server import create_server
 from tests.http.client import accounting_for, app_for
 
@@ -49,15 +50,18 @@ def serving(
 ) -> Iterator[Served]:
     config = config or HttpConfig()
     accounting = accounting or accounting_for(config)
-    server = create_server(app_for(pipeline, config, accounting), replace(config, port=0), accounting)
-    thread = threading.Thread(target=lambda: uvloop.run(server.serve()))
+    config = replace(config, port=0)
+    listener = listen(config)
+    server = create_server(app_for(pipeline, config, accounting), config, accounting)
+    thread = threading.Thread(target=lambda: uvloop.run(server.serve([listener])))
     thread.start()
     try:
         wait_until(lambda: server.started)
-        yield Served(server.servers[0].sockets[0].getsockname()[1])
+        yield Served(listener.getsockname()[1])
     finally:
         server.should_exit = server.force_exit = True
         thread.join(DEADLINE_S)
+        listener.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -170,7 +170,7 @@ async def read(body: object, schema: type[Body]) -> Body:
         return {"type": "http.request", "body": json.dumps(body).encode()}
 
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "state": {}, "client": ("::1", 1)}
-    return await BodyReader("error").read(Request(scope, receive), schema)
+    return await BodyReader(HttpConfig()).read(Request(scope, receive), schema)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

@@ -11,9 +11,10 @@ import pytest
 from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.errors import ConfigError
-from foveal.http import server as server_module
+from foveal.http import connection as connection_module
+from foveal.http.connection import MAX_HEAD_BYTES, MAX_NUM_HEADERS
 from foveal.http.listener import check_port, listen
-from foveal.http.server import MAX_HEAD_BYTES, MAX_NUM_HEADERS, create_server
+from foveal.http.server import create_server
 from foveal.types import Delta
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, accounting_for, app_for
@@ -157,7 +158,7 @@ def test_a_head_that_is_none_or_too_large_is_a_400(served: Served, head: bytes) 
 
 
 def test_a_head_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connection_module, "HEAD_TIMEOUT_S", 0.5)
     with serving(FakePipeline()) as served:
         for beginning in (b"", b"GET /healthz HTTP/1.1\r\nhost: local"):
             assert served.send(beginning) == b""

@@ -1,4 +1,4 @@
-"""Long texts wait for each other; short ones, and those of other accounts, do not wait for them all."""
+"""Long texts wait for each other; short ones, and those of other keys, do not wait for them all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_short_text_does_not_wait_for_long_ones() -> None:
     asyncio.run(run())
 
 
-def test_one_long_text_runs_at_a_time_and_accounts_take_turns() -> None:
+def test_one_long_text_runs_at_a_time_and_keys_take_turns() -> None:
     running, order, at_once = 0, [], []
 
     def work(name: str) -> None:
@@ -42,8 +42,8 @@ def test_one_long_text_runs_at_a_time_and_accounts_take_turns() -> None:
         turns, may_begin = TextTurns(), threading.Event()
         first = asyncio.create_task(turns.run(LONG, may_begin.wait))
         await asyncio.sleep(0)
-        attacker = replace(LONG, caller=Caller("r", "k", "attacker"))
-        bystander = replace(LONG, caller=Caller("r", "k", "bystander"))
+        attacker = replace(LONG, caller=Caller("r1", "attacker"))
+        bystander = replace(LONG, caller=Caller("r2", "bystander"))
         asked = [(attacker, "attacker")] * 7 + [(bystander, "bystander")]
         tasks = [asyncio.create_task(turns.run(request, partial(work, name))) for request, name in asked]
         await asyncio.sleep(0)

@@ -39,7 +39,7 @@ def create_app(
     """The application that serves `models`. `accounting` tells which keys are valid and what they may take."""
     routes = all_routes(dialects)
     traffic = Traffic()
-    bodies, document = BodyReader(config.unknown_fields), cache(lambda: describe(routes, dialects))
+    bodies, document = BodyReader(config), cache(lambda: describe(routes, dialects))
     app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, document))
     app = BodyLimit(app, config.max_body_bytes)
     app = Admission(app, accounting)

@@ -7,10 +7,12 @@ stops at the first limit that is passed (docs/decisions/050-bodies.md has the fi
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import logging
 import reprlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,15 +20,22 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from foveal.errors import InvalidRequest
+from foveal.errors import InvalidRequest, Overloaded
 from foveal.http.middleware.auth import sharer_in
+from foveal.http.middleware.body_limit import content_length
 from foveal.shares import Shares
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from pydantic_core import ErrorDetails
     from starlette.requests import Request
 
+    from foveal.config import HttpConfig
+
 MAX_JSON_VALUES = 300_000  # a long context as token ids fits twice; parsing that many takes some 30 ms
+BUFFERED_BYTES = 64 * 1024  # of a body that nobody reads: then the connection is read no further
+WAIT_S = 60.0  # for room among the bodies in flight
 LARGE_BODY_BYTES = 32 * 1024  # smaller ones take the event loop some 5 ms at most
 MAX_FIELDS = 20_000  # of all objects together that have fields: ten thousand content parts
 MAX_PROBLEMS = 20  # described in one message; describing thousands would cost more than parsing the body
@@ -37,10 +46,12 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class BodyReader:
-    """Reads the bodies of one application. `unknown_fields`: "error", or "warn" to log them and leave them out."""
+    """Reads the bodies of one application. All that are being read share a budget of bytes."""
 
-    def __init__(self, unknown_fields: str) -> None:
-        self._unknown_fields = unknown_fields
+    def __init__(self, config: HttpConfig) -> None:
+        self._unknown_fields = config.unknown_fields
+        self._max_body_bytes = config.max_body_bytes
+        self._in_flight = Shares(config.max_body_bytes_in_flight, max(config.max_body_bytes_in_flight // 2, 1))
         self._turns = Shares(1, 1)
         self._thread = ThreadPoolExecutor(1, "bodies")
 
@@ -52,10 +63,28 @@ class BodyReader:
         if not _is_json(request.headers.get("content-type", "")):
             # This also keeps foreign web pages out: a browser sends this type across origins only after a preflight.
             raise InvalidRequest("The body must be JSON, sent with the header Content-Type: application/json.")
-        data = await request.body()
-        if len(data) < LARGE_BODY_BYTES:
-            return self._parse(data, schema)
-        return await self._turns.run(sharer_in(request.scope), self._thread, partial(self._parse, data, schema))
+        async with self._room_for(request):
+            data = await request.body()
+            if len(data) < LARGE_BODY_BYTES:
+                return self._parse(data, schema)
+            return await self._turns.run(sharer_in(request.scope), self._thread, partial(self._parse, data, schema))
+
+    @asynccontextmanager
+    async def _room_for(self, request: Request) -> AsyncIterator[None]:
+        """Room for the body until it is parsed. What waits for it takes a connection's buffer, as a small body does."""
+        num_bytes = content_length(request.scope)
+        if "transfer-encoding" in request.headers:
+            num_bytes = self._max_body_bytes
+        if not BUFFERED_BYTES < num_bytes <= self._max_body_bytes:
+            yield  # small, or refused before it is read
+            return
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    await held.enter_async_context(self._in_flight.hold(sharer_in(request.scope), num_bytes))
+            except TimeoutError:
+                raise Overloaded("Too many large requests are being read. Ask again, or send URLs of images.") from None
+            yield
 
     def _parse(self, data: bytes, schema: type[Body]) -> Body:
         return validate(parse_json(data), schema, self._unknown_fields)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foveal.config import HttpConfig
 
 BACKLOG = 2048  # connections that wait to be accepted
+MAX_UNREAD_BYTES = 128 * 1024  # that the kernel keeps for a client that does not read; twice that with its own records
 
 
 def check_port(config: HttpConfig) -> None:
@@ -66,6 +67,7 @@ def _bind(unbound: socket.socket, config: HttpConfig, backlog: int | None = None
     """Raises ConfigError."""
     try:
         unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        unbound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNREAD_BYTES)  # of every connection
         unbound.bind((config.host, config.port))
         if backlog is not None:
             unbound.listen(backlog)

@@ -32,7 +32,7 @@ class TextTurns:
     async def run(self, request: ChatRequest | CompletionRequest, work: Callable[[], T]) -> T:
         """The result of `work`, which takes time by the length of the request's text. Raises Overloaded."""
         lane = self._long if sum(map(len, request.texts)) > LONG_CHARS else self._short
-        return await lane.shares.run(request.caller.account, lane.threads, work)
+        return await lane.shares.run(request.caller.key_id, lane.threads, work)
 
 
 class _Lane:

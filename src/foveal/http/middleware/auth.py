@@ -69,10 +69,10 @@ def caller_in(scope: Scope) -> Caller | None:
 
 
 def sharer_in(scope: Scope) -> str:
-    """Who shares with others what the server has: the caller's account, or the client's address where keys are none."""
+    """Who shares with others what the server has: the caller's key, or the client's address where there are no keys."""
     caller = caller_in(scope)
     if caller is not None and caller.key_id:
-        return f"account {caller.account}"
+        return f"key {caller.key_id}"
     return f"address {(scope.get('client') or ('',))[0]}"
 
 

@@ -1,4 +1,4 @@
-"""Bounds a request's body in bytes and in time: by its stated length, and again while it is read."""
+"""Bounds a request's body in bytes, rate and time: by its stated length, and again while it is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from foveal.errors import BodyTooLarge, InvalidRequest
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_TIMEOUT_S = 60.0  # from the request's head to the last byte of its body
+BODY_TIMEOUT_S = 60.0  # from its first byte that is waited for to the last
+WINDOW_S = 10.0  # the body's end, or at least MIN_WINDOW_BYTES, has to come in each
+MIN_WINDOW_BYTES = 64 * 1024
 
 
 class BodyLimit:
@@ -28,14 +30,31 @@ class BodyLimit:
         await self.app(scope, body.receive, send)
 
 
+class Window:
+    """The current stretch of time in which a body has to make some progress."""
+
+    def __init__(self) -> None:
+        self._end_s: float | None = None
+        self._num_bytes_at_end = 0
+
+    def end_s(self, num_bytes: int, now_s: float) -> float:
+        """When the next bytes have to be there. `num_bytes`: what has come by now."""
+        if self._end_s is None or num_bytes >= self._num_bytes_at_end:
+            self._end_s = now_s + WINDOW_S
+            self._num_bytes_at_end = num_bytes + MIN_WINDOW_BYTES
+        return self._end_s
+
+
 class _LimitedBody:
     """`receive` for one request, with its body bounded."""
 
     def __init__(self, scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
-        self._deadline_s = asyncio.get_running_loop().time() + timeout_s
-        self._expected_bytes = _content_length(scope)
+        self._timeout_s = timeout_s
+        self._deadline_s: float | None = None  # since the body is waited for
+        self._window = Window()
+        self._expected_bytes = content_length(scope)
         self._num_bytes = 0
         self._is_complete = False
 
@@ -43,8 +62,10 @@ class _LimitedBody:
         if self._is_complete:  # after the body, the disconnection is the only message left
             return await self._receive()
         self._check(self._expected_bytes)
+        now_s = asyncio.get_running_loop().time()
+        self._deadline_s = self._deadline_s or now_s + self._timeout_s
         try:
-            async with asyncio.timeout_at(self._deadline_s):
+            async with asyncio.timeout_at(min(self._deadline_s, self._window.end_s(self._num_bytes, now_s))):
                 message = await self._receive()
         except TimeoutError:
             raise InvalidRequest("The body of the request did not arrive in time; send it faster or smaller.") from None
@@ -60,7 +81,7 @@ class _LimitedBody:
             )
 
 
-def _content_length(scope: Scope) -> int:
+def content_length(scope: Scope) -> int:
     """The stated length in bytes; 0 where none is stated, or none that is a number (the bytes are counted anyway)."""
     length = Headers(scope=scope).get("content-length", "")
     return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
