@@ -65,8 +65,8 @@ def test_schemas_lark_and_gbnf_hold_an_answer(grammars: Grammars, grammar: Gramm
 
 def test_white_space_does_not_go_on_without_end(grammars: Grammars) -> None:
     text = translate(schema(type="object"))
-    for blank in (" ", "\n" + " " * 16, "\n" + "\t" * 16):
-        assert names(grammars.start(text, (END,)).allowed(ids("{" + blank), VOCAB_SIZE)) == {'"', "}"}
+    assert "Ġ" in names(grammars.start(text, (END,)).allowed(ids('{"a":'), VOCAB_SIZE))
+    assert "Ġ" not in names(grammars.start(text, (END,)).allowed(ids('{"a": '), VOCAB_SIZE))
 
 
 def test_a_constraint_that_goes_on_is_like_one_that_starts_again(grammars: Grammars) -> None:
@@ -92,12 +92,12 @@ def test_a_model_may_know_fewer_or_more_tokens_than_its_tokenizer(grammars: Gram
 @pytest.mark.parametrize(
     ("grammar", "part"),
     [
-        (Grammar("json_schema", "{"), "EOF while parsing"),
+        (Grammar("json_schema", "{"), "not JSON"),
         (Grammar("grammar", "}{"), "Expected name"),
-        (schema(type="nonsense"), "nonsense"),
+        (schema(type="nonsense"), "must be one of"),
         (schema(type="string", pattern="(?=a)b"), "look-around"),
-        (Grammar("json_schema", '{"$ref":"http://127.0.0.1/x"}'), "does not fetch"),
-        (Grammar("json_schema", '{"items":' * 150 + "{}" + "}" * 150), "recursion limit"),
+        (Grammar("json_schema", '{"$ref":"http://127.0.0.1/x"}'), "names nothing in this schema"),
+        (Grammar("json_schema", '{"items":' * 150 + "{}" + "}" * 150), "nested deeper"),
     ],
 )
 def test_a_grammar_that_cannot_be_used_is_said_in_one_line(grammars: Grammars, grammar: Grammar, part: str) -> None:

@@ -18,14 +18,17 @@ import llguidance
 import llguidance.numpy
 import numpy as np
 
+from foveal.engine.json_schema import prepared
 from foveal.types import Grammar
 
 if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
     from numpy.typing import NDArray
 
 MAX_NUM_CACHED = 64  # compiled grammars
-# A space, or a new line and its indentation. JSON allows unlimited white space, which small models never stop writing.
-WHITESPACE = r"\x20|\x0A[\x20\x09]{0,16}"
+# JSON allows unlimited white space, which small models never stop writing. So it is compact, with a space where people
+# (and the texts that models learned from) put one.
+LAYOUT: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 
 class GrammarError(Exception):
@@ -36,9 +39,7 @@ def translate(grammar: Grammar) -> str:
     """The grammar in llguidance's language. Raises GrammarError where the syntax is wrong."""
     try:
         if grammar.kind == "json_schema":
-            return llguidance.LLMatcher.grammar_from_json_schema(
-                grammar.text, overrides={"whitespace_pattern": WHITESPACE}
-            )
+            return llguidance.LLMatcher.grammar_from_json_schema(prepared(grammar.text), overrides=LAYOUT)
         return llguidance.grammar_from("grammar", grammar.text)
     except ValueError as error:
         raise GrammarError(_in_a_line(str(error))) from None
