@@ -105,10 +105,8 @@ class Runner:
 
     def _run_all(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
         batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.traits, self.device)
-        hidden, logits_of = (
-            compute(self.model, batch, self.attention, self.kv_cache, self.native),
-            self.model.decoder.logits,
-        )
+        hidden = compute(self.model, batch, self.attention, self.kv_cache, self.native)
+        logits_of = (self.native or self.model.decoder).logits
         ends = batch.attention.query_start_loc
         of_prompts = [
             prompt_logprobs(chunk, hidden[ends[i] : ends[i + 1]], logits_of) for i, chunk in enumerate(chunks)

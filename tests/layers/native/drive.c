@@ -19,21 +19,33 @@ static float *numbers(int64_t count) {
     return values;
 }
 
-static Matrix matrix(int64_t out, int64_t in, int has_bias) {
-    float *weight = numbers(out * in);
-    for (int64_t i = 0; i < out * in; i++) weight[i] /= sqrtf((float)in);
-    return (Matrix){weight, has_bias ? numbers(out) : NULL, out, in};
+static int64_t bytes_of(int64_t form, int64_t out, int64_t in) {
+    if (form == INT8) return out * in;
+    return out * (in / GROUP) * (int64_t)(form == Q4_0 ? sizeof(Q4Block) : sizeof(Q8Block));
 }
 
-static double run_one(Pool *pool, int64_t T, int64_t W, int64_t H, int64_t K, int64_t D, int64_t M) {
+static Matrix matrix(int64_t form, int64_t out, int64_t in, int has_bias) {
+    const float *bias = has_bias ? numbers(out) : NULL;
+    if (form == FLOAT32) {
+        float *weight = numbers(out * in);
+        for (int64_t i = 0; i < out * in; i++) weight[i] /= sqrtf((float)in);
+        return (Matrix){weight, NULL, bias, out, in, FLOAT32, 0};
+    }
+    const int64_t num_bytes = bytes_of(form, out, in);
+    uint8_t *weight = malloc(num_bytes);
+    for (int64_t i = 0; i < num_bytes; i++) weight[i] = (uint8_t)(i * 37 % 101); /* as a float16, finite */
+    return (Matrix){weight, form == INT8 ? numbers(out) : NULL, bias, out, in, form, 1000};
+}
+
+static double run_one(Pool *pool, int64_t form, int64_t T, int64_t W, int64_t H, int64_t K, int64_t D, int64_t M) {
     enum { LAYERS = 2, BLOCK = 4, BLOCKS = 40, MAX_BLOCKS = 5 };
     Layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++)
         layers[i] = (Layer){
             {numbers(W)}, {i ? numbers(D) : NULL}, {i ? numbers(D) : NULL}, {i ? numbers(W) : NULL},
             {numbers(W)}, {i ? numbers(W) : NULL},
-            matrix(H * D, W, i), matrix(K * D, W, i), matrix(K * D, W, i), matrix(W, H * D, 0),
-            matrix(M, W, 0), matrix(M, W, 0), matrix(W, M, 0), i ? 3 : 0, 0};
+            matrix(form, H * D, W, i), matrix(form, K * D, W, i), matrix(form, K * D, W, i), matrix(form, W, H * D, 0),
+            matrix(form, M, W, 0), matrix(form, M, W, 0), matrix(form, W, M, 0), i ? 3 : 0, 0};
     Decoder decoder = {layers, LAYERS, W, H, K, D, M, D / 2, BLOCK, BLOCKS, T % 3, 1e-6f, 0.1f, {numbers(W)}};
     int64_t kv_count = (int64_t)LAYERS * 2 * BLOCKS * BLOCK * K * D;
     float *kv = numbers(kv_count), *x = numbers(T * W), *cos = numbers(T * D / 4), *sin = numbers(T * D / 4);
@@ -51,10 +63,7 @@ static double run_one(Pool *pool, int64_t T, int64_t W, int64_t H, int64_t K, in
 }
 
 static double multiply(Pool *pool, int64_t form, int64_t rows, int64_t out, int64_t in) {
-    const int64_t num_bytes = out * (form == INT8 ? in : in / GROUP * (int64_t)(form == Q4_0 ? sizeof(Q4Block) : sizeof(Q8Block)));
-    uint8_t *weight = malloc(num_bytes);
-    for (int64_t i = 0; i < num_bytes; i++) weight[i] = (uint8_t)(i * 37 % 101); /* as a float16, finite */
-    const Quantised m = {weight, form == INT8 ? numbers(out) : NULL, rows % 2 ? numbers(out) : NULL, out, in, form, 1000};
+    const Matrix m = matrix(form, out, in, rows % 2);
     float *y = malloc(rows * out * sizeof *y);
     double total = foveal_product(pool, &m, numbers(rows * in), rows, in, y, out) ? NAN : 0;
     for (int64_t i = 0; i < rows * out; i++) total += y[i];
@@ -64,7 +73,12 @@ static double multiply(Pool *pool, int64_t form, int64_t rows, int64_t out, int6
 int main(int argc, char **argv) {
     Pool *pool = foveal_pool(argc > 1 ? atoi(argv[1]) : 1);
     for (int64_t T = 1; T <= 19; T += 3) {
-        double total = run_one(pool, T, 36, 6, 2, 16, 37) + run_one(pool, T, 16, 5, 1, 64, 8);
+        double total = 0;
+        for (int64_t form = INT8; form <= FLOAT32; form++) {
+            const int is_grouped = form == Q4_0 || form == Q8_0;
+            total += run_one(pool, form, T, is_grouped ? 64 : 36, 6, 2, 16, is_grouped ? 32 : 37);
+            total += run_one(pool, form, T, is_grouped ? 32 : 16, is_grouped ? 2 : 5, 1, 64, is_grouped ? 96 : 8);
+        }
         if (!isfinite(total)) return printf("%d rows: not finite\n", (int)T), 1;
     }
     for (int64_t rows = 1; rows <= 150; rows += rows < 14 ? 1 : 136) {

@@ -16,6 +16,7 @@ from foveal.layers.native import library as native_library
 from foveal.layers.native.decoder import MAX_ROWS, NativeDecoder, native_decoder
 from foveal.layers.native.library import library
 from foveal.models.family import InputBatch, Model
+from foveal.models.registry import load_model
 from tests.parity.text import KINDS, LONG_ROPE, text_checkpoint
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ CPU = torch.device("cpu")
 GROUPS = {"one to one": (4, 4), "pairs": (4, 2), "threes": (3, 1), "sevens": (14, 2)}  # query and key-value heads
 HEAD_DIMS = (16, 48, 64, 128)
 EIGHT_FACTORS = {"short_factor": [1.0, 1.1, 1.2, 1.3] * 2, "long_factor": [1.5, 3.0, 4.5, 6.0] * 2}
+# Of a row whose largest number is about one, to 16 bits. Where the two ways differ in a row's last float bit, a number may
+# be rounded to its other neighbour.
+A_ROUNDING = 2.0**-15
 WITH_HEADS_OF_16: dict[str, dict[str, Any]] = {
     "phi3 long": {"hidden_size": 64, "rope_parameters": {**LONG_ROPE, **EIGHT_FACTORS}},
 }
@@ -75,12 +79,12 @@ class Twin:
             return compute(self.model, batch, backend, self.native_cache, self.native), expected
 
 
-def assert_agrees(model: Model, seq_lens: Sequence[int], *steps: Sequence[int]) -> None:
+def assert_agrees(model: Model, seq_lens: Sequence[int], *steps: Sequence[int], atol: float = 2e-5) -> None:
     twin = Twin(model, seq_lens)
     for num_new in steps:
         got, expected = twin.step(num_new)
-        torch.testing.assert_close(got, expected, atol=2e-5, rtol=2e-5)
-    torch.testing.assert_close(twin.native_cache, twin.torch_cache, atol=2e-5, rtol=2e-5)
+        torch.testing.assert_close(got, expected, atol=atol, rtol=2e-5)
+    torch.testing.assert_close(twin.native_cache, twin.torch_cache, atol=atol, rtol=2e-5)
 
 
 def test_the_step_is_built_wherever_there_is_a_compiler() -> None:
@@ -109,6 +113,29 @@ def test_groups_of_heads_and_widths_agree(heads: tuple[int, int], head_dim: int,
     ).ours
 
     assert_agrees(model, [7, 70], [1, 1], [1, 1])
+
+
+@pytest.mark.parametrize("kind", ["llama with biases", "qwen3", "phi3", "gemma3_text"])
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_weights_of_fewer_bits_agree(form: str, kind: str, tmp_path: Path) -> None:
+    shape = {"hidden_size": 64, "intermediate_size": 96}
+    reference = text_checkpoint(kind, tmp_path, **shape)
+    model = load_model(reference.folder, CPU, torch.float32, policy=lambda facts: form)
+
+    assert_agrees(model, [0, 30, 9], [5, 1, 4], [1, 1, 1], atol=10 * A_ROUNDING)
+
+
+@pytest.mark.parametrize("form", ["plain", "int8", "int4"])
+@pytest.mark.parametrize("num_rows", [1, 3, MAX_ROWS + 1])
+def test_logits_agree(num_rows: int, form: str, tmp_path: Path) -> None:
+    reference = text_checkpoint("qwen2", tmp_path)
+    twin = Twin(load_model(reference.folder, CPU, torch.float32, policy=lambda facts: form), [4])
+    hidden = torch.randn(num_rows, 32, generator=torch.Generator().manual_seed(num_rows))
+
+    with torch.inference_mode():
+        got, expected = twin.native.logits(hidden), twin.model.decoder.logits(hidden)
+
+    torch.testing.assert_close(got, expected, atol=2e-5, rtol=2e-5)
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 7, 8, 17, MAX_ROWS])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from foveal.layers.linear.plain import Plain
+from foveal.layers.native import library as native
 from foveal.layers.native import products
 from foveal.layers.native.library import library
 from foveal.layers.native.products import GROUP, INT8, MAX_ROUNDED, MAX_SUM, Q8_0
@@ -39,10 +40,10 @@ class Quantised:
     in_features: int
     dtype: torch.dtype
     limit: int = MAX_ROUNDED  # of a rounded activation
-    struct: products.Quantised = field(init=False)
+    struct: native.Matrix = field(init=False)
 
     def __post_init__(self) -> None:
-        struct = products.Quantised(
+        struct = native.Matrix(
             weight=self.weight.data_ptr(),
             scale=None if self.scale is None else self.scale.data_ptr(),
             bias=None if self.bias is None else self.bias.data_ptr(),

@@ -1,22 +1,33 @@
-/* Attention of a step's rows over the paged cache, and what is done to queries and keys before it. */
+/* Attention of a step's rows over the paged cache, and what is done to queries and keys before it.
+ *
+ * A row's context is cut into stretches, by its length alone. Threads take stretches of any row and key-value head, so that
+ * all are busy whatever there is; what they found is merged in order, so that it does not matter who found it.
+ */
 #pragma once
-#include <math.h>
-#include <string.h>
-
+#include "functions.h"
 #include "records.h"
 #include "vectors.h"
 
-static void rms_norm(const Norm *norm, const float *x, int64_t width, float eps, float *y) {
-    double squares = 0;
-    for (int64_t i = 0; i < width; i++) squares += (double)x[i] * x[i];
-    float factor = 1.0f / sqrtf((float)(squares / width) + eps);
-    for (int64_t i = 0; i < width; i++) y[i] = x[i] * factor * norm->weight[i];
-}
+#define TILE 64          /* cached tokens that are looked at together */
+#define MAX_STRETCHES 16 /* of a row's context */
 
-static inline float activate(int activation, float x) {
-    if (activation == SILU) return x / (1.0f + expf(-x));
-    if (activation == GELU) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
-    return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+/* What a stretch came to for a row's query heads of one key-value head: [group, D], unweighted, and for each head its
+ * softmax's greatest score and sum. */
+typedef struct {
+    float *output, *highest, *total;
+} Part;
+
+/* A step's rows and heads cut into stretches: all that a stretch's number says. */
+typedef struct {
+    int64_t row, kv_head, begin, stop; /* empty: stop <= begin */
+} Stretch;
+
+static Stretch stretch_of(const Decoder *d, const Step *s, int64_t window, int64_t number) {
+    const int64_t at = number % MAX_STRETCHES, head = number / MAX_STRETCHES, row = head / d->num_kv_heads;
+    const int64_t stop = s->seq_lens[row], begin = window && stop > window ? stop - window : 0;
+    const int64_t tiles = (stop - begin + TILE - 1) / TILE, size = (tiles + MAX_STRETCHES - 1) / MAX_STRETCHES * TILE;
+    const int64_t end = begin + (at + 1) * size;
+    return (Stretch){row, head % d->num_kv_heads, begin + at * size, end < stop ? end : stop};
 }
 
 static void rotate(float *head, const float *cos, const float *sin, int64_t half) {
@@ -27,9 +38,7 @@ static void rotate(float *head, const float *cos, const float *sin, int64_t half
     }
 }
 
-#define STRETCH 64    /* cached tokens that are looked at together */
-
-/* Weights of a stretch's scores, in place, and what they add to the softmax's sum; what was summed before shrinks. */
+/* Weights of a tile's scores, in place, and what they add to the softmax's sum; what was summed before shrinks. */
 static float weigh(float *score, int64_t num, float *highest, float *total) {
     float high = *highest;
     for (int64_t j = 0; j < num; j++) high = score[j] > high ? score[j] : high;
@@ -38,7 +47,7 @@ static float weigh(float *score, int64_t num, float *highest, float *total) {
     for (int64_t j = num; j % LANES; j++) score[j] = -INFINITY;
     for (int64_t j = 0; j < num; j += LANES) {
         vec weights = exp_of(load(score + j) - high);
-        *(vec_u *)(score + j) = weights;
+        store(score + j, weights);
         summed += weights;
     }
     *highest = high;
@@ -46,43 +55,38 @@ static float weigh(float *score, int64_t num, float *highest, float *total) {
     return shrink;
 }
 
-/* Up to 4 query heads of one row over the tokens that it attends to; `vectors` of LANES make a head. */
-static inline __attribute__((always_inline)) void attend_heads(
-    const Decoder *d, const int64_t *offsets, const float *keys, const float *values, int64_t begin, int64_t stop,
-    const float *query, float *output, int heads, const int64_t vectors) {
+/* Up to 4 query heads of one row over the tokens of a tile; `vectors` of LANES make a head. */
+static inline __attribute__((always_inline)) void attend_tile(
+    float query_scale, const int64_t *offset, int64_t num, const float *keys, const float *values, const float *query,
+    float *output, float *highest, float *total, const int heads, const int64_t vectors) {
     const int64_t width = vectors * LANES;
-    float highest[4], total[4], score[4][STRETCH];
-    memset(output, 0, heads * width * sizeof(float));
-    for (int g = 0; g < heads; g++) highest[g] = -INFINITY, total[g] = 0;
-    for (int64_t at = begin; at < stop; at += STRETCH) {
-        const int64_t num = stop - at < STRETCH ? stop - at : STRETCH, *offset = offsets + at - begin;
-        for (int64_t j = 0; j < num; j++) {
-            const float *key = keys + offset[j];
-            vec dot[4] = {{0}, {0}, {0}, {0}};
-            for (int64_t v = 0; v < vectors; v++) {
-                vec loaded = load(key + v * LANES);
-                for (int g = 0; g < heads; g++) dot[g] += loaded * load(query + g * width + v * LANES);
-            }
-            for (int g = 0; g < heads; g++) score[g][j] = sum(dot[g]) * d->query_scale;
-        }
-        float shrink[4];
-        for (int g = 0; g < heads; g++) shrink[g] = weigh(score[g], num, &highest[g], &total[g]);
+    float score[4][TILE];
+    for (int64_t j = 0; j < num; j++) {
+        const float *key = keys + offset[j], *value = values + offset[j];
+        for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(value + i);
+        vec dot[4] = {{0}, {0}, {0}, {0}};
         for (int64_t v = 0; v < vectors; v++) {
-            vec acc[4];
-            for (int g = 0; g < heads; g++) acc[g] = load(output + g * width + v * LANES) * shrink[g];
-            for (int64_t j = 0; j < num; j++) {
-                vec loaded = load(values + offset[j] + v * LANES);
-                for (int g = 0; g < heads; g++) acc[g] += loaded * score[g][j];
-            }
-            for (int g = 0; g < heads; g++) *(vec_u *)(output + g * width + v * LANES) = acc[g];
+            vec loaded = load(key + v * LANES);
+            for (int g = 0; g < heads; g++) dot[g] += loaded * load(query + g * width + v * LANES);
         }
+        for (int g = 0; g < heads; g++) score[g][j] = sum(dot[g]) * query_scale;
     }
-    for (int g = 0; g < heads; g++)
-        for (int64_t v = 0; v < vectors; v++) *(vec_u *)(output + g * width + v * LANES) /= total[g];
+    float shrink[4];
+    for (int g = 0; g < heads; g++) shrink[g] = weigh(score[g], num, highest + g, total + g);
+    for (int64_t v = 0; v < vectors; v++) {
+        vec acc[4];
+        for (int g = 0; g < heads; g++) acc[g] = load(output + g * width + v * LANES) * shrink[g];
+        for (int64_t j = 0; j < num; j++) {
+            vec loaded = load(values + offset[j] + v * LANES);
+            for (int g = 0; g < heads; g++) acc[g] += loaded * score[g][j];
+        }
+        for (int g = 0; g < heads; g++) store(output + g * width + v * LANES, acc[g]);
+    }
 }
 
 #define HEADS(some, vectors_of)                                                                                        \
-    attend_heads(d, offsets, keys, values, begin, stop, query + g * width, output + g * width, some, vectors_of)
+    attend_tile(d->query_scale, offsets, num, keys, values, query + g * width, part.output + g * width,                \
+                part.highest + g, part.total + g, some, vectors_of)
 #define BY_COUNT(vectors_of)                                                                                           \
     switch (group - g < 4 ? group - g : 4) {                                                                           \
     case 1: HEADS(1, vectors_of); break;                                                                               \
@@ -91,21 +95,40 @@ static inline __attribute__((always_inline)) void attend_heads(
     default: HEADS(4, vectors_of);                                                                                     \
     }
 
-/* One row's query heads of one key-value head. `offsets`: room for the tokens that it attends to. */
-static void attend(const Decoder *d, const Step *s, int64_t layer, int64_t row, int64_t kv_head, int64_t *offsets, const float *query, float *output) {
+/* One row's query heads of one key-value head over a stretch. query: [group, D]. */
+static void attend(const Decoder *d, const Step *s, int64_t layer, Stretch stretch, const float *query, Part part) {
     const int64_t group = d->num_heads / d->num_kv_heads, width = d->head_dim, vectors = width / LANES;
     const int64_t token_stride = d->num_kv_heads * width, layer_stride = d->num_blocks * d->block_size * token_stride;
-    const float *keys = s->kv_cache + 2 * layer * layer_stride + kv_head * width, *values = keys + layer_stride;
-    const int32_t *table = s->block_tables + row * s->max_blocks;
-    const int64_t stop = s->seq_lens[row], window = d->layers[layer].window;
-    const int64_t begin = window && stop > window ? stop - window : 0;
-    for (int64_t at = begin; at < stop; at++)
-        offsets[at - begin] = ((int64_t)table[at / d->block_size] * d->block_size + at % d->block_size) * token_stride;
-    for (int64_t g = 0; g < group; g += 4) {
-        if (width == 64) { BY_COUNT(64 / LANES) }
-        else if (width == 128) { BY_COUNT(128 / LANES) }
-        else { BY_COUNT(vectors) }
+    const float *keys = s->kv_cache + 2 * layer * layer_stride + stretch.kv_head * width, *values = keys + layer_stride;
+    const int32_t *table = s->block_tables + stretch.row * s->max_blocks;
+    int64_t offsets[TILE];
+    for (int64_t g = 0; g < group; g++) part.highest[g] = -INFINITY, part.total[g] = 0;
+    if (stretch.stop <= stretch.begin) return;
+    memset(part.output, 0, group * width * sizeof(float));
+    for (int64_t at = stretch.begin; at < stretch.stop; at += TILE) {
+        const int64_t num = stretch.stop - at < TILE ? stretch.stop - at : TILE;
+        for (int64_t j = 0; j < num; j++)
+            offsets[j] = ((int64_t)table[(at + j) / d->block_size] * d->block_size + (at + j) % d->block_size) * token_stride;
+        for (int64_t g = 0; g < group; g += 4) {
+            if (width == 64) { BY_COUNT(64 / LANES) }
+            else if (width == 128) { BY_COUNT(128 / LANES) }
+            else { BY_COUNT(vectors) }
+        }
     }
+}
+
+/* What the stretches of one query head came to, together. part: the first stretch's; the others follow, each `apart`. */
+static void merge(Part part, int64_t num, int64_t head, int64_t group, int64_t width, float *output) {
+    float highest = -INFINITY, total = 0;
+    for (int64_t i = 0; i < num; i++) highest = fmaxf(highest, part.highest[i * group + head]);
+    memset(output, 0, width * sizeof(float));
+    for (int64_t i = 0; i < num; i++) {
+        const float weight = expf(part.highest[i * group + head] - highest), *found = part.output + (i * group + head) * width;
+        if (weight == 0) continue; /* an empty stretch, too */
+        total += weight * part.total[i * group + head];
+        for (int64_t j = 0; j < width; j++) output[j] += weight * found[j];
+    }
+    for (int64_t j = 0; j < width; j++) output[j] /= total;
 }
 
 /* Norm and rotation of a row's heads of one key-value head; its key and value go into the cache. */

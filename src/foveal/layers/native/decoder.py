@@ -1,7 +1,8 @@
 """A decoder's step in one native call, where the compiled step covers the decoder and the step has few rows.
 
-The numbers are those of the decoder's own `decode` in float32, up to the order of additions. What is not covered (other
-dtypes, what stands between the layers, long steps) stays with the decoder's own code.
+The numbers are those of the decoder's own `decode` in float32, up to the order of additions; products with quantised
+weights are the same to the bit. What is not covered (other dtypes, what stands between the layers, long steps) stays
+with the decoder's own code.
 
 Letters: T rows in the step, W hidden width.
 """
@@ -17,7 +18,9 @@ import torch
 from foveal.layers.activation import ACTIVATIONS
 from foveal.layers.decoder import Decoder
 from foveal.layers.linear.plain import plain_parts
+from foveal.layers.linear.quantised import Quantised
 from foveal.layers.native import library as native
+from foveal.layers.native import products
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,8 +59,12 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
         and kv_cache.dtype == decoder.embedding.dtype == torch.float32
         and config.heads.head_dim % LANES == 0
         and config.activation in ACTIVATION_CODES
-        and all(plain_parts(linear) is not None and linear.dtype == torch.float32 for linear in linears)
+        and all(_has_parts(linear) and linear.dtype == torch.float32 for linear in linears)
     )
+
+
+def _has_parts(linear: Linear) -> bool:
+    return isinstance(linear, Quantised) or plain_parts(linear) is not None
 
 
 def _linears(layer: DecoderLayer) -> tuple[Linear, ...]:
@@ -74,6 +81,7 @@ class NativeDecoder:
         self._windows = tuple(decoder.ropes)
         self._kept: list[object] = []
         self._struct = self._described(decoder, kv_cache, block_size)
+        self._head = self._head_of(decoder.head)
         self._pool = native.pool(torch.get_num_threads())
 
     def covers(self, batch: AttentionBatch, after_layer: AfterLayer | None) -> bool:
@@ -105,6 +113,12 @@ class NativeDecoder:
             raise MemoryError
         return x_TW
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The decoder's `logits`: [rows, W] -> float32 [rows, vocab_size]."""
+        if self._head is None or len(hidden) > MAX_ROWS:
+            return self._decoder.logits(hidden)
+        return products.multiply(self._head, hidden)
+
     # --- the structs --------------------------------------------------------------------------------------------------
 
     def _described(self, decoder: Decoder, kv_cache: Tensor, block_size: int) -> native.Decoder:
@@ -127,6 +141,11 @@ class NativeDecoder:
             query_scale=config.query_scale,
             norm=self._pointer(_weight_of(decoder.norm)),
         )
+
+    def _head_of(self, head: Linear) -> native.Matrix | None:
+        """None: its own product is native already, or not covered."""
+        is_covered = head.dtype == torch.float32 and plain_parts(head) is not None
+        return next(iter(self._parts(head, [1]))) if is_covered else None
 
     def _layer(self, layer: DecoderLayer) -> native.Layer:
         attention, heads = layer.attention, layer.attention.heads
@@ -153,11 +172,17 @@ class NativeDecoder:
 
     def _parts(self, linear: Linear, shares: Sequence[int]) -> Iterator[native.Matrix]:
         """The matrices of a product whose outputs are divided in these shares."""
+        if isinstance(linear, Quantised):
+            self._kept.append(linear)
+            yield from _split(linear.struct, linear.weight.stride(0), shares)
+            return
         parts = plain_parts(linear, shares)
         assert parts is not None
         for weight, bias in parts:
             size_out, size_in = weight.shape
-            yield native.Matrix(self._pointer(weight), self._pointer(bias), size_out, size_in)
+            yield native.Matrix(
+                weight=self._pointer(weight), bias=self._pointer(bias), out=size_out, in_=size_in, form=native.FLOAT32
+            )
 
     def _pointer(self, tensor: Tensor | None) -> int | None:
         if tensor is None:
@@ -165,6 +190,23 @@ class NativeDecoder:
         tensor = tensor.contiguous()  # as it lies, but for a matrix that was stored transposed
         self._kept.append(tensor)
         return tensor.data_ptr()
+
+
+def _split(matrix: native.Matrix, row_bytes: int, shares: Sequence[int]) -> Iterator[native.Matrix]:
+    """A matrix's outputs, divided in these shares."""
+    start = 0
+    for share in shares:
+        size_out = share * matrix.out // sum(shares)
+        yield native.Matrix(
+            weight=matrix.weight + start * row_bytes,
+            scale=matrix.scale and matrix.scale + 4 * start,
+            bias=matrix.bias and matrix.bias + 4 * start,
+            out=size_out,
+            in_=matrix.in_,
+            form=matrix.form,
+            limit=matrix.limit,
+        )
+        start += size_out
 
 
 def _weight_of(norm: RMSNorm | OffsetRMSNorm | None) -> Tensor | None:

@@ -6,17 +6,16 @@
  */
 #include "pool.h"
 #include "quantised.h"
+#include "records.h"
 #include "vectors.h"
 
 #include <stdlib.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #define COLUMNS 32            /* of y that a thread takes on: whole vectors in every build */
 #define DEPTH 256             /* inputs that are multiplied at a time: COLUMNS x DEPTH weights stay in the first cache */
 #define ROWS 512              /* of x that meet a panel: their sums stay in the second cache */
 #define ROWS_AT_ONCE 4096     /* of x that are rounded at a time */
+#define FEW_ROWS 8            /* are multiplied by weights as they lie (products.h) */
 #define WIDE 2                /* vectors of outputs in a tile, so that a core's registers hold its sums */
 #if defined(__AVX512F__)
 #define TILE 12               /* rows of a tile */
@@ -25,8 +24,6 @@
 #endif
 
 _Static_assert(COLUMNS % (WIDE * LANES) == 0 && DEPTH % GROUP == 0, "no tile and no group is cut");
-
-typedef ivec ivec_u __attribute__((aligned(4), may_alias));
 
 /* What a thread has for itself. */
 typedef struct {
@@ -134,21 +131,6 @@ static void fill_panel(const Quantised *m, int64_t first, int64_t at, int64_t co
 
 /* --- the sums ------------------------------------------------------------------------------------------------------- */
 
-/* sums + a0 b0 + a1 b1 of pairs. */
-static inline ivec add_pairs(ivec sums, ivec a, ivec b) {
-#if defined(__AVX512VNNI__)
-    return (ivec)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)a, (__m512i)b);
-#elif defined(__AVX512BW__)
-    return sums + (ivec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-    return sums + (ivec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE2__)
-    return sums + (ivec)_mm_madd_epi16((__m128i)a, (__m128i)b);
-#else
-    return sums + (a >> 16) * (b >> 16) + (a << 16 >> 16) * (b << 16 >> 16);
-#endif
-}
-
 /* `rows` x WIDE vectors of outputs over `pairs` of inputs. Called with constant `rows`, so that sums stay in registers. */
 static inline __attribute__((always_inline)) void tile_of(
     const int16_t *rounded, const int16_t *panel, int64_t pairs, const int rows, ivec acc[TILE][WIDE]) {
@@ -159,7 +141,7 @@ static inline __attribute__((always_inline)) void tile_of(
             int32_t pair;
             memcpy(&pair, rounded + r * DEPTH + 2 * i, 4);
             const ivec both = (ivec){0} + pair;
-            for (int v = 0; v < WIDE; v++) acc[r][v] = add_pairs(acc[r][v], weights[v], both);
+            for (int v = 0; v < WIDE; v++) acc[r][v] = add_pairs(acc[r][v], (svec)weights[v], (svec)both);
         }
     }
 }
@@ -270,8 +252,11 @@ static void divide_rows(Task *task, int num_threads) {
     task->row_blocks = (task->num_rows + task->rows_of_block - 1) / task->rows_of_block;
 }
 
+int product_of_few(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride);
+
 /* y[t] = x[t] W^T + b for rows `stride` numbers apart. Returns 0, or 1 if there is no memory. */
 int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride) {
+    if (num_rows <= FEW_ROWS || m->form == FLOAT32) return product_of_few(pool, m, x, num_rows, x_stride, y, y_stride);
     const int64_t depths = (m->in + DEPTH - 1) / DEPTH, at_once = num_rows < ROWS_AT_ONCE ? num_rows : ROWS_AT_ONCE;
     const int64_t own_bytes = ((int64_t)sizeof(Own) + 63) / 64 * 64 * pool->num_threads;
     const int64_t rounded_bytes = depths * at_once * DEPTH * (int64_t)sizeof(int16_t), factor_bytes = (at_once * 4 + 63) / 64 * 64;

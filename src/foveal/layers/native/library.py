@@ -25,14 +25,15 @@ NEEDS = {
 log = logging.getLogger(__name__)
 
 SILU, GELU, GELU_TANH = range(3)
+INT8, Q4_0, Q8_0, FLOAT32 = range(4)  # forms of a matrix
 
 
 class Matrix(ctypes.Structure):
+    """Of quantised.h; in the form FLOAT32 it has no scale and no limit."""
+
     _fields_: ClassVar = [
-        ("weight", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("out", ctypes.c_int64),
-        ("in_", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("weight", "scale", "bias")),
+        *((name, ctypes.c_int64) for name in ("out", "in_", "form", "limit")),
     ]
 
 

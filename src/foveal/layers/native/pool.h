@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define MAX_THREADS 64
-#define GRAIN 4            /* what is shared out is shared out in multiples of it */
+#define GRAIN 16           /* what is shared out is shared out in multiples of it: the lanes of the widest build */
 #define SPINS 500          /* pauses before a thread lets others have its core: more hurts where it has no core of its own */
 #define YIELDS 200         /* and so many turns of the scheduler before it sleeps between steps */
 
@@ -65,4 +65,10 @@ static inline int take(Pool *pool, int64_t counter, int64_t count, int64_t *star
     *start = atomic_fetch_add_explicit(&pool->taken[counter], size, memory_order_relaxed);
     *stop = *start + size < count ? *start + size : count;
     return *start < count;
+}
+
+/* The next one of `count` things that nobody has taken on; false when all are. */
+static inline int take_one(Pool *pool, int64_t counter, int64_t count, int64_t *one) {
+    *one = atomic_fetch_add_explicit(&pool->taken[counter], 1, memory_order_relaxed);
+    return *one < count;
 }

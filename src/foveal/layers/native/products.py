@@ -1,9 +1,9 @@
-"""Products with quantised matrices in native code (gemm.c), and the struct that describes one (quantised.h)."""
+"""Products with quantised matrices in native code (gemm.c)."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,26 +12,14 @@ from foveal.layers.native import library as native
 if TYPE_CHECKING:
     from torch import Tensor
 
-INT8, Q4_0, Q8_0 = range(3)
+INT8, Q4_0, Q8_0 = native.INT8, native.Q4_0, native.Q8_0
 GROUP = 32  # weights of one output that share a scale, in the forms in blocks
 BLOCK_BYTES = {Q4_0: 18, Q8_0: 34}  # of a group
 MAX_SUM = 2**31 - 1  # of products: they are added up in int32
 MAX_ROUNDED = 2**15 - 1  # of an activation
 
 
-class Quantised(ctypes.Structure):
-    _fields_: ClassVar = [
-        ("weight", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("out", ctypes.c_int64),
-        ("in_", ctypes.c_int64),
-        ("form", ctypes.c_int64),
-        ("limit", ctypes.c_int64),
-    ]
-
-
-def multiply(matrix: Quantised, x: Tensor) -> Tensor:
+def multiply(matrix: native.Matrix, x: Tensor) -> Tensor:
     """x W^T + b in float32: [..., in] -> [..., out]. Raises MemoryError. The library has to be there."""
     library = native.library()
     assert library is not None

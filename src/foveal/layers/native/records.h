@@ -1,14 +1,11 @@
 /* What a decoder and a step are to the native code; mirrored in library.py. */
 #pragma once
-#include <stdint.h>
+#include "quantised.h"
 
 enum { SILU, GELU, GELU_TANH };
+enum { FLOAT32 = Q8_0 + 1 }; /* a form of Matrix beside those of Quantised: [out, in] floats, without a scale */
 
-typedef struct {
-    const float *weight;  /* [out, in], row after row */
-    const float *bias;    /* [out] or NULL */
-    int64_t out, in;
-} Matrix;
+typedef Quantised Matrix;
 
 typedef struct {
     const float *weight;  /* NULL: there is no such norm */
