@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 GROUPS = {"one to one": (4, 4), "pairs": (4, 2), "threes": (3, 1), "sevens": (14, 2)}  # query and key-value heads
 HEAD_DIMS = (16, 48, 64, 128)
 EIGHT_FACTORS = {"short_factor": [1.0, 1.1, 1.2, 1.3] * 2, "long_factor": [1.5, 3.0, 4.5, 6.0] * 2}
-# Of a row whose largest number is about one, to 16 bits. Where the two ways differ in a row's last float bit, a number may
+# Of a row whose largest number is about one, to 16 bits. Where the two ways differ in a float's last bit, a number may
 # be rounded to its other neighbour.
 A_ROUNDING = 2.0**-15
 WITH_HEADS_OF_16: dict[str, dict[str, Any]] = {
@@ -128,9 +128,9 @@ def test_weights_of_fewer_bits_agree(form: str, kind: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("form", ["plain", "int8", "int4"])
 @pytest.mark.parametrize("num_rows", [1, 3, MAX_ROWS + 1])
 def test_logits_agree(num_rows: int, form: str, tmp_path: Path) -> None:
-    reference = text_checkpoint("qwen2", tmp_path)
+    reference = text_checkpoint("qwen2", tmp_path, hidden_size=64, intermediate_size=64)
     twin = Twin(load_model(reference.folder, CPU, torch.float32, policy=lambda facts: form), [4])
-    hidden = torch.randn(num_rows, 32, generator=torch.Generator().manual_seed(num_rows))
+    hidden = torch.randn(num_rows, 64, generator=torch.Generator().manual_seed(num_rows))
 
     with torch.inference_mode():
         got, expected = twin.native.logits(hidden), twin.model.decoder.logits(hidden)
