@@ -57,7 +57,7 @@ class ImageConfig:
     """What an image may cost. The defaults are the API's promises."""
 
     max_num_images: int = 30  # in a request
-    max_image_bytes: int = 5_000_000  # encoded, each
+    max_image_bytes: int = 4_999_999  # encoded, each: the API promises images of under 5 MB
     max_image_pixels: int = 50_000_000  # decoded, each; read from the header before anything is decoded
     max_request_pixels: int = 200_000_000  # decoded, of all images of a request together
     fetch_timeout_s: float = 1.5  # one download, from resolving the name to the last byte
@@ -83,6 +83,7 @@ class HttpConfig:
     max_connections: int = 4096  # at once; more are refused with 503. 0: no limit
     max_connections_per_address: int = 512  # or per IPv6 network of 64 bits. 0: no limit
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # addresses and networks without that share
+    cors_origins: tuple[str, ...] = ()  # web pages that may ask, such as https://app.example; * for all
     max_num_choices: int = 8  # the largest n of a request
     default_max_tokens: int = 2048  # an answer's, where the request names none and the context allows it
     unknown_fields: Literal["error", "warn"] = "error"  # of a request: refuse it, or say so in the log

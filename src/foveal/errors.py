@@ -84,8 +84,8 @@ class MethodNotAllowed(InvalidRequest):
 class Unauthorized(RequestError):
     status = 401
 
-    def __init__(self) -> None:
-        super().__init__("The API key you provided is invalid.")
+    def __init__(self, message: str = "The API key you provided is invalid.") -> None:
+        super().__init__(message)
 
 
 class SpendingLimitReached(RequestError):

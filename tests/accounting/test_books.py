@@ -217,3 +217,11 @@ def test_retention_of_nothing_keeps_everything(path: Path) -> None:
 
     asyncio.run(scene())
     assert num_rows(path) == 1
+
+
+def test_an_empty_file_is_refused_since_its_keys_are_lost(path: Path) -> None:
+    """Taken for a new file, it would open a server that had keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    with pytest.raises(ConfigError, match="are an empty file, so all keys in it are lost"):
+        Books(path, AccountingConfig(), lambda keys: None)

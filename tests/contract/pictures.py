@@ -65,7 +65,7 @@ JPEG = encode(drawing(), "JPEG")
 CMYK_JPEG = encode(drawing("CMYK"), "JPEG")
 ANIMATION = encode(drawing(), "GIF", save_all=True, append_images=[Image.new("RGB", (96, 64), "blue")])
 PDF = encode(drawing(), "PDF")
-MAX_IMAGE_BYTES = 5_000_000
+MAX_IMAGE_BYTES = 4_999_999
 
 PAGES = {
     "/drawing.png": Page(PNG),

@@ -37,7 +37,7 @@ HOST = "HOST"  # stands for the address of the host of pictures, which is known 
 URL_SAFE = str.maketrans("+/", "-_")
 ONE_PIXEL = Image.new("RGB", (1, 1), "red")
 BASE64 = base64.b64encode(PNG).decode()
-TOO_LARGE = "larger than 5,000,000 bytes"
+TOO_LARGE = "larger than 4,999,999 bytes"
 PRIVATE = "this address is not allowed"
 NO_PICTURE = "not a picture in a supported format"
 

@@ -60,10 +60,17 @@ def test_a_character_is_returned_with_its_last_byte() -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "expected"),
-    [(["ð", "Ł"], "\ufffd"), (["ð", "a"], "\ufffda"), (["ÿ", "ÿ"], "\ufffd\ufffd")],
+    [(["ð", "Ł", "ÿ"], "\ufffd\ufffd"), (["ð", "a"], "\ufffda"), (["ÿ", "ÿ"], "\ufffd\ufffd")],
 )
 def test_bytes_that_are_no_character_become_a_mark(tokens: Sequence[str], expected: str) -> None:
     assert _text(_push([_id(token) for token in tokens])) == expected
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "stop"])
+def test_an_answer_that_is_cut_inside_a_character_ends_before_it(finish_reason: FinishReason) -> None:
+    subject = [_id("a"), _id("ð"), _id("Ł"), _id("Ļ")]
+    assert _text(_push(subject, finish_reason=finish_reason)) == "a"
+    assert tokenizer().decode(subject) == "a"
 
 
 def test_special_tokens_are_not_shown() -> None:
@@ -95,9 +102,10 @@ def test_logprobs_of_held_tokens_are_held_and_those_of_a_stop_string_dropped(
     assert ["".join(entry.text for entry in delta.logprobs) for delta in deltas] == expected
 
 
-def test_special_tokens_have_no_logprobs_entry() -> None:
+def test_a_generated_special_token_has_its_logprob_and_no_bytes_in_the_text() -> None:
     deltas = _push([_id("a"), _id("<|user|>"), _id("b")], logprob=-1.0)
-    assert [entry.token_id for delta in deltas for entry in delta.logprobs] == [_id("a"), _id("b")]
+    entries = [entry for delta in deltas for entry in delta.logprobs]
+    assert [(entry.text, entry.bytes) for entry in entries] == [("a", b"a"), ("<|user|>", b""), ("b", b"b")]
 
 
 def _push(

@@ -31,13 +31,13 @@ def test_health_and_readiness() -> None:
     ("method", "path", "status", "part"),
     [
         ("GET", "/", 404, "nothing at this path"),
-        ("GET", "/v1/models/", 404, "not found"),
-        ("POST", "/v1/chat/completions/", 404, "nothing at this path"),
+        ("GET", "/v1/models/x/", 404, "not found"),
+        ("POST", "/v1/chat/completions//", 404, "nothing at this path"),
         ("GET", "/v1/chat/completions", 405, "method"),
-        ("POST", "/v1/images/generations", 404, "image generation"),
+        ("POST", "/v1/images/generations", 404, "makes none: image"),
         ("POST", "/v1/fine_tuning/jobs", 404, "fine-tuning"),
         ("GET", "/v1/accounts/me/supervisedFineTuningJobs", 404, "fine-tuning"),
-        ("POST", "/v1/workflows/accounts/fireworks/models/flux/text_to_image", 404, "image generation"),
+        ("POST", "/v1/workflows/accounts/fireworks/models/flux/text_to_image", 404, "makes none: image"),
     ],
 )
 def test_what_is_not_there_is_said_in_the_error_body(method: str, path: str, status: int, part: str) -> None:

@@ -17,7 +17,7 @@ from foveal.http.endpoint import Endpoint
 from foveal.http.routing import Routing, routes_of
 from tests.accounting.builders import key, with_keys
 from tests.fakes import FakePipeline
-from tests.http.client import app_for
+from tests.http.client import ASK, app_for, call, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
-OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json"}
+OPEN = {"/health", "/healthz", "/readyz", "/docs", "/openapi.json"}
 CALLER, OPERATOR = "fvl-caller-x", "fvl-operator-x"
 ENDS = ("\n", "\r\n", " ", "\x00", "/", "/.", "//", "?", "%0a", ";", "\u2028")
 SPELLINGS: tuple[Callable[[str], str], ...] = (
@@ -79,7 +79,7 @@ def test_without_a_key_only_the_open_paths_answer(app: ASGIApp) -> None:
         for path in spelled_paths():
             for method in ("GET", "POST"):
                 status, _ = await answer_of(app, method, path, None)
-                assert (status != 401) == (path in OPEN), (method, path)
+                assert (status != 401) == (path.removesuffix("/") in OPEN), (method, path)
 
     asyncio.run(walk())
 
@@ -89,7 +89,7 @@ def test_no_spelling_of_a_path_shows_another_key_what_is_the_operators(app: ASGI
         for path in spelled_paths():
             status, body = await answer_of(app, "GET", path, CALLER)
             assert b"foveal_http_requests" not in body, path
-            assert (status == 403) == (path == "/metrics"), path
+            assert (status == 403) == (path.removesuffix("/") == "/metrics"), path
         assert b"foveal_http_requests" in (await answer_of(app, "GET", "/metrics", OPERATOR))[1]
 
     asyncio.run(walk())
@@ -120,3 +120,33 @@ def test_two_endpoints_for_one_path_and_method_are_our_own_bug() -> None:
     endpoints = [Endpoint("/a", answer)] * 2
     with pytest.raises(AssertionError, match="two endpoints"):
         Routing(answer, routes_of(endpoints, OPENAI, [""]), OPENAI)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/", "/health", "/v1/models/", "/v1/chat/completions/"])
+def test_a_slash_at_the_end_means_nothing(path: str) -> None:
+    response = call("POST", path, json=ASK) if "chat" in path else call("GET", path)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/v1/models/", "/v1/chat/completions/"])
+def test_a_slash_at_the_end_opens_nothing(path: str) -> None:
+    assert call("GET", path, config=HttpConfig(api_keys=("key",))).status_code in (401, 405)
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("/inference/v1/image_generation/accounts/fireworks/models/sdxl", "image"),
+        ("/inference/v1/image_generation/accounts/fireworks/models/sdxl/image_to_image", "image"),
+        ("/inference/v1/video_generation/accounts/fireworks/models/svd/image_to_video", "video"),
+        ("/v1/images/generations", "image"),
+        ("/v1/fine_tuning/jobs", "fine-tuning"),
+        ("/v1/accounts/me/fineTuningJobs", "fine-tuning"),
+        ("/v1/accounts/me/supervisedFineTuningJobs/1", "fine-tuning"),
+    ],
+)
+def test_what_this_server_does_not_do_is_said_in_words(path: str, word: str) -> None:
+    """The paths are those of the 0.15 client, of its later ones and of OpenAI's."""
+    refused = call("POST", path, content=b"x", headers={"content-type": "multipart/form-data"})
+    assert refused.status_code == 404
+    assert word in error(refused)["message"]

@@ -65,6 +65,7 @@ def test_urls(source: str, url: str) -> None:
         ("https:///a.jpg", "this address is not allowed"),
         ("https://example.com:70000/a.jpg", "this address is not allowed"),
         ("https://[::1/a.jpg", "the URL cannot be read"),
+        ("http://xn--/a", "the URL cannot be read"),
         ("https://\ud800/a.jpg", "the URL cannot be read"),
         ("https://example.com/" + "a" * 70_000, "the URL cannot be read"),
         ("", "the image is empty"),

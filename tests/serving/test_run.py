@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pytest
 from foveal.arena import PixelArena
 from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig
 from foveal.engine_client.client import EngineClient
-from foveal.errors import CheckpointError, Draining
+from foveal.errors import CheckpointError, Draining, GenerationFailed
+from foveal.serving import lifecycle
 from foveal.serving.lifecycle import Service, Stop, run
 from foveal.types import ChatRequest, Message, OnProgress, Token
 from tests.accounting.builders import until
@@ -48,6 +49,7 @@ class Life:
         self.server, self.stop = FakeServer(), Stop()
         self.loaded, self.ready = asyncio.Event(), asyncio.Event()
         self.failure = failure
+        self.engine: EngineClient = ScriptedEngine(lambda seed: [Token(1), Token(1), Token(1, "length")])
         self.run = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -64,7 +66,7 @@ class Life:
         await self.loaded.wait()
         if self.failure is not None:
             raise self.failure
-        return ScriptedEngine(lambda seed: [Token(1), Token(1), Token(1, "length")])
+        return self.engine
 
 
 Scene = Callable[[Callable[[Life], Awaitable[None]]], None]
@@ -126,6 +128,42 @@ def test_told_twice_it_waits_for_nobody(live: Scene) -> None:
         assert life.server.force_exit
 
     live(act)
+
+
+def test_answers_that_outlast_the_drain_end_with_an_error_before_the_server_stops(
+    live: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "DRAIN_S", 0.05)
+
+    async def act(life: Life) -> None:
+        life.engine = EndlessEngine()
+        life.loaded.set()
+        await life.ready.wait()
+        async with life.service.pipeline.answer(HELLO) as answer:
+            life.stop.told.set()
+            with pytest.raises(GenerationFailed, match="shutting down"):
+                async for _ in answer.deltas():
+                    pass
+            assert life.server.is_listening
+        await life.run
+
+    live(act)
+
+
+class EndlessEngine(ScriptedEngine):
+    """Answers until it is closed; then its streams fail, as those of every engine do."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda seed: [])
+        self.is_closed = asyncio.Event()
+
+    async def _tokens(self, tokens: list[Token]) -> AsyncIterator[Token]:
+        yield Token(1)
+        await self.is_closed.wait()
+        raise GenerationFailed("The server is shutting down.")
+
+    async def close(self) -> None:
+        self.is_closed.set()
 
 
 @pytest.mark.parametrize("is_loaded", [False, True])

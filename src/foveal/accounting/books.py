@@ -53,6 +53,7 @@ class Books:
         self._keeping: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "accounting")
         if config.ledger or _is_there(path):
+            _check_not_empty(path)
             self._open()
             on_keys(self._changed_keys() or [])
 
@@ -156,6 +157,15 @@ class Books:
         if self._config.retention_days and time.monotonic() - self._pruned_s >= PRUNE_S:
             self._pruned_s = time.monotonic()
             self._database.forget(time.time() - self._config.retention_days * DAY_S)
+
+
+def _check_not_empty(path: Path) -> None:
+    """Raises ConfigError for a file without a byte: its keys are lost, and a server must not run without them."""
+    if _is_there(path) and path.stat().st_size == 0:
+        raise ConfigError(
+            f"the accounts at {path} are an empty file, so all keys in it are lost: restore it from a copy, or remove "
+            "it to run without accounts"
+        )
 
 
 def _is_there(path: Path) -> bool:

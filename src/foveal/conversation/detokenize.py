@@ -57,8 +57,8 @@ class Detokenizer:
         ended_by_token = token.finish_reason == "stop"
         shown = not ended_by_token and not self._tokenizer.is_special(token.token_id)
         start = self._num_given + len(self._held)
-        text = self._decode(self._tokenizer.token_bytes(token.token_id) if shown else b"", token.finish_reason)
-        if shown and token.logprob is not None:
+        text = self._decode(self._tokenizer.token_bytes(token.token_id) if shown else b"")
+        if not ended_by_token and token.logprob is not None:
             self._logprobs.append(_HeldLogprob(start, start + len(text), self._logprob(token, token.logprob)))
         self._held += text
         if (num_shown := self._find_stop(text)) is not None:
@@ -75,11 +75,12 @@ class Detokenizer:
         echo = Echo(echoed.text, tuple(spelled(self._tokenizer, token_id, *known) for token_id, known in pairs))
         return replace(delta, text=echo.text + delta.text, echo=echo)
 
-    def _decode(self, data: bytes, finish_reason: FinishReason | None) -> str:
+    def _decode(self, data: bytes) -> str:
+        """The characters that these bytes complete. One that the answer's end leaves incomplete is not shown."""
         if self._drop_space and data:
             data = data.removeprefix(b" ")
             self._drop_space = False
-        return self._utf8.decode(data, final=finish_reason is not None)
+        return self._utf8.decode(data)
 
     def _find_stop(self, text: str) -> int | None:
         """How many held characters come before the stop string that `text` completes, if it completes one."""
@@ -103,7 +104,8 @@ class Detokenizer:
         return held.end <= self._num_given or (finish_reason is not None and held.start < self._num_given)
 
     def _logprob(self, token: Token, logprob: float) -> TokenLogprob:
-        return spelled(self._tokenizer, token.token_id, logprob, token.top_logprobs)
+        spelt = spelled(self._tokenizer, token.token_id, logprob, token.top_logprobs)
+        return replace(spelt, bytes=b"") if self._tokenizer.is_special(token.token_id) else spelt
 
 
 def spelled(tokenizer: Tokenizer, token_id: int, logprob: float | None, top: Sequence[TopLogprob] = ()) -> TokenLogprob:

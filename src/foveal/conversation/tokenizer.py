@@ -10,6 +10,7 @@ images or streams.
 
 from __future__ import annotations
 
+import codecs
 import copy
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -69,12 +70,13 @@ class Tokenizer:
     def decode(self, token_ids: Iterable[int], *, continues: bool = False) -> str:
         """The text of tokens that begin a text, or (continues) go on with one.
 
-        Special tokens are left out; bytes that are no UTF-8 become U+FFFD.
+        Special tokens are left out, and so is a character that the last token leaves incomplete. Other bytes that are
+        no UTF-8 become U+FFFD.
         """
         shown = b"".join(self.token_bytes(token_id) for token_id in token_ids if not self.is_special(token_id))
         if self.drops_first_space and not continues:
             shown = shown.removeprefix(b" ")
-        return shown.decode("utf-8", "replace")
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(shown)
 
     def spell(self, token_ids: Iterable[int]) -> str:
         """The text of all tokens, joined, special tokens by name."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from starlette.middleware.cors import CORSMiddleware
+
 from foveal.http.body import BodyReader
 from foveal.http.dialects.openai.dialect import OPENAI
 from foveal.http.endpoint import Context
@@ -46,6 +48,10 @@ def create_app(
     app = Authentication(app, accounting, config.host)
     app = ErrorResponses(app)
     app = RateLimitHeaders(app, accounting)
+    if config.cors_origins:
+        app = CORSMiddleware(
+            app, config.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
+        )
     app = RequestLog(app, traffic)
     return Routing(app, routes, dialects[0])
 

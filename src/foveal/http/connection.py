@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -30,7 +31,6 @@ HEAD_TIMEOUT_S = 15.0  # from the connection, or from a request's first byte, to
 SEND_TIMEOUT_S = 30.0  # for a client to read MIN_SENT_BYTES of what waits for it
 MIN_SENT_BYTES = 8 * 1024
 LINGER_S = 10.0  # from a connection's last response to its end, for a client that still sends or reads
-NO_PLACE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -54,8 +54,7 @@ class BoundedHttp(HttpToolsProtocol):
         if self._has_place:
             self._expect_head()
         else:
-            transport.write(NO_PLACE)
-            self.transport.close()
+            self._refuse("503 Service Unavailable", "There are too many connections. Close some, or try again later.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
@@ -67,6 +66,18 @@ class BoundedHttp(HttpToolsProtocol):
     @property
     def is_client_sending(self) -> bool:
         return self._has_place and not self._is_message_complete
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse("400 Bad Request", msg)
+
+    def _refuse(self, status: str, message: str) -> None:
+        """Answer what no route could be found for."""
+        head = (
+            f"HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len(message)}\r\n"
+            f"x-request-id: {uuid4().hex}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write((head + message).encode("ascii"))
+        self.transport.close()
 
     # --- heads and bodies ---------------------------------------------------------------------------------------------
 

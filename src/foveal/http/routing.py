@@ -66,8 +66,11 @@ class Routing:
         await self.app(scope, receive, send)
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The first route for method and path, with the path's parameters; or one whose endpoint raises the error."""
-        at_path = []
+        """The first route for method and path, with the path's parameters; or one whose endpoint raises the error.
+
+        A slash at the end of a path means nothing, as some clients' base URLs end in one.
+        """
+        path, at_path = path.removesuffix("/") or path, []
         for route in self.routes:
             if match := route.pattern.fullmatch(path):  # `match` would accept a line break after the path
                 if method in route.endpoint.methods:

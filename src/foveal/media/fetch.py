@@ -151,7 +151,10 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Raises Refused where any address of the name is not permitted."""
-        addresses = await self._resolve(host)
+        try:
+            addresses = await self._resolve(host)
+        except OSError:
+            raise Refused(NOT_ALLOWED) from None  # the same words, or they would tell which internal names there are
         if not addresses or not all(self._guard.permits(host, port, address) for address in addresses):
             raise Refused(NOT_ALLOWED)
         for address in addresses[:-1]:

@@ -45,9 +45,10 @@ def parse_url(text: str, base: str = "") -> httpx.URL:
     """
     try:
         url = httpx.URL(urljoin(base, text)).copy_with(fragment=None)
+        host = url.host  # decodes it: `xn--` alone is no name
     except (httpx.InvalidURL, ValueError):
         raise Refused("the URL cannot be read; check it, or send the image as base64") from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or (url.port or 0) > _MAX_PORT:
+    if url.scheme not in ("http", "https") or not host or url.userinfo or (url.port or 0) > _MAX_PORT:
         raise Refused(NOT_ALLOWED)
     return url
 

@@ -13,7 +13,7 @@ class InFlight:
     """The requests in flight of one pipeline."""
 
     def __init__(self) -> None:
-        self._num_running = 0
+        self.num_running = 0
         self.is_draining = False
         self._all_ended = asyncio.Event()
 
@@ -26,12 +26,12 @@ class InFlight:
     def one_more(self) -> Iterator[None]:
         """A request that runs while the context is open. Raises Draining."""
         self.check_open()
-        self._num_running += 1
+        self.num_running += 1
         try:
             yield
         finally:
-            self._num_running -= 1
-            if self._num_running == 0:
+            self.num_running -= 1
+            if self.num_running == 0:
                 self._all_ended.set()
 
     async def drain(self, timeout_s: float) -> None:
@@ -39,7 +39,7 @@ class InFlight:
         self.is_draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                while self._num_running:
+                while self.num_running:
                     self._all_ended.clear()
                     await self._all_ended.wait()
         except TimeoutError:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DRAIN_S = 25  # for the running answers when a server is told to stop; new requests get a 503 meanwhile
+CUT_S = 2  # for those that still run to tell their clients
 
 StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
 """`LocalEngine.start` or `EngineProcess.start`."""
@@ -96,6 +97,7 @@ async def run(
             raise RuntimeError("the server ended, and nobody had told it to") from listening.exception()
     finally:
         await _unless(stop.hurried, service.drain(DRAIN_S))
+        await _unless(stop.hurried, service.cut())
         server.should_exit, server.force_exit = True, stop.hurried.is_set()
         await listening
 
@@ -146,6 +148,12 @@ class Service:
     async def drain(self, timeout_s: float) -> None:
         """Refuse new requests, and wait for the running ones, but no longer than `timeout_s`."""
         await self.pipeline.in_flight.drain(timeout_s)
+
+    async def cut(self) -> None:
+        """Stop the engine, so that answers that still run end with an error, and give them a moment to send it."""
+        if self.pipeline.in_flight.num_running and self.pipeline.engine is not None:
+            await self.pipeline.engine.close()
+            await self.drain(CUT_S)
 
     async def close(self) -> None:
         """Stop the engine and the image workers. Requests in flight fail, and are accounted for."""

@@ -62,7 +62,9 @@ def test_everyone_else_stays_out(headers: list[tuple[str, str]]) -> None:
     response = call("POST", "/v1/chat/completions", pipeline, KEYS, json=ASK, headers=headers)
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
     assert error(response)["code"] == "UNAUTHORIZED"
-    assert error(response)["message"] == "The API key you provided is invalid."
+    has_sent = any(name == "authorization" for name, _ in headers)
+    expected = "The API key you provided is invalid." if has_sent else "You did not provide an API key."
+    assert error(response)["message"].startswith(expected)
     assert pipeline.requests == []
 
 
@@ -76,7 +78,8 @@ def test_everyone_else_stays_out(headers: list[tuple[str, str]]) -> None:
         ("/v1/models", 401),
         ("/inference/v1/models", 401),
         ("/no/such/path", 401),
-        ("/healthz/", 401),
+        ("/healthz/", 200),
+        ("/healthz//", 401),
         ("/healthz/../v1/models", 401),
         ("//healthz", 401),
         ("/%68ealthz", 200),

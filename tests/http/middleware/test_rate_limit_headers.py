@@ -76,11 +76,18 @@ def test_other_paths_tell_too() -> None:
         assert call("GET", path).headers["x-ratelimit-limit-requests"] == "60000"
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v1/models", 401), ("/healthz", 200)])
-def test_nothing_is_told_to_those_without_a_key(path: str, status: int) -> None:
-    response = call("GET", path, config=HttpConfig(api_keys=("k",)))
-    assert response.status_code == status
-    assert not [name for name in response.headers if name.startswith("x-ratelimit")]
+def test_those_without_a_key_see_the_limits_of_every_key() -> None:
+    """The wire contract has these headers on every answer. They do not tell what anybody took."""
+    app = app_for(FakePipeline(), HttpConfig(api_keys=("k",)), Accounting(LIMITS, api_keys=("k",)))
+    send(app, "POST", "/v1/chat/completions", json=ASK, headers={"authorization": "Bearer k"})
+    response = send(app, "GET", "/v1/models")
+    assert response.status_code == 401
+    assert response.headers["x-ratelimit-limit-requests"] == "10"
+    assert response.headers["x-ratelimit-remaining-requests"] == "10"
+
+
+def test_probes_have_no_limits() -> None:
+    assert not [name for name in call("GET", "/healthz").headers if name.startswith("x-ratelimit")]
 
 
 def test_a_refusal_says_when_to_come_back_in_the_error_body_and_header() -> None:

@@ -56,6 +56,10 @@ class Authentication:
     def _key(self, headers: Headers, dialect: Dialect) -> Key:
         """The key in the request's one key header. Raises Unauthorized."""
         secrets = [known.secret_in(value) for known in dialect.key_headers for value in headers.getlist(known.name)]
+        if not secrets:
+            known = dialect.key_headers[0]
+            sent = " ".join(filter(None, (known.scheme, "KEY")))
+            raise Unauthorized(f"You did not provide an API key. Send yours in the header {known.name.title()}: {sent}")
         key = self.accounting.identify((secrets[0] if len(secrets) == 1 else "").encode("latin-1"))
         if key is None:
             raise Unauthorized

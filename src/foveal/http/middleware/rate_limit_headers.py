@@ -1,4 +1,7 @@
-"""Adds the state of the caller's limits as headers to every response to an authenticated caller, refusals included."""
+"""Adds the state of the caller's limits as headers to every response, but on paths that are open to all.
+
+Who has no valid key sees the limits of a key that has none of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import MutableHeaders
 
 from foveal.http.middleware.auth import caller_in
+from foveal.http.routing import route_in
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,9 +28,9 @@ class RateLimitHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_standing(message: Message) -> None:
-            caller = caller_in(scope)
-            if message["type"] == "http.response.start" and caller is not None:
-                standing = self.accounting.standing(caller.key_id)
+            if message["type"] == "http.response.start" and route_in(scope).endpoint.access != "open":
+                caller = caller_in(scope)
+                standing = self.accounting.standing(caller.key_id if caller else "")
                 MutableHeaders(scope=message).update(headers(standing, message["status"]))
             await send(message)
 

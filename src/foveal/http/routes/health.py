@@ -27,5 +27,6 @@ async def is_ready(request: Request, context: Context) -> ASGIApp:
 
 ENDPOINTS = (
     Endpoint("/healthz", is_alive, access="open", docs=Docs("health", STATUS)),
+    Endpoint("/health", is_alive, access="open"),  # as other servers of this kind call it
     Endpoint("/readyz", is_ready, access="open", docs=Docs("health", STATUS, errors=(503,))),
 )

@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
     from foveal.http.endpoint import Context
 
-NO_IMAGE_GENERATION = "This server reads images and does not draw them: image generation is not available."
+NO_IMAGE_GENERATION = "This server reads images and makes none: image and video generation are not available."
 NO_FINE_TUNING = "This server does not train: fine-tuning is not available. Serve a fine-tuned checkpoint instead."
 
 REFUSED_PATHS = {
     "/images/{rest:path}": NO_IMAGE_GENERATION,
     "/workflows/{rest:path}": NO_IMAGE_GENERATION,
+    "/image_generation/{rest:path}": NO_IMAGE_GENERATION,  # the older client's
+    "/video_generation/{rest:path}": NO_IMAGE_GENERATION,
     "/fine_tuning/{rest:path}": NO_FINE_TUNING,
+    "/accounts/{account}/fineTuningJobs": NO_FINE_TUNING,
+    "/accounts/{account}/fineTuningJobs/{rest:path}": NO_FINE_TUNING,
     "/accounts/{account}/supervisedFineTuningJobs": NO_FINE_TUNING,
+    "/accounts/{account}/supervisedFineTuningJobs/{rest:path}": NO_FINE_TUNING,
 }
 
 
