@@ -14,7 +14,16 @@ from starlette.requests import Request
 
 from foveal.config import HttpConfig
 from foveal.errors import InvalidRequest
-from foveal.http.body import LARGE_BODY_BYTES, MAX_FIELDS, MAX_JSON_VALUES, Body, BodyReader, parse_json, validate
+from foveal.http.body import (
+    LARGE_BODY_BYTES,
+    MAX_COLONS,
+    MAX_FIELDS,
+    MAX_JSON_VALUES,
+    Body,
+    BodyReader,
+    parse_json,
+    validate,
+)
 from foveal.http.dialects.openai.schemas import ChatBody, WireModel
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, call, chat, error
@@ -43,6 +52,8 @@ def post(content: bytes, content_type: str = "application/json") -> Any:
         b'{"a":' * 100_000,
         b'{"n": ' + b"9" * 5000 + b"}",
         b"[" + b"[]," * MAX_JSON_VALUES + b"1]",
+        b"[" + b'{"a":1},' * (MAX_COLONS + 1) + b"1]",
+        b'{"a"\n:1,' * (MAX_COLONS + 1),
         b"null",
         b"[]",
         b'"text"',

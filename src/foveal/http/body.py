@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from foveal.config import HttpConfig
 
 MAX_JSON_VALUES = 300_000  # a long context as token ids fits twice; parsing that many takes some 30 ms
+MAX_COLONS = 65_536  # in texts, too; a field of an object takes the parser ten times as long as a number in a list
 BUFFERED_BYTES = 64 * 1024  # of a body that nobody reads: then the connection is read no further
 WAIT_S = 60.0  # for room among the bodies in flight
 LARGE_BODY_BYTES = 32 * 1024  # smaller ones take the event loop some 5 ms at most
@@ -99,6 +100,8 @@ def parse_json(data: bytes) -> object:
     codes = np.frombuffer(data, np.uint8)
     if sum(np.count_nonzero(codes == mark) for mark in b",[{") > MAX_JSON_VALUES:
         raise InvalidRequest(f"The body holds more than {MAX_JSON_VALUES} JSON values or commas.")
+    if np.count_nonzero(codes == ord(":")) > MAX_COLONS:
+        raise InvalidRequest(f"The body holds more than {MAX_COLONS} fields or colons.")
     try:
         value: object = from_json(data, allow_inf_nan=False)
     except ValueError as error:
