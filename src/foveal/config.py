@@ -44,7 +44,8 @@ class EngineConfig:
     max_model_len: int | None = None  # tokens; default: what the checkpoint allows and the KV cache holds
     max_num_seqs: int = 64  # sequences that run at once
     max_num_batched_tokens: int | None = None  # a step's token budget; default: 512 (CPU), 2048 (GPU)
-    max_num_batched_crops: int | None = None  # a step's encoder budget; default: 2 (CPU), 8 (GPU)
+    max_num_batched_crops: int | None = None  # crops that are encoded together; default: 2 (CPU), 8 (GPU)
+    step_budget_ms: float | None = None  # a step's, while answers stream; 0: none; default: 100 (CPU), 0 (GPU)
     block_size: int = 16  # tokens in a KV block
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
     encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)

@@ -111,7 +111,7 @@ def test_two_that_wait_for_one_image_encode_it_once() -> None:
     toy.finish()
 
     assert toy.images.num_encoded_crops == 7
-    assert toy.images.crops_of_steps == [2, 2, 2, 1]
+    assert toy.images.crops_of_runs == [2, 2, 2, 1]
 
 
 def test_prompts_of_different_salts_share_neither_blocks_nor_features() -> None:

@@ -103,10 +103,12 @@ def test_limits_that_cannot_work_are_refused(settings: dict[str, Any], words: st
 @pytest.mark.parametrize(
     ("settings", "device", "expected"),
     [
-        ({}, "cpu", Budget(512, 2)),
-        ({}, "cuda", Budget(2048, 8)),
-        ({"max_num_batched_tokens": 64}, "cpu", Budget(64, 2)),
-        ({"max_num_batched_crops": 1}, "cuda", Budget(2048, 1)),
+        ({}, "cpu", Budget(512, 2, 0.1)),
+        ({}, "cuda", Budget(2048, 8, None)),
+        ({"max_num_batched_tokens": 64}, "cpu", Budget(64, 2, 0.1)),
+        ({"max_num_batched_crops": 1}, "cuda", Budget(2048, 1, None)),
+        ({"step_budget_ms": 30.0}, "cuda", Budget(2048, 8, 0.03)),
+        ({"step_budget_ms": 0.0}, "cpu", Budget(512, 2, None)),
     ],
 )
 def test_what_a_step_may_take(settings: dict[str, Any], device: str, expected: Budget) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool
+from foveal.engine.rounds import Rounds
 from foveal.engine.scheduler import Limits, Scheduler, StepPlan
 from foveal.engine.sequence import Sequence
 from foveal.layers.step import Positions
@@ -19,7 +20,8 @@ from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-LIMITS = Limits(max_num_seqs=8, max_num_batched_tokens=20, max_num_batched_crops=4, block_size=4)
+LIMITS = Limits(max_num_seqs=8, max_num_batched_tokens=20, block_size=4)
+MAX_NUM_CROPS = 4
 
 
 @dataclass
@@ -44,11 +46,22 @@ class Picture:
 
 
 class Steps:
-    """A scheduler whose plans are carried out by counting: every sequence that has caught up gets token 1."""
+    """A scheduler whose plans are carried out by counting: every sequence that has caught up gets token 1.
 
-    def __init__(self, num_blocks: int = 100, encoder_cache_bytes: int = 1000, **limits: int | bool) -> None:
+    The encoder makes one run in each step, while the step's tokens are computed.
+    """
+
+    def __init__(
+        self,
+        num_blocks: int = 100,
+        encoder_cache_bytes: int = 1000,
+        max_num_crops: int = MAX_NUM_CROPS,
+        splits_images: bool = True,
+        **limits: int | bool,
+    ) -> None:
         self.pool = BlockPool(num_blocks)
         self.encoder_cache = EncoderCache(encoder_cache_bytes)
+        self.rounds = Rounds(max_num_crops, splits_images)
         self.scheduler = Scheduler(replace(LIMITS, **limits), self.pool, self.encoder_cache)  # type: ignore[arg-type]  # numbers and flags
         self.num_requests = 0
 
@@ -85,13 +98,14 @@ class Steps:
         self.scheduler.add(sequence)
         return sequence
 
-    def step(self) -> StepPlan:
-        plan = self.scheduler.schedule()
-        for key, encoding in plan.encodings.items():
-            if encoding.is_last:
-                self.encoder_cache.put(key, cast("Tensor", Features(10, 0)))
+    def step(self, max_prompt_tokens: int | None = None) -> StepPlan:
+        plan = self.scheduler.schedule(max_prompt_tokens)
+        for share in self.rounds.next_run(plan.wanted.values(), self.encoder_cache):
+            num_crops = share.stop - share.start
+            if share.is_last:
+                self.encoder_cache.put(share.wanted.key, cast("Tensor", Features(10, 0)), num_crops)
             else:
-                self.encoder_cache.add_crops(key, cast("Tensor", Features(1, encoding.stop - encoding.start)))
+                self.encoder_cache.add_crops(share.wanted.key, cast("Tensor", Features(1, num_crops)))
         self.scheduler.update(plan)
         for chunk in plan.chunks.values():
             if chunk.is_last and chunk.sequence.append(1):
@@ -101,8 +115,12 @@ class Steps:
 
     def work(self, num_steps: int) -> list[tuple[dict[int, int], int]]:
         """Each step's work: (tokens by request, crops)."""
-        plans = [self.step() for _ in range(num_steps)]
-        return [(tokens_of(plan), sum(e.stop - e.start for e in plan.encodings.values())) for plan in plans]
+        found = []
+        for _ in range(num_steps):
+            num_before = self.encoder_cache.num_encoded_crops
+            tokens = tokens_of(self.step())
+            found.append((tokens, self.encoder_cache.num_encoded_crops - num_before))
+        return found
 
 
 def tokens_of(plan: StepPlan) -> dict[int, int]:
@@ -128,57 +146,79 @@ def test_tokens_are_handed_out_up_to_the_budget(num_tokens: list[int], expected:
 
 
 def test_those_that_decode_come_before_those_that_catch_up() -> None:
-    steps = Steps(max_num_batched_crops=1)
-    steps.add(40, Picture(1, 2, num_crops=2))
+    steps = Steps()
+    steps.add(60, Picture(1, 2))
     steps.add(3, first_token=100)
 
-    assert steps.work(3) == [({1: 1, 2: 3}, 1), ({2: 1, 1: 19}, 1), ({2: 1, 1: 19}, 0)]
+    assert steps.work(3) == [({2: 3}, 1), ({2: 1, 1: 19}, 0), ({2: 1, 1: 19}, 0)]
+
+
+@pytest.mark.parametrize(
+    ("max_prompt_tokens", "expected"),
+    [(7, [{1: 1, 2: 7}, {1: 1, 2: 7}]), (100, [{1: 1, 2: 19}] * 2), (None, [{1: 1, 2: 19}] * 2)],
+)
+def test_prompts_get_no_more_tokens_than_the_pace_allows(
+    max_prompt_tokens: int | None, expected: list[dict[int, int]]
+) -> None:
+    steps = Steps()
+    steps.add(3)
+    steps.step()
+    steps.add(50, first_token=100)
+
+    assert [tokens_of(steps.step(max_prompt_tokens)) for _ in expected] == expected
 
 
 @pytest.mark.parametrize(
     ("limits", "pictures", "expected"),
     [
-        pytest.param({}, [Picture(2, 3, 3)], [({1: 10}, 3), ({1: 1}, 0)], id="encoded and used in one step"),
+        pytest.param({}, [Picture(2, 3, 3)], [({}, 3), ({1: 10}, 0), ({1: 1}, 0)], id="the prompt waits and is whole"),
+        pytest.param({}, [Picture(2, 3, 9)], [({}, 4), ({}, 4), ({}, 1), ({1: 10}, 0)], id="spread over steps"),
         pytest.param(
-            {}, [Picture(2, 3, 9)], [({1: 2}, 4), ({}, 4), ({1: 8}, 1), ({1: 1}, 0)], id="spread over steps, text first"
+            {"max_num_batched_tokens": 4},
+            [Picture(5, 3, 9)],
+            [({1: 4}, 4), ({}, 4), ({}, 1), ({1: 4}, 0)],
+            id="a chunk before the image goes ahead",
         ),
         pytest.param(
             {},
             [Picture(1, 2, 3, "a"), Picture(5, 2, 3, "b")],
-            [({1: 5}, 4), ({1: 5}, 2), ({1: 1}, 0)],
+            [({}, 4), ({}, 2), ({1: 10}, 0)],
             id="the next image is begun with what is left",
         ),
         pytest.param(
-            {},
-            [Picture(1, 2, 3, "a"), Picture(5, 2, 3, "a")],
-            [({1: 10}, 3), ({1: 1}, 0)],
-            id="the same image twice",
+            {}, [Picture(1, 2, 3, "a"), Picture(5, 2, 3, "a")], [({}, 3), ({1: 10}, 0)], id="the same image twice"
         ),
         pytest.param(
-            {"splits_images": False}, [Picture(2, 3, 9)], [({1: 10}, 9), ({1: 1}, 0)], id="an unsplit image goes alone"
+            {"splits_images": False}, [Picture(2, 3, 9)], [({}, 9), ({1: 10}, 0)], id="an unsplit image goes alone"
         ),
         pytest.param(
             {"splits_images": False},
             [Picture(1, 2, 3, "a"), Picture(5, 2, 3, "b")],
-            [({1: 5}, 3), ({1: 5}, 3), ({1: 1}, 0)],
+            [({}, 3), ({}, 3), ({1: 10}, 0)],
             id="unsplit images wait for room",
         ),
         pytest.param(
             {"max_num_batched_tokens": 4, "whole_spans": True},
             [Picture(2, 3)],
-            [({1: 2}, 1), ({1: 4}, 0), ({1: 4}, 0), ({1: 1}, 0)],
+            [({}, 1), ({1: 2}, 0), ({1: 4}, 0), ({1: 4}, 0)],
             id="a span is not cut",
         ),
         pytest.param(
             {"max_num_batched_tokens": 4, "whole_spans": True},
             [Picture(2, 7)],
-            [({1: 2}, 1), ({1: 7}, 0), ({1: 1}, 0), ({1: 1}, 0)],
+            [({}, 1), ({1: 2}, 0), ({1: 7}, 0), ({1: 1}, 0)],
             id="a span larger than the budget overdraws it",
+        ),
+        pytest.param(
+            {"encoder_cache_bytes": 10, "max_num_batched_tokens": 8, "rereads_images": True},
+            [Picture(1, 2, 3, "a"), Picture(5, 2, 3, "b")],
+            [({}, 4), ({1: 5}, 2), ({1: 5}, 0)],
+            id="a full cache lets the prompt go up to the image that has no room",
         ),
     ],
 )
 def test_images_are_encoded_ahead_of_the_tokens_that_need_them(
-    limits: dict[str, int | bool], pictures: list[Picture], expected: list[tuple[dict[int, int], int]]
+    limits: dict[str, Any], pictures: list[Picture], expected: list[tuple[dict[int, int], int]]
 ) -> None:
     steps = Steps(**limits)
     steps.add(10, *pictures)
@@ -191,7 +231,7 @@ def test_two_sequences_share_the_encoding_of_one_image() -> None:
     steps.add(8, Picture(2, 3, 6))
     steps.add(8, Picture(5, 3, 6), first_token=50)
 
-    assert steps.work(3) == [({1: 2, 2: 5}, 4), ({1: 6, 2: 3}, 2), ({1: 1, 2: 1}, 0)]
+    assert steps.work(4) == [({}, 4), ({}, 2), ({1: 8, 2: 8}, 0), ({1: 1, 2: 1}, 0)]
     assert steps.scheduler.stats.num_encoded_crops == 6
 
 
@@ -200,6 +240,8 @@ def test_features_are_unpinned_when_the_sequence_is_past_them() -> None:
     sequence = steps.add(10, Picture(2, 3))
     key = sequence.image_key(0)
 
+    steps.step()
+    assert steps.encoder_cache.features(key) is not None
     steps.step()
 
     assert steps.encoder_cache.pinned_by(key) == frozenset()
@@ -216,22 +258,22 @@ def test_features_that_are_read_again_are_kept_while_the_sequence_runs() -> None
         steps.step()
         held.append(steps.encoder_cache.features(key) is not None)
 
-    assert held == [True, True, False]
+    assert held == [True, True, True, False]
 
 
 def test_a_full_encoder_cache_lets_only_the_first_comer_begin() -> None:
     steps = Steps(encoder_cache_bytes=10, rereads_images=True)
     steps.add(10, Picture(2, 3, name="a"), max_tokens=2)
-    steps.step()
+    steps.work(2)
     steps.add(10, Picture(2, 3, name="b"), first_token=50)
 
-    assert steps.work(2) == [({1: 1, 2: 2}, 0), ({2: 8}, 1)]
+    assert steps.work(3) == [({1: 1, 2: 2}, 0), ({}, 1), ({2: 8}, 0)]
 
 
 def test_a_cached_prefix_is_not_computed_again_and_its_image_not_encoded() -> None:
     steps = Steps(encoder_cache_bytes=0)
     steps.add(11, Picture(2, 3), max_tokens=1)
-    steps.step()
+    steps.work(2)
 
     again = steps.add(11, Picture(2, 3), max_tokens=1)
 
@@ -271,7 +313,7 @@ def test_no_more_of_a_known_prompt_comes_from_the_prefix_cache_than_it_allows(
 def test_a_prefix_that_would_cut_a_whole_span_ends_before_it() -> None:
     steps = Steps(whole_spans=True)
     steps.add(12, Picture(6, 4), max_tokens=1)
-    steps.step()
+    steps.work(2)
 
     again = steps.add(12, Picture(6, 4), max_tokens=1)
     plan = steps.step()

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class ToyDecoder:
     vocab_size: int = VOCAB_SIZE
     windows: tuple[int | None, ...] = (None,)
     step_s: float = 0.0  # a step takes so long
+    on_tokens: Callable[[int], None] = lambda _: None
     num_computed_tokens: int = 0
 
     def positions(self, prompt: Prompt, max_total_tokens: int) -> Positions:
@@ -60,6 +61,7 @@ class ToyDecoder:
 
     def decode(self, x_T1: torch.Tensor, step: StepContext) -> torch.Tensor:
         self.num_computed_tokens += len(x_T1)
+        self.on_tokens(len(x_T1))
         keys, values = step.kv_cache[0].view(2, -1)
         slots = torch.tensor(step.attention.slot_mapping)
         keys[slots] = step.positions_RT.sum(dim=0).to(keys.dtype)
@@ -90,17 +92,21 @@ class ToyImages:
 
     traits: ImageTraits = USUAL
     num_encoded_crops: int = 0
-    crops_of_steps: list[int] = field(default_factory=list)
+    crops_of_runs: list[int] = field(default_factory=list)
+    on_piece: Callable[[], None] = lambda: None
 
     def encode_crops(self, work: Sequence[CropRange]) -> Pieces[list[torch.Tensor]]:
-        """A piece for each crop."""
+        """Two pieces for each crop: what is read is read in the first."""
         crops = [part.pixels[part.start : part.stop].sum(dim=1).double() for part in work]
         if any((part.pixels == FAILING).all() for part in work):
             raise ValueError("a picture of nothing but 60")
-        self.crops_of_steps.append(sum(map(len, crops)))
-        self.num_encoded_crops += self.crops_of_steps[-1]
-        for _ in range(self.crops_of_steps[-1]):
+        num_crops = sum(map(len, crops))
+        self.crops_of_runs.append(num_crops)
+        self.num_encoded_crops += num_crops
+        for _ in range(2 * num_crops - 1):
+            self.on_piece()
             yield
+        self.on_piece()
         return crops
 
     def assemble(self, layout: ImageLayout, crops: torch.Tensor) -> Pieces[torch.Tensor]:
@@ -223,11 +229,11 @@ def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, traits: 
 class ToyEngine:
     """An engine over a toy model, stepped by hand, that keeps what came of each request."""
 
-    def __init__(self, traits: ImageTraits = USUAL, *, num_blocks: int = 256, **settings: int) -> None:
+    def __init__(self, traits: ImageTraits = USUAL, *, num_blocks: int = 256, **settings: float) -> None:
         self.decoder, self.images = ToyDecoder(), ToyImages(traits)
         model = Model(self.decoder, self.images)
         self.arena = PixelArena.create(1 << 16)
-        config = EngineConfig(**{"block_size": 4, "max_num_seqs": 16, **settings})  # type: ignore[arg-type]  # all ints
+        config = EngineConfig(**{"block_size": 4, "max_num_seqs": 16, **settings})  # type: ignore[arg-type]  # all numbers
         self.engine: Engine = build_engine(
             model, config, self.arena, num_blocks, self.decoder.max_model_len, torch.device("cpu"), torch.float32
         )

@@ -38,6 +38,7 @@ class EncoderCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.num_bytes = 0
+        self.num_encoded_crops = 0  # ever
         self._entries: OrderedDict[ImageKey, _Entry] = OrderedDict()  # least recently used first
         self._pins: dict[ImageKey, set[int]] = {}  # sequences that need the features, encoded or not
 
@@ -67,11 +68,13 @@ class EncoderCache:
         entry = self._entries.setdefault(key, _Entry())
         entry.parts.append(crops)
         entry.num_crops += len(crops)
+        self.num_encoded_crops += len(crops)
         self.num_bytes += crops.nbytes
         self._shrink()
 
-    def put(self, key: ImageKey, features: Tensor) -> None:
-        """Store the features of an image in place of its crops."""
+    def put(self, key: ImageKey, features: Tensor, num_crops: int = 1) -> None:
+        """Store the features of an image in place of its crops, after its last `num_crops` have been encoded."""
+        self.num_encoded_crops += num_crops
         entry = self._entries.setdefault(key, _Entry())
         self.num_bytes -= entry.num_bytes
         entry.features = features

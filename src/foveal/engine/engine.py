@@ -17,6 +17,8 @@ from foveal.engine.sequence import Sequence
 from foveal.types import SamplingParams, Token
 
 if TYPE_CHECKING:
+    from foveal.engine.encoder import Encoder
+    from foveal.engine.pace import Pace
     from foveal.engine.runner import Runner
     from foveal.engine.sampler import Draw
     from foveal.engine.scheduler import Scheduler, StepPlan
@@ -33,18 +35,30 @@ def _nothing(*_: object) -> None:
     pass
 
 
+def _no() -> bool:
+    return False
+
+
 def _why(error: Exception) -> str:
     return GRAMMAR_FAILED if isinstance(error, GrammarError) else COMPUTATION_FAILED
 
 
 class Engine:
-    """A scheduler, and a runner that carries out its plans."""
+    """A scheduler, an encoder and a runner that carry out its plans, and a pace that says how long each may take."""
 
     def __init__(
-        self, scheduler: Scheduler, runner: Runner, max_model_len: int, grammars: Grammars | None = None
+        self,
+        scheduler: Scheduler,
+        pace: Pace,
+        encoder: Encoder,
+        runner: Runner,
+        max_model_len: int,
+        grammars: Grammars | None = None,
     ) -> None:
         """`grammars`: None where no request asks for one."""
         self.scheduler = scheduler
+        self.pace = pace
+        self.encoder = encoder
         self.runner = runner
         self.max_model_len = max_model_len
         self.grammars = grammars
@@ -92,17 +106,22 @@ class Engine:
         self,
         on_start: Callable[[tuple[int, ...]], None] = _nothing,
         receive: Callable[[], None] = _nothing,
+        has_news: Callable[[], bool] = _no,
     ) -> StepDone:
         """Compute one step.
 
-        on_start: called with the sequences of the step before it is computed, so that they are known if it never ends.
-        receive: calls `add` and `abort` for new messages. It is called after the step has read all pixels and before
-        its results are stored. An aborted request's pixels may be overwritten, so nothing made of them may be cached.
+        on_start: called with sequences before something is computed for them, so that they are known if it never ends.
+        receive: calls `add` and `abort` for new messages. It is called after the step has read pixels and before its
+        results are kept. An aborted request's pixels may be overwritten, so nothing made of them may be cached.
+        has_news: whether `receive` has something to receive.
         """
-        plan = self.scheduler.schedule()
-        on_start(plan.sequence_ids)
-        draws = self._run(plan)
+        num_streams = self.scheduler.num_streams
+        plan = self.scheduler.schedule(self.pace.num_prompt_tokens(num_streams, self.encoder.is_busy))
+        self._failed += [(sequence.sequence_id, TOO_LARGE) for sequence in plan.too_large]
+        self._encode(plan, on_start, has_news)
+        draws = self._run(plan, on_start)
         receive()
+        self.encoder.settle()
         self.scheduler.update(plan)
         return self._emit(draws)
 
@@ -116,15 +135,25 @@ class Engine:
         assert self.grammars is not None
         return self.grammars.start(sampling.grammar, sampling.stop_token_ids)
 
-    def _run(self, plan: StepPlan) -> list[tuple[Sequence, Draw]]:
-        """Carry out the plan; returns the tokens drawn. Requests fail here, before any result is stored."""
-        self._failed += [(sequence.sequence_id, TOO_LARGE) for sequence in plan.too_large]
-        for key in self.runner.encode(plan.encodings):
+    def _encode(
+        self, plan: StepPlan, on_start: Callable[[tuple[int, ...]], None], has_news: Callable[[], bool]
+    ) -> None:
+        """The encoder's share of the step. Requests whose image fails, fail here."""
+        turn = self.pace.encoder_turn(plan.num_streams, plan.num_prompt_tokens, has_news)
+        for key in self.encoder.encode([*plan.wanted.values()], turn, on_start):
             for sequence_id in self.scheduler.encoder_cache.pinned_by(key):
                 self._fail(self.scheduler.sequences[sequence_id], IMAGE_FAILED)
+
+    def _run(self, plan: StepPlan, on_start: Callable[[tuple[int, ...]], None]) -> list[tuple[Sequence, Draw]]:
+        """Compute the plan's chunks; returns the tokens drawn. Requests fail here, before any result is stored."""
         chunks = [chunk for chunk in plan.chunks.values() if chunk.sequence.status == "running"]
+        if not chunks:
+            return []
+        on_start(tuple(plan.chunks))
+        with self.pace.timed(plan.num_streams, plan.num_prompt_tokens):
+            results = self.runner.run(chunks)
         draws = []
-        for chunk, computed in zip(chunks, self.runner.run(chunks), strict=True):
+        for chunk, computed in zip(chunks, results, strict=True):
             if isinstance(computed, Exception):
                 self._fail(chunk.sequence, _why(computed))
                 continue

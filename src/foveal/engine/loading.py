@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from foveal.engine.encoder import Encoder
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
 from foveal.engine.grammar import Grammars
 from foveal.engine.kv_cache import BlockPool
 from foveal.engine.machine import available_bytes, this_machine
+from foveal.engine.pace import Pace
 from foveal.engine.resolve import fit, place, step_budget
+from foveal.engine.rounds import Rounds
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
 from foveal.layers.linear.policy import policy_of
@@ -77,13 +80,14 @@ def build_engine(
     limits = Limits(
         max_num_seqs=config.max_num_seqs,
         max_num_batched_tokens=budget.num_tokens,
-        max_num_batched_crops=budget.num_crops,
         block_size=config.block_size,
-        splits_images=model.traits.splits_images,
         whole_spans=model.traits.whole_spans,
         rereads_images=model.traits.rereads_images,
     )
     encoder_cache = EncoderCache(config.encoder_cache_bytes)
     scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache)
-    runner = Runner(model, encoder_cache, arena, num_blocks, config.block_size, device, dtype)
-    return Engine(scheduler, runner, max_model_len, grammars)
+    pace = Pace(budget.seconds, budget.num_tokens)
+    rounds = Rounds(budget.num_crops, model.traits.splits_images)
+    encoder = Encoder(model.images, rounds, encoder_cache, arena, device)
+    runner = Runner(model, encoder_cache, num_blocks, config.block_size, device, dtype)
+    return Engine(scheduler, pace, encoder, runner, max_model_len, grammars)

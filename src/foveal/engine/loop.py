@@ -31,11 +31,14 @@ class EngineLoop:
                 self.engine.check_integrity()
                 self._apply(self.inbox.get())
             self._receive()
-            self.emit(self.engine.step(self._tell_start, self._receive))
+            self.emit(self.engine.step(self._tell_start, self._receive, self._has_news))
 
     def _receive(self) -> None:
         while not self.inbox.empty():  # this thread is the only reader
             self._apply(self.inbox.get())
+
+    def _has_news(self) -> bool:
+        return not self.inbox.empty()
 
     def _apply(self, message: ToEngine) -> None:
         match message:

@@ -15,9 +15,9 @@ CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
 CPU_MEMORY_SHARE = 0.25  # of the memory available after the weights are loaded
 CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
 QUANTIZATIONS = ("none", "int8", "int4")
-# (tokens, crops) of a step. On a CPU, a step of 2048 tokens takes minutes with a model of some billions of parameters,
-# and all running streams wait for it. Matrix products are as fast with 512 rows.
-CPU_BUDGET, CUDA_BUDGET = (512, 2), (2048, 8)
+# Tokens of a step, crops of a run of the encoder, milliseconds of a step with streams. On a CPU, a step of 2048 tokens
+# takes minutes with a model of some billions of parameters. Matrix products are as fast with 512 rows.
+CPU_BUDGET, CUDA_BUDGET = (512, 2, 100.0), (2048, 8, 0.0)
 
 
 # A CPU's bfloat16 instructions: absent, slower than float32, or faster than float32.
@@ -56,6 +56,7 @@ class Budget:
 
     num_tokens: int
     num_crops: int
+    seconds: float | None  # see `pace`; None: no limit
 
 
 def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Placement:
@@ -129,8 +130,12 @@ def _default_num_blocks(
 
 
 def step_budget(config: EngineConfig, device: str) -> Budget:
-    tokens, crops = CPU_BUDGET if device == "cpu" else CUDA_BUDGET
-    return Budget(config.max_num_batched_tokens or tokens, config.max_num_batched_crops or crops)
+    tokens, crops, ms = CPU_BUDGET if device == "cpu" else CUDA_BUDGET
+    ms = ms if config.step_budget_ms is None else config.step_budget_ms
+    if ms < 0:
+        raise ConfigError(f"engine.step_budget_ms is {ms}: it must be at least 0")
+    seconds = ms / 1000 if ms else None
+    return Budget(config.max_num_batched_tokens or tokens, config.max_num_batched_crops or crops, seconds)
 
 
 def _check_positive(config: EngineConfig) -> None:

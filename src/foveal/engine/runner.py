@@ -1,4 +1,4 @@
-"""Carries out a step's plan: encodes crops, runs the model, draws tokens. Owns the KV tensor; decides nothing.
+"""Carries out a step's chunks: runs the model, draws tokens. Owns the KV tensor; decides nothing.
 
 A batch that raises is run again one item at a time, so that only the items that raise fail.
 """
@@ -18,16 +18,12 @@ from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
 from foveal.layers.attention.backends import attention_backend
 from foveal.layers.native.decoder import NativeDecoder, native_decoder
-from foveal.layers.pieces import finish
 from foveal.layers.step import StepContext
-from foveal.models.family import CropRange
 from foveal.types import PromptLogprob
 
 if TYPE_CHECKING:
-    from foveal.arena import PixelArena
     from foveal.engine.encoder_cache import EncoderCache
-    from foveal.engine.scheduler import Chunk, Encoding
-    from foveal.engine.sequence import ImageKey
+    from foveal.engine.scheduler import Chunk
     from foveal.layers.attention.batch import AttentionBackend
     from foveal.models.family import InputBatch, Model
 
@@ -51,7 +47,6 @@ class Runner:
         self,
         model: Model,
         encoder_cache: EncoderCache,
-        arena: PixelArena,
         num_blocks: int,
         block_size: int,
         device: torch.device,
@@ -59,7 +54,6 @@ class Runner:
     ) -> None:
         self.model = model
         self.encoder_cache = encoder_cache
-        self.arena = arena
         self.block_size = block_size
         self.device = device
         self.attention = attention_backend(device)
@@ -69,39 +63,9 @@ class Runner:
         self.native = native_decoder(model.decoder, self.kv_cache, block_size)
 
     @torch.inference_mode()
-    def encode(self, encodings: dict[ImageKey, Encoding]) -> list[ImageKey]:
-        """Encode the step's crops into the encoder cache; returns the images that failed."""
-        results = one_by_one_if_need_be(self._encode_all, list(encodings.items()))
-        failed = []
-        for (key, encoding), result in zip(encodings.items(), results, strict=True):
-            if isinstance(result, Exception):
-                failed.append(key)
-            elif encoding.is_last:
-                self.encoder_cache.put(key, result)
-            else:
-                self.encoder_cache.add_crops(key, result)
-        return failed
-
-    @torch.inference_mode()
     def run(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
         """Compute the chunks; returns the result of each, or the exception that it raised."""
         return one_by_one_if_need_be(self._run_all, chunks)
-
-    def _encode_all(self, encodings: Seq[tuple[ImageKey, Encoding]]) -> list[Tensor]:
-        """The features of images whose last crop this step encodes, the encoded crops of the others."""
-        images = self.model.images
-        assert images is not None, "without a processor no prompt has images"
-        encoded = finish(images.encode_crops([self._crop_range(encoding) for _, encoding in encodings]))
-        return [
-            finish(images.assemble(encoding.image.layout, torch.cat([*self.encoder_cache.crops(key), crops])))
-            if encoding.is_last
-            else crops
-            for (key, encoding), crops in zip(encodings, encoded, strict=True)
-        ]
-
-    def _crop_range(self, encoding: Encoding) -> CropRange:
-        pixels = torch.from_numpy(self.arena.view(encoding.image.pixels)).to(self.device)
-        return CropRange(pixels, encoding.image.layout, encoding.start, encoding.stop)
 
     def _run_all(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
         batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.traits, self.device)

@@ -1,9 +1,9 @@
-"""Decides what each step computes: which tokens of which sequences, which crops of which images. Imports no torch.
+"""Decides what each step computes: which tokens of which sequences, and which images they wait for. Imports no torch.
 
 There are no phases. Some of a sequence's known tokens are computed. A step's token budget lets sequences catch up:
 first those that lack one token (they are decoding), then the others. Chunked prefill, cached prefixes, preemption and
-resumption are all the same case. Images are encoded before the tokens that need them, under a budget of their own. So
-a large image never stalls the streams that are decoding. A sequence stops at the first span whose image is not ready.
+resumption are all the same case. A sequence waits for the images of its next chunk, so that its prompt is computed in
+few chunks; `pace` and `rounds` say when they are encoded. Meanwhile the others go on.
 
 The scheduler assigns blocks and pins images. It knows nothing of tensors, sampling or messages.
 """
@@ -26,9 +26,7 @@ class Limits:
 
     max_num_seqs: int
     max_num_batched_tokens: int
-    max_num_batched_crops: int
     block_size: int
-    splits_images: bool = True
     whole_spans: bool = False
     rereads_images: bool = False
 
@@ -48,35 +46,36 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
-    """A step's share of one image: crops [start, stop). Its pixels stay in place while `owner` is not aborted."""
+class WantedImage:
+    """An image that a running sequence waits for. Its pixels stay in place while `owner` is not aborted."""
 
+    key: ImageKey
     image: Image
     owner: Sequence
-    start: int
-    stop: int
 
-    @property
-    def is_last(self) -> bool:
-        return self.stop == self.image.layout.num_crops
+    def is_missing(self, encoder_cache: EncoderCache) -> bool:
+        """Whether it is still wanted: neither encoded nor given up since the step was planned."""
+        return self.owner.status == "running" and encoder_cache.features(self.key) is None
 
 
 @dataclass(slots=True)
 class StepPlan:
-    """What one step computes, and what is left of its budgets while it is being planned."""
+    """What one step computes, and what is left of its budget while it is being planned."""
 
     num_tokens_left: int
-    num_crops_left: int
     chunks: dict[int, Chunk] = field(default_factory=dict)  # by sequence id
-    encodings: dict[ImageKey, Encoding] = field(default_factory=dict)
+    wanted: dict[ImageKey, WantedImage] = field(default_factory=dict)
     too_large: list[Sequence] = field(default_factory=list)  # that do not fit into the pool even alone; they are done
     has_preempted: bool = False
 
     @property
-    def sequence_ids(self) -> tuple[int, ...]:
-        """The sequences that the step computes anything for."""
-        owners = (encoding.owner.sequence_id for encoding in self.encodings.values())
-        return tuple({**self.chunks, **dict.fromkeys(owners)})
+    def num_streams(self) -> int:
+        """How many sequences get a next token for one token computed."""
+        return sum(chunk.stop - chunk.start == 1 for chunk in self.chunks.values())
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(chunk.stop - chunk.start for chunk in self.chunks.values()) - self.num_streams
 
 
 class Scheduler:
@@ -90,7 +89,6 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of arrival
         self.num_preemptions = 0
-        self.num_encoded_crops = 0
 
     def add(self, sequence: Sequence) -> None:
         self.sequences[sequence.sequence_id] = sequence
@@ -105,13 +103,24 @@ class Scheduler:
             num_used_blocks=self.pool.num_blocks - self.pool.num_available,
             num_idle_blocks=self.pool.num_kept,
             num_preemptions=self.num_preemptions,
-            num_encoded_crops=self.num_encoded_crops,
+            num_encoded_crops=self.encoder_cache.num_encoded_crops,
         )
 
-    def schedule(self) -> StepPlan:
-        """Spend one step's budgets: first on decoding sequences, then on prefilling ones, then on waiting ones."""
-        plan = StepPlan(self.limits.max_num_batched_tokens, self.limits.max_num_batched_crops)
-        for sequence in sorted(self.running, key=lambda s: s.num_tokens - s.num_computed_tokens > 1):
+    @property
+    def num_streams(self) -> int:
+        """How many running sequences lack one token."""
+        return sum(_lacks_one(sequence) for sequence in self.running)
+
+    def schedule(self, max_prompt_tokens: int | None = None) -> StepPlan:
+        """Spend one step's token budget: first on decoding sequences, then on prefilling ones, then on waiting ones.
+
+        max_prompt_tokens: for those that do not decode; as many as the limits allow if it is None.
+        """
+        num_tokens = self.limits.max_num_batched_tokens
+        if max_prompt_tokens is not None:
+            num_tokens = min(num_tokens, self.num_streams + max_prompt_tokens)
+        plan = StepPlan(num_tokens)
+        for sequence in sorted(self.running, key=lambda s: not _lacks_one(s)):
             if sequence.status == "running":  # not preempted earlier in this loop
                 self._advance(sequence, plan)
         if not plan.has_preempted:
@@ -119,14 +128,7 @@ class Scheduler:
         return plan
 
     def update(self, plan: StepPlan) -> None:
-        """Store the results of a plan that was carried out, except those of requests aborted since.
-
-        The pixels of an aborted request may have been overwritten while they were read.
-        """
-        for key, encoding in plan.encodings.items():
-            self.num_encoded_crops += encoding.stop - encoding.start
-            if encoding.owner.status == "done":
-                self.encoder_cache.drop(key)
+        """Store the results of a plan that was carried out, except those of requests aborted since."""
         for chunk in plan.chunks.values():
             if chunk.sequence.status == "running":
                 self._mark_computed(chunk)
@@ -157,11 +159,13 @@ class Scheduler:
             plan.num_tokens_left -= stop - start
 
     def _reach(self, sequence: Sequence, plan: StepPlan) -> int:
-        """The position up to which this step can compute the sequence. Also plans the encoder work that it needs."""
+        """The position up to which this step can compute the sequence. Also plans which images it waits for."""
         start = sequence.num_computed_tokens
         stop = min(sequence.num_tokens, start + max(plan.num_tokens_left, 0))
         if start < sequence.images_end or (self.limits.rereads_images and sequence.prompt.images):
-            stop = min(stop, self._first_unready(sequence, plan))
+            unready = self._first_unready(sequence, plan)
+            if unready < stop:  # wait, unless the image must wait for room
+                stop = unready if self.encoder_cache.is_full else start
             if self.limits.whole_spans:
                 stop = _without_cutting(sequence, start, stop)
         return stop
@@ -180,26 +184,14 @@ class Scheduler:
         return position
 
     def _is_ready(self, sequence: Sequence, index: int, plan: StepPlan) -> bool:
-        """Whether the step has the image's features. If not, plans as many of its crops as the budget allows."""
+        """Whether the image's features are there. If not, the plan wants them, unless they have to wait for room."""
         key, image = sequence.image_key(index), sequence.prompt.images[index].image
         self.encoder_cache.pin(key, sequence.sequence_id)
         if self.encoder_cache.features(key) is not None:
             return True
-        if key not in plan.encodings:
-            start = self.encoder_cache.num_crops(key)
-            num_crops = self._crop_share(image.layout.num_crops - start, plan)
-            if num_crops == 0 or (self.encoder_cache.is_full and sequence is not self.running[0]):
-                return False
-            plan.encodings[key] = Encoding(image, sequence, start, start + num_crops)
-            plan.num_crops_left -= num_crops
-        return plan.encodings[key].is_last
-
-    def _crop_share(self, num_crops: int, plan: StepPlan) -> int:
-        """How many of an image's crops fit. One that cannot be split may exceed the budget, but then goes alone."""
-        if self.limits.splits_images:
-            return min(num_crops, plan.num_crops_left)
-        fits = num_crops <= plan.num_crops_left or plan.num_crops_left == self.limits.max_num_batched_crops
-        return num_crops if fits else 0
+        if not self.encoder_cache.is_full or sequence is self.running[0]:
+            plan.wanted.setdefault(key, WantedImage(key, image, sequence))
+        return False
 
     def _make_room(self, sequence: Sequence, stop: int, plan: StepPlan) -> bool:
         """Give the sequence blocks up to `stop`. May preempt the latest sequences; False if it lost its own blocks."""
@@ -313,6 +305,10 @@ class Scheduler:
 
     def _num_blocks(self, num_tokens: int) -> int:
         return -(-num_tokens // self.limits.block_size)
+
+
+def _lacks_one(sequence: Sequence) -> bool:
+    return sequence.num_tokens - sequence.num_computed_tokens == 1
 
 
 def _without_cutting(sequence: Sequence, start: int, stop: int) -> int:
