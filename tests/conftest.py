@@ -1,4 +1,4 @@
-"""What holds for every test: none of them reads the accounts of the user who runs it."""
+"""What holds for every test: none of them reads the accounts or fills the cache of the user who runs it."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     state = tempfile.TemporaryDirectory(prefix="foveal-tests-")
     config.add_cleanup(state.cleanup)
-    os.environ["XDG_STATE_HOME"] = state.name
+    os.environ["XDG_STATE_HOME"] = os.environ["XDG_CACHE_HOME"] = state.name

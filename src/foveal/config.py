@@ -40,6 +40,7 @@ class EngineConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     dtype: str = "auto"  # auto, bfloat16, float32
     quantization: str = "auto"  # auto, none, int8, int4: what large matrices are rounded to on a CPU
+    quantised_cache_bytes: int = 16 * GIB  # quantised weights kept on disk for the next start; 0: none
     num_threads: int | None = None  # CPU threads of the engine
     max_model_len: int | None = None  # tokens; default: what the checkpoint allows and the KV cache holds
     max_num_seqs: int = 64  # sequences that run at once

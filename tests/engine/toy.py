@@ -154,7 +154,7 @@ def _misbehave(token_ids: list[int]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def load_toy(folder: str, device: torch.device, dtype: torch.dtype, on_progress: object, policy: object) -> Model:
+def load_toy(folder: str, device: torch.device, dtype: torch.dtype, *others: object) -> Model:
     """What an engine process is told to load instead of a checkpoint."""
     settings = json.loads((Path(folder) / "config.json").read_text("utf-8"))
     return toy_model(step_s=settings.get("step_s", 0.0))

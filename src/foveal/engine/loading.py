@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from foveal.config import MIB
 from foveal.engine.encoder import Encoder
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
@@ -20,15 +23,20 @@ from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.rounds import Rounds
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
+from foveal.layers.linear.kept import FORMAT, SUFFIX, KeptMatrices
 from foveal.layers.linear.policy import policy_of
 from foveal.models.checkpoint import Checkpoint
 from foveal.types import EngineInfo, OnProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
+    from foveal.engine.resolve import Placement
     from foveal.models.family import Model
 
+WORTH_KEEPING_BYTES = 64 * MIB  # of weights; fewer are quantised in a moment
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -46,7 +54,10 @@ def load_engine(
     placement = place(config, this_machine(), checkpoint.dtype)
     device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
     policy = policy_of(placement.quantization)
-    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress, policy)
+    kept = kept_matrices(checkpoint, placement, config.quantised_cache_bytes, os.environ)
+    model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress, policy, kept)
+    if kept:
+        kept.save()
     decoder = model.decoder
     token_bytes = 2 * math.prod(decoder.kv_shape) * dtype.itemsize
     capacity = fit(config, placement, available_bytes(device), token_bytes, decoder.max_model_len)
@@ -63,6 +74,19 @@ def load_engine(
     grammars = Grammars(Path(folder))
     engine = build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype, grammars)
     return engine, info
+
+
+def kept_matrices(
+    checkpoint: Checkpoint, placement: Placement, max_bytes: int, environ: Mapping[str, str]
+) -> KeptMatrices | None:
+    """Quantised weights of earlier starts. None where there are none to keep, or no folder for them."""
+    is_worth_it = placement.quantization != "none" and checkpoint.weight_bytes >= WORTH_KEEPING_BYTES
+    caches, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME")
+    if not (is_worth_it and max_bytes and (caches.startswith("/") or home)):
+        return None
+    folder = (Path(caches) if caches.startswith("/") else Path(home or "") / ".cache") / "foveal" / "quantised"
+    asked = f"{FORMAT} {placement.quantization} {placement.dtype} {checkpoint.content_key}"
+    return KeptMatrices(folder / f"{hashlib.sha256(asked.encode()).hexdigest()}{SUFFIX}", max_bytes)
 
 
 def build_engine(

@@ -16,6 +16,7 @@ from foveal.models.checkpoint import Checkpoint
 if TYPE_CHECKING:
     import torch
 
+    from foveal.layers.linear.kept import KeptMatrices
     from foveal.models.family import Model, Processor
     from foveal.types import OnProgress
 
@@ -53,10 +54,11 @@ def load_model(
     dtype: torch.dtype,
     on_progress: OnProgress = lambda share: None,
     policy: Policy = all_plain,
+    kept: KeptMatrices | None = None,
 ) -> Model:
     """The model of the checkpoint in `folder`, its weights on `device` in `dtype`. Raises CheckpointError.
 
-    policy: chooses the form of each weight matrix.
+    policy: chooses the form of each weight matrix. kept: quantised matrices of an earlier start.
     """
     from foveal.layers.linear.load import Weights
     from foveal.models.weights import CheckpointTensors
@@ -64,8 +66,9 @@ def load_model(
     checkpoint = Checkpoint.read(Path(folder))
     module = import_module(f"foveal.models.{family_of(checkpoint)}.model")
     tensors = CheckpointTensors(checkpoint.folder, device, dtype, on_progress)
-    model = cast("Model", module.load(checkpoint, Weights(tensors, policy)))
-    tensors.note_unread()
+    model = cast("Model", module.load(checkpoint, Weights(tensors, policy, kept=kept)))
+    if kept is None or not kept.is_complete:
+        tensors.note_unread()
     on_progress(1.0)
     return model
 

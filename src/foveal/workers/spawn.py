@@ -25,6 +25,7 @@ INHERITED_BY_TORCH = (  # threads, memory, devices and caches. Not NVIDIA_*, bec
     "OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "DNNL_*", "ONEDNN_*", "ATEN_*", "TORCH_*", "PYTORCH_*",
     "TORCHINDUCTOR_*", "TRITON_*", "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_VISIBLE_DEVICES",
     "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "MALLOC_*", "GLIBC_TUNABLES", "LD_PRELOAD", "HOME", "TMPDIR",
+    "XDG_CACHE_HOME",
 )  # fmt: skip
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy would start one for each core
 

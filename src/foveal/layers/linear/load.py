@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from foveal.layers.linear.form import Matrix, MatrixFacts, all_plain
 from foveal.layers.linear.int4 import INT4
 from foveal.layers.linear.int8 import INT8
-from foveal.layers.linear.plain import PLAIN
+from foveal.layers.linear.plain import PLAIN, Plain
+from foveal.layers.linear.quantised import Quantised, QuantisedEmbedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.linear.form import Embedding, Form, Linear, Part, Policy, Use
+    from foveal.layers.linear.kept import KeptMatrices
 
 FORMS: dict[str, Form] = {"plain": PLAIN, "int8": INT8, "int4": INT4}
 
@@ -32,6 +34,7 @@ class Weights(Mapping[str, "Tensor"]):
     tensors: Mapping[str, Tensor]
     policy: Policy = all_plain
     part: Part = "the rest"  # of the model, that is loaded from it
+    kept: KeptMatrices | None = None  # quantised matrices of an earlier start, and where this one's are kept
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -83,15 +86,25 @@ def load_linear(
     separate: the names of its parts in checkpoints that store them separately, in the order of their outputs.
     stored: changes the stored tensor to [out, in].
     """
+    if weights.kept and (found := weights.kept.get(name)):
+        return found
     names = separate if separate and not has_linear(weights, name) else (name,)
     matrices = tuple(_read(weights, part, stored) for part in names)
-    return _form(weights, name, matrices, "product").linear(matrices)
+    linear = _form(weights, name, matrices, "product").linear(matrices)
+    if weights.kept and isinstance(linear, Quantised):
+        weights.kept.add(name, linear)
+    return linear
 
 
 def load_embedding(weights: Weights, name: str, is_head: bool = False) -> Embedding:
     """The table called `name`. is_head: embeddings are tied, so the table is multiplied, too."""
     matrix = _read(weights, name, as_multiplied)
-    return _form(weights, name, (matrix,), "lookup and product" if is_head else "lookup").embedding(matrix)
+    if weights.kept and (found := weights.kept.get(name)):
+        return QuantisedEmbedding(Plain(matrix), found)
+    embedding = _form(weights, name, (matrix,), "lookup and product" if is_head else "lookup").embedding(matrix)
+    if weights.kept and isinstance(embedding, QuantisedEmbedding):
+        weights.kept.add(name, embedding.product)
+    return embedding
 
 
 def _read(weights: Weights, name: str, stored: Callable[[Tensor], Tensor]) -> Matrix:
