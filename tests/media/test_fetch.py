@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 import time
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 CERTIFICATE = Path(__file__).parent / "data" / "pictures.test.pem"  # self-signed, for the name pictures.test
 ENDLESS_S = 3600.0
+GZIP = ("Content-Encoding: gzip",)
 NOT_ALLOWED = "^this address is not allowed$"
 
 
@@ -67,6 +69,19 @@ async def test_the_body_of_a_page() -> None:
     assert download == Download(b"picture", DEFAULT_FRESH_S)
 
 
+@pytest.mark.parametrize("coding", ["", "identity", "utf-8", "UTF-8", "aws-chunked", "aws-chunked,", "binary", "gzip"])
+async def test_a_body_that_is_plain_whatever_is_said_of_it(coding: str) -> None:
+    assert (await fetch_one(Page(b"picture", headers=(f"Content-Encoding: {coding}",)))).body == b"picture"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "aws-chunked,gzip"])
+@pytest.mark.parametrize("num_bytes", [7, 1000])
+async def test_a_compressed_body(coding: str, num_bytes: int) -> None:
+    page = Page(gzip.compress(b"x" * num_bytes), headers=(f"Content-Encoding: {coding}",))
+
+    assert (await fetch_one(page)).body == b"x" * num_bytes
+
+
 async def test_what_the_server_sees() -> None:
     async with serving({"/a%20b.png?c=d": Page(b"picture")}) as host, fetching() as fetcher:
         await fetcher.fetch(parse_url(host.url("/a b.png?c=d#fragment")))
@@ -75,7 +90,7 @@ async def test_what_the_server_sees() -> None:
     assert head[0] == "GET /a%20b.png?c=d HTTP/1.1"
     assert sorted(line.lower() for line in head[1:] if line) == [
         "accept-encoding: identity",
-        "accept: image/*",
+        "accept: image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff, image/*;q=0.5, */*;q=0.1",
         f"host: 127.0.0.1:{host.port}",
         f"user-agent: foveal/{__version__} (+https://pypi.org/project/foveal)",
     ]
@@ -259,7 +274,12 @@ async def test_the_limit_on_time_covers_all_redirects() -> None:
         (Page(status=404), "the server answered with status 404; check that the URL opens without signing in"),
         (Page(status=500), "status 500"),
         (Page(b"x", status=206), "status 206"),
-        (Page(b"x", headers=("Content-Encoding: gzip",)), "the server compresses the file"),
+        (Page(b"x", headers=("Content-Encoding: deflate",)), "the server compresses the file"),
+        (Page(gzip.compress(b"x" * 50)[:-9], headers=GZIP), "did not answer as expected"),
+        (Page(gzip.compress(b"")[:9] + b"x" * 50, headers=GZIP), "did not answer as expected"),
+        (Page(gzip.compress(b""), headers=GZIP), "the image is empty"),
+        (Page(gzip.compress(bytes(1001)), headers=GZIP), "larger than 1,000 bytes, the limit for each image"),
+        (Page(gzip.compress(bytes(500_000)), headers=GZIP), "larger than 1,000 bytes, the limit for each image"),
         (Page(b"x", headers=("Content-Encoding: identity, br",)), "the server compresses the file"),
         (Page(b""), "the image is empty"),
         (Page(b"x", stated_length="10"), "did not answer as expected"),
@@ -267,7 +287,8 @@ async def test_the_limit_on_time_covers_all_redirects() -> None:
         (Page(b"x", headers=("Transfer-Encoding: chunked",), stated_length=None), "did not answer as expected"),
         (Page(b"x", headers=("A: " + "b" * 200_000,)), "did not answer as expected"),
         (Page(b"x", status=99), "did not answer as expected"),
-        (redirect(""), "more than 3 redirects"),
+        (redirect(""), "the server answered with status 302 and no address to go on to"),
+        (Page(status=308), "the server answered with status 308 and no address to go on to"),
         (redirect("http://[::1/"), "cannot be read|not allowed"),
     ],
 )

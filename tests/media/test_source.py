@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -24,6 +25,17 @@ LIMIT = 1000
         f"data:image/svg+xml;charset=utf-8;base64,{STANDARD}",
         f"data:image;base64,{STANDARD}",
         f"data:;base64,{STANDARD}",
+        f"data:image/png;name=my%20file.png;base64,{STANDARD}",
+        f'data:image/png;name="my file.png";base64,{STANDARD}',
+        f"data:image/png;charset=utf-8;name=a(1).png;base64,{STANDARD}",
+        f"data:image/png; base64,{STANDARD}",
+        f"data:image/png ; base64 ,{STANDARD}",
+        f"data: image/png;base64, {STANDARD}",
+        f"data:image/png;base64,{quote(STANDARD, safe='')}",
+        f"data:image/png;base64,{STANDARD.replace('A', '%41')}",
+        f"data:image/png;base64,%20{STANDARD[:76]}%0D%0A{STANDARD[76:]}",
+        f"data:image/png,{STANDARD}",
+        f"data:image/png,{quote(PICTURE, safe='')}",
         f"image/jpeg;base64,{STANDARD}",
         f"image/jpeg,{STANDARD}",
         STANDARD,
@@ -68,6 +80,10 @@ def test_urls(source: str, url: str) -> None:
         ("http://xn--/a", "the URL cannot be read"),
         ("https://\ud800/a.jpg", "the URL cannot be read"),
         ("https://example.com/" + "a" * 70_000, "the URL cannot be read"),
+        ("data:image/png;base64", "neither a URL nor valid base64"),
+        ("data:image/png;base64,%25%25", "neither a URL nor valid base64"),
+        ("data:image/png;base64," + "%41" * 3 * LIMIT, "larger than 1,000 bytes, the limit for each image"),
+        ("data:image/png," + "%89" * (LIMIT + 1), "larger than 1,000 bytes, the limit for each image"),
         ("", "the image is empty"),
         ("#transform=inline", "the image is empty"),
     ],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,12 @@ USER_AGENT = f"foveal/{__version__} (+https://pypi.org/project/foveal)"
 DEFAULT_FRESH_S = 60.0  # for responses without caching headers
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": USER_AGENT,
-    "Accept": "image/*",
+    "Accept": "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff, image/*;q=0.5, */*;q=0.1",
     "Accept-Encoding": "identity",
 }
+_PLAIN = {"", "identity", "utf-8", "utf8", "aws-chunked", "binary", "none"}  # said of bytes that are as they were
+_GZIP = {"gzip", "x-gzip"}
+_GZIP_MAGIC = b"\x1f\x8b"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FIRST_TRIES_S = 0.4  # for each address of a name but the last, so that a dead one leaves time for the next
 _MAX_CONNECTIONS = 128
@@ -109,7 +113,7 @@ class Fetcher:
         async with self._connections.stream("GET", target, headers=_HEADERS) as response:
             fresh_s = freshness_s(response.headers)
             if response.status in _REDIRECTS:
-                return Redirect(_header(response.headers, b"location"), fresh_s)
+                return Redirect(_location(response), fresh_s)
             if response.status != 200:
                 raise Refused(
                     f"the server answered with status {response.status}; check that the URL opens without signing in"
@@ -118,7 +122,8 @@ class Fetcher:
 
     async def _read(self, response: httpcore.Response) -> bytes:
         """The body, counted as it arrives, since a server may send more than it states."""
-        if _header(response.headers, b"content-encoding").lower() not in ("", "identity"):
+        codings = {coding.strip() for coding in _header(response.headers, b"content-encoding").lower().split(",")}
+        if codings - _PLAIN - _GZIP:
             raise Refused("the server compresses the file; use a URL that returns the plain file")
         max_bytes = self._config.max_image_bytes
         stated = _header(response.headers, b"content-length")
@@ -129,6 +134,8 @@ class Fetcher:
             body += chunk
             if len(body) > max_bytes:
                 raise too_large(max_bytes)
+        if codings & _GZIP and body.startswith(_GZIP_MAGIC):  # some say so of what they have not compressed
+            body = _unpacked(body, max_bytes)
         if not body:
             raise Refused(EMPTY)
         return bytes(body)
@@ -161,6 +168,27 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
             with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException):
                 return await self._network.connect_tcp(address, port, _FIRST_TRIES_S)
         return await self._network.connect_tcp(addresses[-1], port, timeout)
+
+
+def _location(response: httpcore.Response) -> str:
+    location = _header(response.headers, b"location")
+    if not location:
+        raise Refused(f"the server answered with status {response.status} and no address to go on to; check the URL")
+    return location
+
+
+def _unpacked(body: bytearray, max_bytes: int) -> bytearray:
+    """What gzip made `body` of. Never more than `max_bytes` are unpacked."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise Refused(_UNREACHABLE) from None
+    if len(plain) > max_bytes:
+        raise too_large(max_bytes)
+    if not unpacker.eof:
+        raise Refused(_UNREACHABLE)
+    return bytearray(plain)
 
 
 def freshness_s(headers: Headers) -> float:
