@@ -82,7 +82,8 @@ class Accounting:
 
     def standing(self, key_id: str) -> Standing:
         """The current state of a key's limits."""
-        return standing(self._meters[key_id], self._limits_of(self._ring.get(key_id)), self._clock())
+        meter = self._meters.get(key_id) or Meter()  # asking leaves nothing behind
+        return standing(meter, self._limits_of(self._ring.get(key_id)), self._clock())
 
     # --- how much -----------------------------------------------------------------------------------------------------
 
