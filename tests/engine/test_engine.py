@@ -9,11 +9,12 @@ import pytest
 
 from foveal.engine.engine import COMPUTATION_FAILED, GRAMMAR_FAILED, IMAGE_FAILED, TOO_LARGE
 from foveal.engine.grammar import Grammars
+from foveal.engine.guide import Guides
 from foveal.engine.protocol import Submit
 from foveal.models.family import ImageTraits
 from foveal.types import Prompt, SamplingParams
 from tests.builders import byte_tokenizer
-from tests.engine.toy import FAILING, GREEDY, NAN, ToyEngine, expected_tokens, picture, prompt_of, text
+from tests.engine.toy import FAILING, GREEDY, NAN, VOCAB_SIZE, ToyEngine, expected_tokens, picture, prompt_of, text
 
 
 def mixed_prompts(toy: ToyEngine) -> list[Prompt]:
@@ -214,7 +215,7 @@ def test_a_request_that_fails_fails_alone(parts: list[object], why: str) -> None
 def test_a_grammar_that_dies_fails_its_own_request_alone(tmp_path: Path, grammar: str, output: list[int]) -> None:
     byte_tokenizer(()).save(str(tmp_path / "tokenizer.json"))
     toy = ToyEngine()
-    toy.engine.grammars = Grammars(tmp_path)
+    toy.engine.guides = Guides(Grammars(tmp_path).start, VOCAB_SIZE)
 
     others = [toy.add(prompt_of(3)), toy.add(prompt_of(9))]
     held = toy.add(prompt_of(4), replace(GREEDY, grammar=grammar), output)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from foveal.engine.grammar import MAX_NUM_CACHED, GrammarError, Grammars, translate
+from foveal.models.hub import BUNDLED_FOLDER
 from foveal.types import Grammar
 from tests.builders import byte_tokenizer
 
@@ -17,6 +19,7 @@ TOKENIZER = byte_tokenizer(SPECIAL)
 [END] = TOKENIZER.encode("<|end|>", add_special_tokens=False).ids
 VOCAB_SIZE = TOKENIZER.get_vocab_size()
 SHORT_WORDS = Grammar("grammar", 'root ::= "a" ("b" | "c")?')
+AMBIGUOUS = Grammar("grammar", 'start: s\ns: s s | s s s | "a" | "b" | /[a-z]/ | ""')
 
 
 @pytest.fixture
@@ -105,6 +108,21 @@ def test_a_grammar_that_cannot_be_used_is_said_in_one_line(grammars: Grammars, g
         grammars.start(translate(grammar), (END,))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 300
+
+
+def test_an_ambiguous_grammar_runs_out_of_fuel() -> None:
+    """Each token makes its next mask dearer. What a mask may cost is counted in items, not in time."""
+    grammars = Grammars(BUNDLED_FOLDER)  # a vocabulary with words in it
+    [a] = Tokenizer.from_file(str(BUNDLED_FOLDER / "tokenizer.json")).encode("a", add_special_tokens=False).ids
+    constraint = grammars.start(translate(AMBIGUOUS), (END,))
+    with pytest.raises(GrammarError, match="Too many items"):
+        _ = [constraint.allowed([a] * length, 1024) for length in range(100)]
+
+
+def test_a_schema_with_many_optional_properties_is_not_too_complex(grammars: Grammars) -> None:
+    properties = {f"property_{i}": {"type": ["string", "number", "null"]} for i in range(200)}
+    constraint = grammars.start(translate(schema(type="object", properties=properties)), (END,))
+    assert "}" in names(constraint.allowed(ids('{"property_199": 1.5'), VOCAB_SIZE))
 
 
 def test_only_the_latest_grammars_are_kept_ready(grammars: Grammars) -> None:

@@ -68,6 +68,12 @@ async def test_an_endless_grammar_is_stopped_in_time_and_the_next_is_served(tmp_
         assert await check.translate(Grammar("json_schema", "{}"))
 
 
+async def test_a_grammar_that_grows_heavy_after_some_tokens_is_refused(tmp_path: Path) -> None:
+    async with checking(tmp_path) as check:
+        with pytest.raises(InvalidRequest, match="Too many items"):
+            await check.translate(Grammar("grammar", 'start: s\ns: s s | s s s | "a" | "b" | /[a-z]/ | ""'))
+
+
 async def test_a_client_that_leaves_does_not_get_the_next_ones_answer(tmp_path: Path) -> None:
     async with checking(tmp_path) as check:
         await check.translate(GOOD)

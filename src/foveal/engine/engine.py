@@ -11,10 +11,11 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING
 
-from foveal.engine.grammar import Constraint, GrammarError, Grammars
+from foveal.engine.grammar import GrammarError
+from foveal.engine.guide import Guide, Guides, wait_for_any
 from foveal.engine.protocol import StepDone, Submit
 from foveal.engine.sequence import Sequence
-from foveal.types import SamplingParams, Token
+from foveal.types import Token
 
 if TYPE_CHECKING:
     from foveal.engine.encoder import Encoder
@@ -53,15 +54,15 @@ class Engine:
         encoder: Encoder,
         runner: Runner,
         max_model_len: int,
-        grammars: Grammars | None = None,
+        guides: Guides | None = None,
     ) -> None:
-        """`grammars`: None where no request asks for one."""
+        """`guides`: None where no request brings a grammar."""
         self.scheduler = scheduler
         self.pace = pace
         self.encoder = encoder
         self.runner = runner
         self.max_model_len = max_model_len
-        self.grammars = grammars
+        self.guides = guides
         self._failed: list[tuple[int, str]] = []
         self._aborted: list[int] = []
 
@@ -76,7 +77,7 @@ class Engine:
         max_total_tokens = min(len(prompt.token_ids) + sampling.max_tokens, self.max_model_len)
         try:
             positions = self.runner.model.decoder.positions(prompt, max_total_tokens)
-            constraint = self._constraint(sampling)
+            guide = self._guide(request)
         except Exception as error:  # any failure of one request must end that request alone
             log.warning("one request failed in the engine", exc_info=error)
             self._failed.append((request.sequence_id, _why(error)))
@@ -91,7 +92,7 @@ class Engine:
                 token_ids=[*prompt.token_ids, *request.output_token_ids],
                 num_cached_tokens=request.num_cached_tokens,
                 mirostat_mu=request.mirostat_mu,
-                constraint=constraint,
+                guide=guide,
             )
         )
 
@@ -101,6 +102,8 @@ class Engine:
         if sequence:
             self.scheduler.finish(sequence)
             self._aborted.append(sequence_id)
+            if sequence.guide:
+                sequence.guide.stop()
 
     def step(
         self,
@@ -115,11 +118,12 @@ class Engine:
         results are kept. An aborted request's pixels may be overwritten, so nothing made of them may be cached.
         has_news: whether `receive` has something to receive.
         """
+        waiting = self._wait_for_masks()
         num_streams = self.scheduler.num_streams
         plan = self.scheduler.schedule(self.pace.num_prompt_tokens(num_streams, self.encoder.is_busy))
         self._failed += [(sequence.sequence_id, TOO_LARGE) for sequence in plan.too_large]
         self._encode(plan, on_start, has_news)
-        draws = self._run(plan, on_start)
+        draws = self._run(plan, waiting, on_start)
         receive()
         self.encoder.settle()
         self.scheduler.update(plan)
@@ -129,11 +133,24 @@ class Engine:
         """Raise IntegrityError unless blocks, pins and sequences agree."""
         self.scheduler.check_integrity()
 
-    def _constraint(self, sampling: SamplingParams) -> Constraint | None:
-        if sampling.grammar is None:
+    def _guide(self, request: Submit) -> Guide | None:
+        """Raises GrammarError."""
+        if request.sampling.grammar is None:
             return None
-        assert self.grammars is not None
-        return self.grammars.start(sampling.grammar, sampling.stop_token_ids)
+        if self.guides is None:
+            raise GrammarError("the tokenizer of this model cannot be used with grammars")
+        return self.guides.start(request.sampling.grammar, request.sampling.stop_token_ids, request.output_token_ids)
+
+    def _wait_for_masks(self) -> dict[int, Guide]:
+        """Give new masks a moment, fail answers that cannot have one; returns those that still wait, by sequence."""
+        guided = [(sequence, sequence.guide) for sequence in self.scheduler.sequences.values() if sequence.guide]
+        for sequence, guide in guided:
+            guide.wait()
+            if error := guide.failure():
+                guide.stop()
+                log.warning("one answer cannot follow its grammar: %s", error)
+                self._fail(sequence, _why(error))
+        return {sequence.sequence_id: guide for sequence, guide in guided if not guide.is_ready}
 
     def _encode(
         self, plan: StepPlan, on_start: Callable[[tuple[int, ...]], None], has_news: Callable[[], bool]
@@ -144,12 +161,17 @@ class Engine:
             for sequence_id in self.scheduler.encoder_cache.pinned_by(key):
                 self._fail(self.scheduler.sequences[sequence_id], IMAGE_FAILED)
 
-    def _run(self, plan: StepPlan, on_start: Callable[[tuple[int, ...]], None]) -> list[tuple[Sequence, Draw]]:
+    def _run(
+        self, plan: StepPlan, waiting: dict[int, Guide], on_start: Callable[[tuple[int, ...]], None]
+    ) -> list[tuple[Sequence, Draw]]:
         """Compute the plan's chunks; returns the tokens drawn. Requests fail here, before any result is stored."""
         chunks = [chunk for chunk in plan.chunks.values() if chunk.sequence.status == "running"]
+        if chunks or waiting:
+            on_start((*plan.chunks, *waiting))
+        if waiting and not (chunks or plan.wanted):
+            wait_for_any([*waiting.values()])
         if not chunks:
             return []
-        on_start(tuple(plan.chunks))
         with self.pace.timed(plan.num_streams, plan.num_prompt_tokens):
             results = self.runner.run(chunks)
         draws = []
@@ -176,6 +198,8 @@ class Engine:
         sequence.mirostat_mu = draw.mirostat_mu
         if finish_reason:
             self.scheduler.finish(sequence)
+        elif sequence.guide:
+            sequence.guide.advance(sequence.token_ids[sequence.num_prompt_tokens :])
         num_cached_tokens = sequence.num_cached_tokens or 0
         return Token(
             token_id=draw.token_id,

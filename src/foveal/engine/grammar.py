@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_NUM_CACHED = 64  # compiled grammars
+NUM_TOKENS_AT_ONCE = 16  # consuming tokens holds Python's lock
+# A mask takes 100 ms at most, a token 35 ms. Common grammars need a fifth of the items over 128,000 tokens; a row has
+# four for each optional property that may come next.
+LIMITS = llguidance.LLParserLimits(step_max_items=10_000, max_items_in_row=1000, verbose_errors=False)
 # JSON allows unlimited white space, which small models never stop writing. So it is compact, with a space where people
 # (and the texts that models learned from) put one.
 LAYOUT: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
@@ -49,18 +52,14 @@ class Grammars:
     """Compiles grammars for one checkpoint's tokenizer; keeps the most recently used ones compiled."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        """Takes some seconds for a large vocabulary, with Python's lock held. Raises OSError or ValueError."""
+        self.tokenizer = llguidance.LLTokenizer((folder / "tokenizer.json").read_text("utf-8"))
         self._ready: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
-
-    @cached_property
-    def tokenizer(self) -> llguidance.LLTokenizer:
-        """Made on first use: most servers never need it."""
-        return llguidance.LLTokenizer((self._folder / "tokenizer.json").read_text("utf-8"))
 
     def start(self, text: str, stop_token_ids: Sequence[int]) -> Constraint:
         """A constraint for one answer. `text` is what `translate` returned. Raises GrammarError."""
         if text not in self._ready:
-            matcher = llguidance.LLMatcher(self.tokenizer, text, log_level=0)
+            matcher = llguidance.LLMatcher(self.tokenizer, text, log_level=0, limits=LIMITS)
             _check(matcher)
             self._ready[text] = matcher
         self._ready.move_to_end(text)
@@ -88,7 +87,8 @@ class Constraint:
         answer does not match the grammar, or matching has become too complex.
         """
         new = [token_id for token_id in output_token_ids[self._num_accepted :] if token_id not in self._stop_token_ids]
-        self._matcher.consume_tokens(new)
+        for start in range(0, len(new), NUM_TOKENS_AT_ONCE):
+            self._matcher.consume_tokens(new[start : start + NUM_TOKENS_AT_ONCE])
         self._num_accepted = len(output_token_ids)
         allowed_V = np.zeros(max(vocab_size, self._bits.size * 32), np.bool_)
         if not self._matcher.is_stopped():
@@ -106,5 +106,5 @@ def _check(matcher: llguidance.LLMatcher) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """llguidance's message as one line, without the dump of its state that may follow."""
-    return " ".join(message.partition("<state>")[0].split())[:300]
+    """llguidance's message as one line, without the mark of the dump of its state, which is switched off."""
+    return " ".join(message.partition("<non-verbose")[0].split())[:300]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import pkgutil
@@ -16,6 +17,7 @@ from foveal.engine.encoder import Encoder
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.engine import Engine
 from foveal.engine.grammar import Grammars
+from foveal.engine.guide import Guides
 from foveal.engine.kv_cache import BlockPool
 from foveal.engine.machine import available_bytes, this_machine
 from foveal.engine.pace import Pace
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from foveal.config import EngineConfig
     from foveal.engine.resolve import Placement
     from foveal.models.family import Model
+
+log = logging.getLogger(__name__)
 
 WORTH_KEEPING_BYTES = 64 * MIB  # of weights; fewer are quantised in a moment
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -71,8 +75,8 @@ def load_engine(
         num_blocks=capacity.num_blocks,
         kv_cache_bytes=capacity.num_blocks * config.block_size * token_bytes,
     )
-    grammars = Grammars(Path(folder))
-    engine = build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype, grammars)
+    guides = _guides(Path(folder), decoder.vocab_size)
+    engine = build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype, guides)
     return engine, info
 
 
@@ -89,6 +93,15 @@ def kept_matrices(
     return KeptMatrices(folder / f"{hashlib.sha256(asked.encode()).hexdigest()}{SUFFIX}", max_bytes)
 
 
+def _guides(folder: Path, vocab_size: int) -> Guides | None:
+    """Made before the first request, since it takes long and would stop all streams."""
+    try:
+        return Guides(Grammars(folder).start, vocab_size)
+    except (OSError, ValueError) as error:
+        log.warning("this model cannot hold answers to grammars: %s", error)
+        return None
+
+
 def build_engine(
     model: Model,
     config: EngineConfig,
@@ -97,7 +110,7 @@ def build_engine(
     max_model_len: int,
     device: torch.device,
     dtype: torch.dtype,
-    grammars: Grammars | None = None,
+    guides: Guides | None = None,
 ) -> Engine:
     """Put a loaded model, its caches and a scheduler together."""
     budget = step_budget(config, device.type)
@@ -114,4 +127,4 @@ def build_engine(
     rounds = Rounds(budget.num_crops, model.traits.splits_images)
     encoder = Encoder(model.images, rounds, encoder_cache, arena, device)
     runner = Runner(model, encoder_cache, num_blocks, config.block_size, device, dtype)
-    return Engine(scheduler, pace, encoder, runner, max_model_len, grammars)
+    return Engine(scheduler, pace, encoder, runner, max_model_len, guides)

@@ -80,7 +80,7 @@ class Runner:
         if not last:
             return results
         logits = logits_of(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
-        rows = [_row(chunks[i], logits.shape[1]) for i in last]
+        rows = [_row(chunks[i]) for i in last]
         for i, draw in zip(last, sample(logits, rows), strict=True):
             results[i] = Computed(draw, of_prompts[i]) if draw else FloatingPointError("the logits are not finite")
         return results
@@ -116,11 +116,8 @@ def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[I
         return [result for item in items for result in one_by_one_if_need_be(run, [item])]
 
 
-def _row(chunk: Chunk, vocab_size: int) -> Row:
+def _row(chunk: Chunk) -> Row:
     """Raises GrammarError."""
     sequence = chunk.sequence
-    allowed_V = None
-    if sequence.constraint is not None:
-        output = sequence.token_ids[sequence.num_prompt_tokens :]
-        allowed_V = torch.from_numpy(sequence.constraint.allowed(output, vocab_size))
+    allowed_V = torch.from_numpy(sequence.guide.allowed()) if sequence.guide else None
     return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens, sequence.mirostat_mu, allowed_V)

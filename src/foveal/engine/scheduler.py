@@ -159,9 +159,13 @@ class Scheduler:
             plan.num_tokens_left -= stop - start
 
     def _reach(self, sequence: Sequence, plan: StepPlan) -> int:
-        """The position up to which this step can compute the sequence. Also plans which images it waits for."""
+        """The position up to which this step can compute the sequence. Also plans which images it waits for.
+
+        The last token waits for the mask of the next.
+        """
         start = sequence.num_computed_tokens
-        stop = min(sequence.num_tokens, start + max(plan.num_tokens_left, 0))
+        known = sequence.num_tokens if sequence.guide is None or sequence.guide.is_ready else sequence.num_tokens - 1
+        stop = min(known, start + max(plan.num_tokens_left, 0))
         if start < sequence.images_end or (self.limits.rereads_images and sequence.prompt.images):
             unready = self._first_unready(sequence, plan)
             if unready < stop:  # wait, unless the image must wait for room

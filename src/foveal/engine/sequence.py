@@ -11,7 +11,7 @@ from foveal.layers.step import Positions
 from foveal.types import FinishReason, ImageSpan, Prompt, PromptLogprob, SamplingParams
 
 if TYPE_CHECKING:
-    from foveal.engine.grammar import Constraint
+    from foveal.engine.guide import Guide
 
 ImageKey = tuple[bytes, bytes]
 """(cache salt, image hash): names an image's features in the encoder cache."""
@@ -39,7 +39,7 @@ class Sequence:
     num_computed_tokens: int = 0  # tokens whose keys and values are in the blocks
     num_cached_tokens: int | None = None  # prompt tokens found in the prefix cache at its first start
     mirostat_mu: float | None = None  # as the last draw returned it, for the next
-    constraint: Constraint | None = None  # by the grammar of the output
+    guide: Guide | None = None  # through the grammar of the output
     prompt_logprobs: dict[int, PromptLogprob] = field(default_factory=dict)  # by position; those computed so far
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)  # of the first full blocks; those needed so far

@@ -10,13 +10,16 @@ import socket
 from functools import partial
 from pathlib import Path
 
-from foveal.engine.grammar import GrammarError, Grammars, translate
+import numpy as np
+
+from foveal.engine.grammar import Constraint, GrammarError, Grammars, translate
 from foveal.engine_client.grammar_protocol import GRAMMARS, SETTINGS, VERDICTS, Verdict
 from foveal.types import Grammar
 from foveal.workers.frames import receive
 from foveal.workers.jobs import answer_jobs
 from foveal.workers.limits import Limits
 
+NUM_TOKENS = 32  # of an answer that is tried
 LIMITS = Limits(memory_bytes=2 << 30, max_num_files=16, max_file_bytes=0)
 
 
@@ -24,16 +27,24 @@ def serve(server: socket.socket) -> None:
     """Try the grammars that the server sends, until it closes the connection."""
     settings = receive(server, SETTINGS)
     grammars = Grammars(Path(settings.folder))
-    _ = grammars.tokenizer  # loaded now, so that it does not count as a grammar's time
     answer_jobs(server, GRAMMARS, VERDICTS, partial(judge, grammars), LIMITS, settings.time_limit_s)
 
 
 def judge(grammars: Grammars, grammar: Grammar) -> Verdict:
-    """Do everything with the grammar that the engine will do before the first token."""
+    """Do with the grammar what the engine will do: compile it, and follow it for some tokens."""
     try:
         text = translate(grammar)
-        constraint = grammars.start(text, ())
-        constraint.allowed((), grammars.tokenizer.vocab_size)
+        _follow(grammars.start(text, ()), grammars.tokenizer.vocab_size)
     except GrammarError as error:
         return Verdict(problem=str(error))
     return Verdict(text)
+
+
+def _follow(constraint: Constraint, vocab_size: int) -> None:
+    """Take tokens by chance, each time the same ones: an ambiguous grammar is light at first. Raises GrammarError."""
+    random, output = np.random.default_rng(0), list[int]()
+    while len(output) < NUM_TOKENS:
+        allowed = constraint.allowed(output, vocab_size).nonzero()[0]
+        if not len(allowed):
+            return
+        output.append(int(random.choice(allowed)))
