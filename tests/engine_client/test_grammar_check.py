@@ -55,7 +55,7 @@ async def test_a_good_grammar_is_translated(tmp_path: Path) -> None:
 
 async def test_a_bad_one_is_the_clients_to_mend(tmp_path: Path) -> None:
     async with checking(tmp_path) as check:
-        with pytest.raises(InvalidRequest, match="nonsense") as caught:
+        with pytest.raises(InvalidRequest, match="must be one of array") as caught:
             await check.translate(Grammar("json_schema", '{"type":"nonsense"}'))
         assert caught.value.param == "response_format"
 
