@@ -16,6 +16,7 @@ from foveal.engine.grammar import translate
 from foveal.engine_client import grammar_check
 from foveal.engine_client.grammar_check import GrammarCheck
 from foveal.errors import InvalidRequest
+from foveal.models.hub import BUNDLED_FOLDER
 from foveal.types import Grammar
 from tests.builders import byte_tokenizer
 
@@ -68,10 +69,13 @@ async def test_an_endless_grammar_is_stopped_in_time_and_the_next_is_served(tmp_
         assert await check.translate(Grammar("json_schema", "{}"))
 
 
-async def test_a_grammar_that_grows_heavy_after_some_tokens_is_refused(tmp_path: Path) -> None:
-    async with checking(tmp_path) as check:
+async def test_a_grammar_that_grows_heavy_after_some_tokens_is_refused() -> None:
+    check = GrammarCheck(BUNDLED_FOLDER, time_limit_s=60.0)  # its vocabulary has words in it
+    try:
         with pytest.raises(InvalidRequest, match="Too many items"):
             await check.translate(Grammar("grammar", 'start: s\ns: s s | s s s | "a" | "b" | /[a-z]/ | ""'))
+    finally:
+        await check.close()
 
 
 async def test_a_client_that_leaves_does_not_get_the_next_ones_answer(tmp_path: Path) -> None:
