@@ -129,6 +129,22 @@ def test_streams_go_on_token_for_token_after_kill_9(running: Running) -> None:
             assert answer == expected_tokens(prompt, 40, SHARED_ARENA)
 
 
+def test_streams_survive_deaths_that_are_not_their_fault(running: Running) -> None:
+    prompts, engine = [prompt_of(text(5, seed)) for seed in range(6)], running.engine
+    sampling, num_restarts = replace(GREEDY, max_tokens=60), engine.num_restarts
+
+    async def kill_thrice(num_tokens: int) -> None:
+        if num_tokens in (10, 20, 30):
+            kill(engine)
+
+    async def scenario() -> list[list[int]]:
+        others = [tokens_of(engine, prompt, sampling) for prompt in prompts[1:]]
+        return await asyncio.gather(tokens_of(engine, prompts[0], sampling, kill_thrice), *others)
+
+    assert running.run(scenario()) == [expected_tokens(prompt, 60, SHARED_ARENA) for prompt in prompts]
+    assert engine.num_restarts == num_restarts + 3
+
+
 def test_a_request_that_kills_the_engine_twice_fails_alone(running: Running) -> None:
     prompts = [prompt_of(text(5, seed)) for seed in range(3)]
     sampling, engine = replace(GREEDY, max_tokens=60), running.engine

@@ -27,6 +27,14 @@ def test_health_and_readiness() -> None:
     assert [call("GET", path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
 
 
+def test_a_server_whose_engine_is_being_started_again_is_not_ready() -> None:
+    class AwayEngine:
+        is_ready = False
+
+    away = FakePipeline(engine=AwayEngine())  # type: ignore[arg-type]  # nothing else is asked of it
+    assert [call("GET", path, away).status_code for path in ("/healthz", "/readyz")] == [200, 503]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "part"),
     [

@@ -65,6 +65,10 @@ class ScriptedEngine:
         return EngineStats(num_running=self.running)
 
     @property
+    def is_ready(self) -> bool:
+        return True
+
+    @property
     def num_restarts(self) -> int:
         return 0
 

@@ -23,6 +23,10 @@ class EngineClient(Protocol):
     def stats(self) -> EngineStats: ...
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is an engine now. Where one is being started again, requests wait for it."""
+
+    @property
     def num_restarts(self) -> int:
         """How often the engine crashed or hung and was started again."""
 

@@ -70,6 +70,10 @@ class LocalEngine:
         return self._streams.stats
 
     @property
+    def is_ready(self) -> bool:
+        return not self._end.done()
+
+    @property
     def num_restarts(self) -> int:
         return 0
 

@@ -1,26 +1,30 @@
 """Which requests are sent to a restarted engine, and when. Pure book-keeping.
 
-A request that was running when the engine died is retried; one that was running at two deaths is not sent again. After
-a restart these requests are sent one by one: the next when the one before has produced a token or ended. So if one of
-them kills the engine again, no other was running with it, and only that one is blamed.
+The requests that were running when the engine died are suspects. They are tried in two halves, one after the other, and
+nothing else is sent before both have passed. A request passes when it has produced a token or ended, and is then no
+suspect any more. If the engine dies during a trial, those of the half that were running are halved again. A request is
+given up when the engine died while it was tried and ran alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable
-
-MAX_NUM_DEATHS = 2
 
 
 class Quarantine:
-    """Its methods are called for each step, death and restart of the engine, and return the requests to send."""
+    """Its methods are called for each step, death and restart of the engine; most return the requests to send."""
 
     def __init__(self) -> None:
-        self._num_deaths: Counter[int] = Counter()
         self._running: frozenset[int] = frozenset()
-        self._on_trial: int | None = None
-        self._suspects: deque[int] = deque()
+        self._groups: deque[list[int]] = deque()  # to be tried, in this order
+        self._on_trial: set[int] = set()  # those of the group that have not passed yet
+        self._sent: set[int] = set()  # to the engine that lives, while there are trials
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether new requests must wait until `came_of_it` returns them."""
+        return bool(self._on_trial)
 
     def started(self, sequence_ids: Iterable[int]) -> None:
         """A step of these sequences began."""
@@ -28,28 +32,38 @@ class Quarantine:
 
     def died(self) -> list[int]:
         """The engine died; returns the requests that must not be sent again."""
-        blamed = frozenset(i for i in self._running if i == self._on_trial) or self._running
-        self._num_deaths.update(blamed)
-        self._running, self._on_trial = frozenset(), None
-        self._suspects.clear()
-        return [sequence_id for sequence_id in blamed if self._num_deaths[sequence_id] >= MAX_NUM_DEATHS]
+        on_trial, running = self._on_trial, self._running or frozenset(self._on_trial)
+        suspects = sorted(on_trial & running or running)
+        is_proven = on_trial.issuperset(running) and len(running) == 1
+        groups = [sorted(on_trial - running), *([] if is_proven else _halves(suspects))]
+        self._groups.extendleft(filter(None, groups))
+        self._running, self._on_trial, self._sent = frozenset(), set(), set()
+        return suspects if is_proven else []
 
     def restarted(self, in_flight: Collection[int]) -> list[int]:
         """A new engine is ready; returns which of the requests in flight to send to it now."""
-        self._num_deaths = Counter({i: self._num_deaths[i] for i in in_flight if i in self._num_deaths})
-        self._suspects.extend(i for i in in_flight if i in self._num_deaths)
-        return [*(i for i in in_flight if i not in self._num_deaths), *self._next_trial(in_flight)]
+        return self._next(in_flight)
 
     def came_of_it(self, sequence_ids: Collection[int], in_flight: Collection[int]) -> list[int]:
         """A step produced a token of these requests or ended them; returns the requests to send now."""
-        if self._on_trial is None or self._on_trial not in sequence_ids:
+        if not self._on_trial:
             return []
-        return self._next_trial(in_flight)
+        self._on_trial.difference_update(sequence_ids)
+        self._on_trial.intersection_update(in_flight)  # the clients of others may have left
+        return [] if self._on_trial else self._next(in_flight)
 
-    def _next_trial(self, in_flight: Collection[int]) -> list[int]:
-        self._on_trial = None
-        while self._suspects and self._on_trial is None:
-            suspect = self._suspects.popleft()
-            if suspect in in_flight:  # its client may have left since
-                self._on_trial = suspect
-        return [] if self._on_trial is None else [self._on_trial]
+    def _next(self, in_flight: Collection[int]) -> list[int]:
+        """The next group, or, when all have passed, every request that has not been sent yet."""
+        while self._groups and not self._on_trial:
+            self._on_trial = {i for i in self._groups.popleft() if i in in_flight}
+        if not self._on_trial:
+            unsent, self._sent = [i for i in in_flight if i not in self._sent], set()
+            return unsent
+        self._sent |= self._on_trial
+        return sorted(self._on_trial)
+
+
+def _halves(suspects: list[int]) -> list[list[int]]:
+    """The second half and the first."""
+    middle = (len(suspects) + 1) // 2
+    return [suspects[middle:], suspects[:middle]]

@@ -1,7 +1,7 @@
 """The engine in a supervised child process, which is started again when it dies or hangs. Imports no torch.
 
 Requests in flight are sent to the new engine as prompt and tokens so far. So streams pause, and then continue with the
-same tokens. A request that was running at two deaths fails.
+same tokens. A request that is found to end the engine fails (see `quarantine`).
 """
 
 from __future__ import annotations
@@ -99,6 +99,11 @@ class EngineProcess:
         """The child's process id, while it is ready for requests."""
         return self._child.pid if self._child else None
 
+    @property
+    def is_ready(self) -> bool:
+        """See EngineClient."""
+        return self._child is not None
+
     def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
         """See EngineClient. While the engine is being restarted, requests are accepted and wait."""
         return self._streams.result().open(prompt, sampling)
@@ -130,6 +135,7 @@ class EngineProcess:
             child = spawn(_ENGINE, START.frame(self._start), [self._start.arena_fd])
         except OSError as error:
             return CheckpointError(f"the engine's process cannot be started: {error.strerror}")
+        self._heard_s = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(child))
         try:
             while True:
@@ -139,21 +145,27 @@ class EngineProcess:
         except (CheckpointError, ConfigError) as error:
             return error
         finally:
+            is_hung = watch.done()
             watch.cancel()
             was_ready, self._child = self._child is not None, None
             status = await child.end()
         log.error("the engine died (exit status %d): %s", status, reason)
         if was_ready:
             return None
+        if is_hung:
+            timeout_s = self._start.config.load_timeout_s
+            return CheckpointError(f"the engine made no progress for {timeout_s:g} s while loading the model")
         return CheckpointError(f"the engine died while loading the model (exit status {status}): is memory short?")
 
     async def _watch(self, child: ChildProcess) -> None:
-        """Kill the child if it has work and sends no message for `step_timeout_s`."""
-        timeout_s = self._start.config.step_timeout_s
+        """Kill the child, and return, if it loads or has work, and sends no message for too long."""
+        config = self._start.config
         while True:
-            await asyncio.sleep(timeout_s / 4)
+            await asyncio.sleep(min(config.step_timeout_s, config.load_timeout_s) / 4)
+            timeout_s = config.step_timeout_s if self._child else config.load_timeout_s
             silent_s = asyncio.get_running_loop().time() - self._heard_s
-            if self._child and self._streams.result().in_flight and silent_s > timeout_s:
+            is_idle = self._child and not self._streams.result().in_flight
+            if silent_s > timeout_s and not is_idle:
                 log.error("the engine has been silent for %.0f s and is killed", silent_s)
                 child.kill()
                 return
@@ -193,15 +205,19 @@ class EngineProcess:
         self._submit(self._quarantine.restarted(self._streams.result().in_flight))
 
     def _submit(self, sequence_ids: Iterable[int]) -> None:
+        """Send requests in flight to the child, which is ready."""
+        assert self._child is not None
         for sequence_id in sequence_ids:
-            self._send(self._streams.result().in_flight[sequence_id].submission())
+            self._child.send(TO_ENGINE.frame(self._streams.result().in_flight[sequence_id].submission()))
 
     def _send(self, message: ToEngine) -> None:
-        """Send to the child if it is ready. If not, the next child is sent all requests in flight."""
+        """Send to the child if it is ready. If not, or during trials, the requests in flight are sent later."""
         if self._end.done():
             self._streams.result().fail_all(CLOSED)
-        elif self._child:
-            if isinstance(message, Submit) and len(self._streams.result().in_flight) == 1:
+        elif self._child is None or (isinstance(message, Submit) and self._quarantine.is_trying):
+            return
+        else:
+            if len(self._streams.result().in_flight) == 1:
                 self._heard_s = asyncio.get_running_loop().time()  # it was idle before, so its silence does not count
             self._child.send(TO_ENGINE.frame(message))
 

@@ -111,11 +111,14 @@ class ServedModels:
         return served
 
     def check_ready(self) -> None:
-        """Raises Overloaded unless every model can be asked."""
+        """Raises Overloaded unless every model can be asked, and has an engine that would answer now."""
         if not self._served:
             raise Overloaded("No model is served at the moment; ask again soon.")
         for served in self._served:
             served.check_ready()
+            engine = served.vitals.engine
+            if engine and not engine.is_ready:
+                raise Overloaded("The engine is being started again; requests wait for it.")
 
 
 def slug(model: str) -> str:

@@ -30,6 +30,11 @@ class StillEngine:
     info = EngineInfo("m", "cpu", "float32", 10, 10, 16, num_blocks=100, kv_cache_bytes=1)
     stats = EngineStats(3, 2, 40, 7, 1, 99)
     num_restarts = 4
+    is_ready = True
+
+
+class DeadEngine(StillEngine):
+    is_ready = False
 
 
 def samples(response: httpx.Response) -> Samples:
@@ -118,3 +123,11 @@ def test_keys_of_the_configuration_are_the_operators() -> None:
     config = HttpConfig(api_keys=("mine",))
     assert call("GET", "/metrics", config=config, headers={"authorization": "Bearer mine"}).status_code == 200
     assert call("GET", "/metrics", config=config).status_code == 401
+
+
+def test_an_engine_that_is_away_has_counters_and_no_gauges() -> None:
+    found = samples(call("GET", "/metrics", FakePipeline(engine=DeadEngine())))  # type: ignore[arg-type]
+    names = {name for name, _ in found}
+
+    assert "foveal_engine_restarts_total" in names
+    assert not names & {"foveal_running_sequences", "foveal_waiting_sequences", "foveal_kv_blocks_used"}

@@ -125,16 +125,15 @@ def _of_images(images: Mapping[Labels, ImageStats]) -> Iterator[Metric]:
 def _of_engines(engines: Mapping[Labels, EngineClient]) -> Iterator[Metric]:
     if not engines:
         return
-    yield _gauge(
-        "foveal_running_sequences", "Sequences that are being computed.", engines, lambda e: e.stats.num_running
-    )
-    yield _gauge("foveal_waiting_sequences", "Sequences that wait for room.", engines, lambda e: e.stats.num_waiting)
-    yield _gauge("foveal_kv_blocks", "Blocks of the KV cache.", engines, lambda e: e.info.num_blocks)
-    yield _gauge("foveal_kv_blocks_used", "Blocks that sequences hold.", engines, lambda e: e.stats.num_used_blocks)
+    alive = {labels: engine for labels, engine in engines.items() if engine.is_ready}  # a dead one holds nothing
+    yield _gauge("foveal_running_sequences", "Sequences that are being computed.", alive, lambda e: e.stats.num_running)
+    yield _gauge("foveal_waiting_sequences", "Sequences that wait for room.", alive, lambda e: e.stats.num_waiting)
+    yield _gauge("foveal_kv_blocks", "Blocks of the KV cache.", alive, lambda e: e.info.num_blocks)
+    yield _gauge("foveal_kv_blocks_used", "Blocks that sequences hold.", alive, lambda e: e.stats.num_used_blocks)
     yield _gauge(
         "foveal_kv_blocks_idle",
         "Blocks that hold what may be asked for again.",
-        engines,
+        alive,
         lambda e: e.stats.num_idle_blocks,
     )
     yield _counter(

@@ -1,0 +1,42 @@
+"""Engine processes without a model or torch, which misbehave while they load. Each runs in a supervisor's child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.engine.protocol import FROM_ENGINE, START, TO_ENGINE, Progress, Ready, StepDone, Submit
+from foveal.types import EngineInfo, Token
+from foveal.workers.frames import HungUp, receive, send
+
+if TYPE_CHECKING:
+    import socket
+
+INFO = EngineInfo("none", "cpu", "float32", 64, 512, 16, num_blocks=4, kv_cache_bytes=1 << 10)
+
+
+def never_loads(server: socket.socket) -> None:
+    """Makes some progress, then none."""
+    receive(server, START)
+    send(server, FROM_ENGINE.frame(Progress(0.5)))
+    time.sleep(3600)
+
+
+def stops_at_its_second_start(server: socket.socket) -> None:
+    """Answers each request with one token. The second process of a folder stops itself before it is ready."""
+    starts = Path(receive(server, START).folder) / "starts"
+    num_starts = len(starts.read_text()) if starts.exists() else 0
+    starts.write_text("x" * (num_starts + 1))
+    if num_starts == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    send(server, FROM_ENGINE.frame(Ready(INFO)))
+    try:
+        while True:
+            message = receive(server, TO_ENGINE)
+            if isinstance(message, Submit):
+                send(server, FROM_ENGINE.frame(StepDone(((message.sequence_id, Token(7, "stop")),))))
+    except HungUp:
+        return
