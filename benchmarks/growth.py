@@ -31,7 +31,7 @@ from foveal.bench.timing import tpot_s
 from foveal.types import Size
 
 ANSWER_TOKENS = 32
-LAST_RESORT = "The rest of this text is of no interest. "
+FILLING = "The rest of this text is of no interest. "
 
 Ask = Callable[[Asker, int], Awaitable[list[Answer]]]
 
@@ -71,7 +71,7 @@ async def _streams(asker: Asker, count: int) -> list[Answer]:
 
 async def _context(asker: Asker, num_tokens: int) -> list[Answer]:
     """Nearly every byte is a token of these tokenizers."""
-    words = " ".join([asker.question(), LAST_RESORT * (num_tokens // len(LAST_RESORT) + 1)])
+    words = " ".join([asker.question(), FILLING * (num_tokens // len(FILLING) + 1)])
     return [await asker.ask([user(words[:num_tokens])], ANSWER_TOKENS)]
 
 

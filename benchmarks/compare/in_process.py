@@ -62,7 +62,10 @@ def load_transformers(folder: str, dtype: str) -> Answer:
 
     def answer(batch: list[Asked]) -> None:
         pictures = [found for asked in batch for found in _pictures(asked.messages)]
-        texts = [processor.apply_chat_template(_placed(asked.messages), add_generation_prompt=True) for asked in batch]
+        texts = [
+            processor.tokenizer.apply_chat_template(_placed(asked.messages), add_generation_prompt=True, tokenize=False)
+            for asked in batch
+        ]
         inputs = processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
         for asked, length in zip(batch, inputs["attention_mask"].sum(-1).tolist(), strict=True):
             asked.num_prompt_tokens = length

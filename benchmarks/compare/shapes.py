@@ -111,6 +111,10 @@ def _add_what_others_read(folder: Path, shape: str) -> None:
     images = folder / "preprocessor_config.json"
     kinds = {"image_processor_type": IMAGE_PROCESSOR[shape], "processor_class": config["processor_class"]}
     write_json(images, json.loads(images.read_text()) | kinds)
+    if shape == "smol":  # a processor does not compute it from config.json
+        write_json(
+            folder / "processor_config.json", {"processor_class": config["processor_class"], "image_seq_len": 64}
+        )
 
 
 def _empty(folder: Path) -> Path:
