@@ -14,12 +14,16 @@ from foveal.layers.attention.backends import attention_backend
 from foveal.layers.attention.batch import AttentionBackend, AttentionBatch
 from foveal.layers.attention.cpu import MAX_RUNS, CachedTokens, InPlace, cached_runs
 from foveal.layers.attention.gathering import Gathering
+from foveal.layers.attention.native import Native
 from foveal.layers.attention.rows import write_kv
+from foveal.layers.native.library import library, pool
 
 CPU = torch.device("cpu")
 BLOCK_SIZE = 4
 SCALE = 0.3
 BACKENDS: dict[str, AttentionBackend] = {"in_place": InPlace(CPU), "gathering": Gathering(CPU)}
+if found := library():
+    BACKENDS["native"] = Native(found, pool(2))
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,8 @@ def test_every_token_of_a_two_way_span_attends_to_all_of_it(
 def test_heads_share_keys_in_every_grouping_and_dtype(
     backend: str, num_heads: int, num_kv_heads: int, dtype: torch.dtype, tolerance: float
 ) -> None:
+    if backend == "native" and dtype != torch.float32:
+        pytest.skip("it covers float32")
     given = step(MIXES["mixed"], "two runs", num_heads, num_kv_heads, dtype=dtype)
 
     output = given.attended_by(BACKENDS[backend])

@@ -121,6 +121,7 @@ def loaded(file: Path) -> ctypes.CDLL | None:
         log.warning("%s was built of another source and is not used: install Foveal again", file.name)
         return None
     found.foveal_pool.restype, found.foveal_pool.argtypes = ctypes.c_void_p, [ctypes.c_int]
+    found.foveal_prefill.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     found.foveal_step.argtypes = [ctypes.c_void_p, ctypes.POINTER(Decoder), ctypes.POINTER(Step)]
     numbers = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64  # where they lie, rows, distance of rows
     found.foveal_product.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *numbers, ctypes.c_void_p, ctypes.c_int64]
