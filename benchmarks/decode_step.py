@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foveal.engine.runner import compute
-from foveal.layers.attention.backends import attention_backend
 from foveal.layers.attention.batch import AttentionBatch
+from foveal.layers.attention.cpu import InPlace
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights
 from foveal.layers.native.decoder import native_decoder
@@ -120,7 +120,7 @@ def measured(model: Model, num_rows: int, seq_len: int, weights: torch.Tensor, r
     batch, num_blocks = step_of(num_rows, seq_len)
     num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
     kv_cache = torch.randn(num_layers, 2, num_blocks, BLOCK_SIZE, num_kv_heads, head_dim)
-    native, backend = native_decoder(model.decoder, kv_cache, BLOCK_SIZE), attention_backend(torch.device("cpu"))
+    native, backend = native_decoder(model.decoder, kv_cache, BLOCK_SIZE), InPlace(torch.device("cpu"))
     if native is None:
         raise SystemExit("there is no native step in this installation")
     ways: dict[str, Callable[[], object]] = {

@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 BLOCK_SIZE = 4
 SCALE = 0.3
 BACKENDS: dict[str, AttentionBackend] = {"in_place": InPlace(CPU), "gathering": Gathering(CPU)}
-if found := library():
-    BACKENDS["native"] = Native(found, pool(2))
+if library():
+    BACKENDS["native"] = attention_backend(CPU, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ MIXES = {
     "chunk after a cached prefix": [Rows(6, 30)],
     "chunk after a block's end": [Rows(5, 13)],
     "mixed": [Rows(1, 45), Rows(7, 7), Rows(2, 41), Rows(1, 9), Rows(16, 32)],
+    "longer than a tile": [Rows(70, 200), Rows(1, 65), Rows(64, 64)],
 }
 
 
@@ -106,6 +107,13 @@ def step(
         all_keys=keys,
         all_values=values,
     )
+
+
+def native_backend(num_threads: int) -> Native:
+    found = library()
+    if found is None:
+        pytest.skip("there is no native code in this installation")
+    return Native(found, pool(num_threads))
 
 
 def slots_of(block_table: list[int], num_tokens: int) -> Tensor:
@@ -195,19 +203,47 @@ def test_heads_share_keys_in_every_grouping_and_dtype(
     torch.testing.assert_close(output.double(), reference(given), atol=tolerance, rtol=0)
 
 
-def test_queries_and_keys_may_be_parts_of_one_tensor() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("head_dim", [1, 36, 64, 80, 128])
+def test_heads_may_have_any_width(backend: str, head_dim: int) -> None:
+    given = step(MIXES["longer than a tile"], "two runs", head_dim=head_dim)
+
+    output = given.attended_by(BACKENDS[backend])
+
+    torch.testing.assert_close(output.double(), reference(given), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("window", [None, 70])
+def test_a_row_does_not_depend_on_what_is_computed_beside_it(num_threads: int, window: int | None) -> None:
+    native = native_backend(num_threads)
+    together = step(MIXES["longer than a tile"])
+    sequence, rows = 0, slice(30, 70)
+    table = together.batch.block_tables[sequence]
+    alone = AttentionBatch([0, 40], [200], [table], together.batch.slot_mapping[rows], BLOCK_SIZE)
+    query, key, value = (x[rows] for x in (together.query, together.key, together.value))
+    part = replace(together, batch=alone, query=query, key=key, value=value)
+
+    beside = together.attended_by(native, window)[rows]
+
+    assert torch.equal(part.attended_by(native, window), beside)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_queries_and_keys_may_be_parts_of_one_tensor(backend: str) -> None:
     given = step(MIXES["mixed"])
     joined = torch.cat([given.query, given.key, given.value], dim=1)
     query, key, value = torch.split(joined, [4, 2, 2], dim=1)
 
-    output = replace(given, query=query, key=key, value=value).attended_by(InPlace(CPU))
+    output = replace(given, query=query, key=key, value=value).attended_by(BACKENDS[backend])
 
     torch.testing.assert_close(output.double(), reference(given), atol=1e-5, rtol=0)
 
 
-def test_a_plan_serves_every_layer_of_a_step() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_plan_serves_every_layer_of_a_step(backend: str) -> None:
     first, second = step(MIXES["mixed"]), step(MIXES["mixed"])
-    attend = attention_backend(CPU).plan(first.batch, [None])[None]
+    attend = BACKENDS[backend].plan(first.batch, [None])[None]
 
     attend(first.query, first.key, first.value, first.kv_layer, SCALE)
     output = attend(second.query, second.key, second.value, second.kv_layer, SCALE)

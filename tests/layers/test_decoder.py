@@ -44,7 +44,7 @@ def test_a_layer_gives_the_reference_hidden_states(num_kv_heads: int) -> None:
     weights = Weights({f"0.{n}": t for n, t in reference.state_dict().items()})
     layer = DecoderLayer.load(weights, "0", settings, window=None, kv_index=0)
     batch = AttentionBatch([0, NUM_ROWS], [NUM_ROWS], [[0]], range(NUM_ROWS), block_size=16)
-    attends = attention_backend(CPU).plan(batch, [None])
+    attends = attention_backend(CPU, torch.float32).plan(batch, [None])
     step = StepContext(positions_RT, batch, attends, torch.zeros(1, 2, 1, 16, num_kv_heads, 8))
 
     with torch.inference_mode():
@@ -171,7 +171,7 @@ def test_a_context_whose_tensors_are_overwritten_in_place_serves_the_next_step()
         positions_RT.copy_(torch.tensor([positions]))
         hidden = model.decode(x_TW, kept)
 
-        attends = attention_backend(CPU).plan(batch, model.windows)
+        attends = attention_backend(CPU, torch.float32).plan(batch, model.windows)
         fresh = StepContext(torch.tensor([positions]), batch, attends, fresh_kv)
         expected = model.decode(model.embed(torch.tensor(token_ids)), fresh)
         torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
@@ -181,7 +181,7 @@ def test_a_context_whose_tensors_are_overwritten_in_place_serves_the_next_step()
 @torch.inference_mode()
 def test_the_hook_after_a_layer_gets_its_number_and_changes_the_next_layers_input() -> None:
     model, batch = decoder(), decoding([[0]], [1])
-    attends = attention_backend(CPU).plan(batch, model.windows)
+    attends = attention_backend(CPU, torch.float32).plan(batch, model.windows)
     layers: list[int] = []
 
     def forget(layer: int, x_TW: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foveal.types import ImageLayout, Prompt
 
 BLOCK_SIZE = 16
-ATTENTION = attention_backend(torch.device("cpu"))
+ATTENTION = attention_backend(torch.device("cpu"), torch.float32)
 
 
 def naive_greedy(

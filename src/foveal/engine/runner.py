@@ -56,7 +56,7 @@ class Runner:
         self.encoder_cache = encoder_cache
         self.block_size = block_size
         self.device = device
-        self.attention = attention_backend(device)
+        self.attention = attention_backend(device, dtype)
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
         self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # takes up memory as it is written

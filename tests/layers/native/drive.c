@@ -3,6 +3,7 @@
  * Every buffer has exactly the size that it must have, so that a byte beyond is found.
  */
 #include "pool.h"
+#include "prefill.h"
 #include "quantised.h"
 #include "records.h"
 
@@ -12,6 +13,7 @@
 
 int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride);
 int foveal_step(Pool *pool, const Decoder *d, const Step *s);
+int foveal_prefill(Pool *pool, const Prefill *p);
 
 static float *numbers(int64_t count) {
     float *values = malloc(count * sizeof *values);
@@ -70,6 +72,24 @@ static double multiply(Pool *pool, int64_t form, int64_t rows, int64_t out, int6
     return total;
 }
 
+static double attend_rows(Pool *pool, int64_t H, int64_t K, int64_t D) {
+    enum { SEQUENCES = 3, BLOCK = 4, MAX_BLOCKS = 40, BLOCKS = SEQUENCES * MAX_BLOCKS };
+    const int64_t starts[SEQUENCES + 1] = {0, 1, 30, 97}, T = starts[SEQUENCES], kv_count = BLOCKS * BLOCK * K * D;
+    int32_t *tables = malloc(BLOCKS * sizeof *tables), *begins = malloc(T * sizeof *begins), *stops = malloc(T * sizeof *stops);
+    for (int b = 0; b < BLOCKS; b++) tables[b] = (b * 7) % BLOCKS;
+    for (int64_t i = 0; i < SEQUENCES; i++)
+        for (int64_t t = starts[i]; t < starts[i + 1]; t++) {
+            stops[t] = (int32_t)(MAX_BLOCKS * BLOCK - 3 * i - (starts[i + 1] - t) + 1);
+            begins[t] = i == 1 && stops[t] > 70 ? stops[t] - 70 : 0;
+        }
+    float *output = malloc(T * H * D * sizeof *output);
+    const Prefill p = {numbers(T * H * D), numbers(kv_count), numbers(kv_count), output, starts, tables, begins, stops,
+                       SEQUENCES, MAX_BLOCKS, BLOCK, H, K, D, H * D, K * D, 0.1f};
+    double total = foveal_prefill(pool, &p) ? NAN : 0;
+    for (int64_t i = 0; i < T * H * D; i++) total += output[i];
+    return total;
+}
+
 int main(int argc, char **argv) {
     Pool *pool = foveal_pool(argc > 1 ? atoi(argv[1]) : 1);
     for (int64_t T = 1; T <= 19; T += 3) {
@@ -86,6 +106,7 @@ int main(int argc, char **argv) {
         for (int64_t form = Q4_0; form <= Q8_0; form++) total += multiply(pool, form, rows, 37, 288);
         if (!isfinite(total)) return printf("products of %d rows: not finite\n", (int)rows), 1;
     }
+    if (!isfinite(attend_rows(pool, 6, 2, 16) + attend_rows(pool, 3, 3, 37))) return puts("attention: not finite"), 1;
     foveal_close(pool);
     puts("done");
     return 0;

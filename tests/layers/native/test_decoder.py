@@ -72,7 +72,7 @@ class Twin:
             (),
             AttentionBatch(ends, self.seq_lens, self.tables, slots, BLOCK_SIZE),
         )
-        backend = attention_backend(CPU)
+        backend = attention_backend(CPU, torch.float32)
         with torch.inference_mode():
             assert self.native.covers(batch.attention, None)
             expected = compute(self.model, batch, backend, self.torch_cache)

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from foveal.layers.attention.rows import write_kv
-from foveal.layers.native import library as native
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +74,7 @@ class Native:
         begins, stops = ranges(batch, window)
 
         def attend(query_THD: Tensor, key_TKD: Tensor, value_TKD: Tensor, kv_layer: Tensor, scale: float) -> Tensor:
+            assert query_THD.dtype == kv_layer.dtype == torch.float32
             write_kv(kv_layer, key_TKD, value_TKD, slots_T)
             num_rows, num_heads, head_dim = query_THD.shape
             query_THD = query_THD if query_THD.stride()[1:] == (head_dim, 1) else query_THD.contiguous()

@@ -80,8 +80,8 @@ static float weigh(float *score, int64_t begin, int64_t stop, float *highest, fl
     for (int64_t j = 0; j < begin; j++) score[j] = -INFINITY;
     for (int64_t j = stop; j < TOKENS; j++) score[j] = -INFINITY;
     vec high = load(score);
-    for (int64_t j = LANES; j < TOKENS; j += LANES) high = larger(high, load(score + j));
-    const float in_tile = largest(high), peak = in_tile > *highest ? in_tile : *highest;
+    for (int64_t j = LANES; j < TOKENS; j += LANES) high = larger_of(high, load(score + j));
+    const float in_tile = largest_lane(high), peak = in_tile > *highest ? in_tile : *highest;
     const float shrink = peak == *highest ? 1.0f : expf(*highest - peak);
     vec summed = {0};
     for (int64_t j = 0; j < TOKENS; j += LANES) {

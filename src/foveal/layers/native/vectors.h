@@ -117,7 +117,7 @@ static inline vec exp_of(vec x) {
     return p * (vec)((whole + 127) << 23);
 }
 
-static inline vec larger(vec a, vec b) {
+static inline vec larger_of(vec a, vec b) {
 #if defined(__AVX512F__)
     return (vec)_mm512_max_ps((__m512)a, (__m512)b);
 #elif defined(__AVX2__)
@@ -128,7 +128,7 @@ static inline vec larger(vec a, vec b) {
 #endif
 }
 
-static inline float largest(vec v) {
+static inline float largest_lane(vec v) {
 #if defined(__AVX512F__)
     return _mm512_reduce_max_ps((__m512)v);
 #elif defined(__AVX2__)
