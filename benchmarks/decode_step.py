@@ -24,6 +24,7 @@ from foveal.layers.attention.batch import AttentionBatch
 from foveal.layers.attention.cpu import InPlace
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights
+from foveal.layers.linear.policy import policy_of
 from foveal.layers.native.decoder import native_decoder
 from foveal.models.family import InputBatch, Model
 
@@ -47,8 +48,8 @@ BLOCK_SIZE = 16
 ENGINE = {"GOMP_SPINCOUNT": "3000"}
 
 
-def random_decoder() -> tuple[Decoder, int]:
-    """The decoder, and the bytes of its layers."""
+def random_decoder(quantization: str = "none") -> tuple[Decoder, int]:
+    """The decoder, and the bytes of its layers in float32."""
     config = DecoderConfig.read(SHAPE)
     width, mlp, heads = SHAPE["hidden_size"], SHAPE["intermediate_size"], config.heads
     kv_width = heads.num_kv_heads * heads.head_dim
@@ -72,7 +73,7 @@ def random_decoder() -> tuple[Decoder, int]:
             f"{prefix}.{name}.weight": torch.ones(width) for name in ("input_layernorm", "post_attention_layernorm")
         }
     num_bytes = sum(tensor.nbytes for name, tensor in tensors.items() if ".layers." in name)
-    return Decoder.load(Weights(tensors), "model", "lm_head", config), num_bytes
+    return Decoder.load(Weights(tensors, policy_of(quantization)), "model", "lm_head", config), num_bytes
 
 
 def step_of(num_rows: int, seq_len: int) -> tuple[InputBatch, int]:

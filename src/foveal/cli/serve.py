@@ -91,18 +91,24 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
     """Put the server together, and run it until the process is told to stop."""
     from contextlib import AsyncExitStack
 
-    from foveal.engine_client.supervisor import EngineProcess
-    from foveal.http.app import create_app
-    from foveal.http.listener import listen
-    from foveal.http.server import create_server
-    from foveal.serving.lifecycle import Service, run, when_told_to_stop
-    from foveal.serving.served import ServedModels
+    from foveal.arena import PixelArena
+    from foveal.engine_client.ahead import StartedAhead
 
-    stop = when_told_to_stop()
     async with AsyncExitStack() as closing:
+        arena = PixelArena.create(config.images.arena_bytes)
+        engine = await StartedAhead.begin(str(folder), config.engine, arena)  # while this process imports the rest
+        closing.push_async_callback(engine.close)
+
+        from foveal.http.app import create_app
+        from foveal.http.listener import listen
+        from foveal.http.server import create_server
+        from foveal.serving.lifecycle import Service, run, when_told_to_stop
+        from foveal.serving.served import ServedModels
+
+        stop = when_told_to_stop()
         accounting.start()
         closing.push_async_callback(accounting.close)
-        service = Service(config, folder, accounting)
+        service = Service(config, folder, accounting, arena)
         closing.push_async_callback(service.close)
         server = create_server(
             create_app(ServedModels([service.pipeline]), config.http, accounting), config.http, accounting
@@ -113,7 +119,7 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
         def on_ready(info: EngineInfo) -> None:
             _show_ready(service.pipeline.card.id, info, _url(listener), time.monotonic() - started_s)
 
-        await run(service, server, listener, EngineProcess.start, stop, loading, on_ready)
+        await run(service, server, listener, engine.start, stop, loading, on_ready)
 
 
 def _prepare_process() -> None:

@@ -117,11 +117,13 @@ async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
 class Service:
     """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
 
-    def __init__(self, config: Config, folder: Path, accounting: Accounting | None = None) -> None:
+    def __init__(
+        self, config: Config, folder: Path, accounting: Accounting | None = None, arena: PixelArena | None = None
+    ) -> None:
         """Builds everything but the engine. Several services may share an `accounting`, which their caller closes.
 
-        The default accounting has the configured limits and prices, and stores nothing. Raises CheckpointError or
-        ConfigError.
+        The default accounting has the configured limits and prices, and stores nothing. arena: where the engine finds
+        pixels, if there is an engine already. Raises CheckpointError or ConfigError.
         """
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
@@ -130,7 +132,7 @@ class Service:
         renderer = Renderer(conversation, tokenizer, processor)
         self._config = config
         self._folder = folder
-        self._arena = PixelArena.create(config.images.arena_bytes)
+        self._arena = arena or PixelArena.create(config.images.arena_bytes)
         self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
         card = _card(
             config, checkpoint, supports_image_input=processor is not None, stop_token_ids=renderer.stop_token_ids
