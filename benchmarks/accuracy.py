@@ -113,7 +113,8 @@ def logits_of(decoder: Decoder, token_ids: torch.Tensor) -> torch.Tensor:
     cache = torch.zeros(shape.num_layers, 2, num_blocks, BLOCK_SIZE, shape.num_kv_heads, shape.head_dim)
     attention = AttentionBatch([0, num], [num], [list(range(num_blocks))], list(range(num)), BLOCK_SIZE)
     batch = InputBatch(token_ids, torch.arange(num)[None], (), attention)
-    return decoder.logits(compute(Model(decoder), batch, attention_backend(torch.device("cpu")), cache))
+    backend = attention_backend(cache.device, cache.dtype)
+    return decoder.logits(compute(Model(decoder), batch, backend, cache))
 
 
 def main() -> None:
