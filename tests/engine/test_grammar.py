@@ -45,7 +45,7 @@ def schema(**fields: object) -> Grammar:
     [("", {"a"}), ("a", {"b", "c", "<|end|>"}), ("ab", {"<|end|>"})],
 )
 def test_what_may_come_next_and_when_the_answer_may_end(grammars: Grammars, output: str, expected: set[str]) -> None:
-    constraint = grammars.start(translate(SHORT_WORDS), (END,))
+    constraint = grammars.start(translate(SHORT_WORDS), (END,), 10_000)
     assert names(constraint.allowed(ids(output), VOCAB_SIZE)) == expected
 
 
@@ -61,34 +61,34 @@ def test_what_may_come_next_and_when_the_answer_may_end(grammars: Grammars, outp
 )
 def test_schemas_lark_and_gbnf_hold_an_answer(grammars: Grammars, grammar: Grammar, good: str, bad: str) -> None:
     text = translate(grammar)
-    assert grammars.start(text, (END,)).allowed(ids(good), VOCAB_SIZE)[END]
+    assert grammars.start(text, (END,), 10_000).allowed(ids(good), VOCAB_SIZE)[END]
     with pytest.raises(GrammarError):
-        grammars.start(text, (END,)).allowed(ids(bad), VOCAB_SIZE)
+        grammars.start(text, (END,), 10_000).allowed(ids(bad), VOCAB_SIZE)
 
 
 def test_white_space_does_not_go_on_without_end(grammars: Grammars) -> None:
     text = translate(schema(type="object"))
-    assert "Ġ" in names(grammars.start(text, (END,)).allowed(ids('{"a":'), VOCAB_SIZE))
-    assert "Ġ" not in names(grammars.start(text, (END,)).allowed(ids('{"a": '), VOCAB_SIZE))
+    assert "Ġ" in names(grammars.start(text, (END,), 10_000).allowed(ids('{"a":'), VOCAB_SIZE))
+    assert "Ġ" not in names(grammars.start(text, (END,), 10_000).allowed(ids('{"a": '), VOCAB_SIZE))
 
 
 def test_a_constraint_that_goes_on_is_like_one_that_starts_again(grammars: Grammars) -> None:
     text, answer = translate(schema(type="array", items={"type": "integer"})), ids("[12, 3]")
-    stepwise = grammars.start(text, (END,))
+    stepwise = grammars.start(text, (END,), 10_000)
     for length in range(len(answer) + 1):
-        again = grammars.start(text, (END,)).allowed(answer[:length], VOCAB_SIZE)
+        again = grammars.start(text, (END,), 10_000).allowed(answer[:length], VOCAB_SIZE)
         assert np.array_equal(stepwise.allowed(answer[:length], VOCAB_SIZE), again)
         assert np.array_equal(stepwise.allowed(answer[:length], VOCAB_SIZE), again)
 
 
 def test_end_tokens_before_the_grammar_is_complete_are_ignored(grammars: Grammars) -> None:
-    constraint = grammars.start(translate(SHORT_WORDS), (END,))
+    constraint = grammars.start(translate(SHORT_WORDS), (END,), 10_000)
     assert names(constraint.allowed([*ids("a"), END], VOCAB_SIZE)) == {"b", "c", "<|end|>"}
 
 
 @pytest.mark.parametrize("vocab_size", [VOCAB_SIZE - 1, VOCAB_SIZE + 100])
 def test_a_model_may_know_fewer_or_more_tokens_than_its_tokenizer(grammars: Grammars, vocab_size: int) -> None:
-    allowed = grammars.start(translate(SHORT_WORDS), (END,)).allowed((), vocab_size)
+    allowed = grammars.start(translate(SHORT_WORDS), (END,), 10_000).allowed((), vocab_size)
     assert (len(allowed), names(allowed)) == (vocab_size, {"a"})
 
 
@@ -105,7 +105,7 @@ def test_a_model_may_know_fewer_or_more_tokens_than_its_tokenizer(grammars: Gram
 )
 def test_a_grammar_that_cannot_be_used_is_said_in_one_line(grammars: Grammars, grammar: Grammar, part: str) -> None:
     with pytest.raises(GrammarError, match=part) as caught:
-        grammars.start(translate(grammar), (END,))
+        grammars.start(translate(grammar), (END,), 10_000)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 300
 
@@ -114,18 +114,18 @@ def test_an_ambiguous_grammar_runs_out_of_fuel() -> None:
     """Each token makes its next mask dearer. What a mask may cost is counted in items, not in time."""
     grammars = Grammars(BUNDLED_FOLDER)  # a vocabulary with words in it
     [a] = Tokenizer.from_file(str(BUNDLED_FOLDER / "tokenizer.json")).encode("a", add_special_tokens=False).ids
-    constraint = grammars.start(translate(AMBIGUOUS), (END,))
+    constraint = grammars.start(translate(AMBIGUOUS), (END,), 10_000)
     with pytest.raises(GrammarError, match="Too many items"):
         _ = [constraint.allowed([a] * length, 1024) for length in range(100)]
 
 
 def test_a_schema_with_many_optional_properties_is_not_too_complex(grammars: Grammars) -> None:
     properties = {f"property_{i}": {"type": ["string", "number", "null"]} for i in range(200)}
-    constraint = grammars.start(translate(schema(type="object", properties=properties)), (END,))
+    constraint = grammars.start(translate(schema(type="object", properties=properties)), (END,), 10_000)
     assert "}" in names(constraint.allowed(ids('{"property_199": 1.5'), VOCAB_SIZE))
 
 
 def test_only_the_latest_grammars_are_kept_ready(grammars: Grammars) -> None:
     for number in range(MAX_NUM_CACHED + 5):
-        grammars.start(translate(schema(const=number)), (END,))
+        grammars.start(translate(schema(const=number)), (END,), 10_000)
     assert len(grammars._ready) == MAX_NUM_CACHED

@@ -25,7 +25,9 @@ class SlowMasks:
     waits_at: int = 0  # tokens of the answer
     may_go_on: threading.Event = field(default_factory=threading.Event)
 
-    def start(self, text: str, stop_token_ids: Sequence[int]) -> SlowMasks:
+    closing = None
+
+    def start(self, text: str, stop_token_ids: Sequence[int], max_tokens: int) -> SlowMasks:
         return self
 
     def allowed(self, output_token_ids: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:

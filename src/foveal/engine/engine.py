@@ -77,7 +77,7 @@ class Engine:
         max_total_tokens = min(len(prompt.token_ids) + sampling.max_tokens, self.max_model_len)
         try:
             positions = self.runner.model.decoder.positions(prompt, max_total_tokens)
-            guide = self._guide(request)
+            guide = self._guide(request, max_total_tokens - len(prompt.token_ids))
         except Exception as error:  # any failure of one request must end that request alone
             log.warning("one request failed in the engine", exc_info=error)
             self._failed.append((request.sequence_id, _why(error)))
@@ -133,13 +133,14 @@ class Engine:
         """Raise IntegrityError unless blocks, pins and sequences agree."""
         self.scheduler.check_integrity()
 
-    def _guide(self, request: Submit) -> Guide | None:
+    def _guide(self, request: Submit, max_tokens: int) -> Guide | None:
         """Raises GrammarError."""
-        if request.sampling.grammar is None:
+        sampling = request.sampling
+        if sampling.grammar is None:
             return None
         if self.guides is None:
             raise GrammarError("the tokenizer of this model cannot be used with grammars")
-        return self.guides.start(request.sampling.grammar, request.sampling.stop_token_ids, request.output_token_ids)
+        return self.guides.start(sampling.grammar, sampling.stop_token_ids, max_tokens, request.output_token_ids)
 
     def _wait_for_masks(self) -> dict[int, Guide]:
         """Give new masks a moment, fail answers that cannot have one; returns those that still wait, by sequence."""

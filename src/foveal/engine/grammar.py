@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llguidance
-import llguidance.numpy
 import numpy as np
 
+from foveal.engine.ending import Endings, allowed_tokens
 from foveal.engine.json_schema import prepared
 from foveal.types import Grammar
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_NUM_CACHED = 64  # compiled grammars
 NUM_TOKENS_AT_ONCE = 16  # consuming tokens holds Python's lock
+MILESTONE = 64  # tokens, after each of which the way out is measured again
 # A mask takes 100 ms at most, a token 35 ms. Common grammars need a fifth of the items over 128,000 tokens; a row has
 # four for each optional property that may come next.
 LIMITS = llguidance.LLParserLimits(step_max_items=10_000, max_items_in_row=1000, verbose_errors=False)
@@ -54,10 +55,11 @@ class Grammars:
     def __init__(self, folder: Path) -> None:
         """Takes some seconds for a large vocabulary, with Python's lock held. Raises OSError or ValueError."""
         self.tokenizer = llguidance.LLTokenizer((folder / "tokenizer.json").read_text("utf-8"))
+        self._endings = Endings(self.tokenizer)
         self._ready: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
 
-    def start(self, text: str, stop_token_ids: Sequence[int]) -> Constraint:
-        """A constraint for one answer. `text` is what `translate` returned. Raises GrammarError."""
+    def start(self, text: str, stop_token_ids: Sequence[int], max_tokens: int) -> Constraint:
+        """A constraint for one answer of up to max_tokens. `text` is what `translate` returned. Raises GrammarError."""
         if text not in self._ready:
             matcher = llguidance.LLMatcher(self.tokenizer, text, log_level=0, limits=LIMITS)
             _check(matcher)
@@ -65,20 +67,32 @@ class Grammars:
         self._ready.move_to_end(text)
         while len(self._ready) > MAX_NUM_CACHED:
             self._ready.popitem(last=False)
-        return Constraint(self._ready[text].deep_copy(), self.tokenizer, stop_token_ids)
+        return Constraint(self._ready[text].deep_copy(), self.tokenizer, self._endings, stop_token_ids, max_tokens)
 
 
 class Constraint:
-    """The state of one answer in its grammar."""
+    """The state of one answer in its grammar. Its last tokens are kept for what must still be written."""
 
     def __init__(
-        self, matcher: llguidance.LLMatcher, tokenizer: llguidance.LLTokenizer, stop_token_ids: Sequence[int]
+        self,
+        matcher: llguidance.LLMatcher,
+        tokenizer: llguidance.LLTokenizer,
+        endings: Endings,
+        stop_token_ids: Sequence[int],
+        max_tokens: int,
     ) -> None:
+        self.closing: int | None = None  # the token that closes what is open after the last `allowed`
         self._matcher = matcher
         self._num_accepted = 0
         self._stop_token_ids = [*stop_token_ids]
         self._not_text = [*tokenizer.eos_tokens]
-        self._bits = llguidance.numpy.allocate_token_bitmask(1, tokenizer.vocab_size)
+        self._vocab_size = tokenizer.vocab_size
+        self._endings = endings
+        self._max_tokens = max_tokens
+        way = endings.way_out(matcher)
+        self._can_end = way is not None
+        self._needed = len(way or ())  # tokens of the way out, when it was looked for last
+        self._margin = min(16 + 2 * self._needed, max_tokens // 8)  # a token may open what takes more to close
 
     def allowed(self, output_token_ids: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:
         """Which tokens may come next, [vocab_size]. Stop tokens are allowed where the answer is complete.
@@ -86,18 +100,35 @@ class Constraint:
         `output_token_ids`: all of the answer so far; each call continues the one before. Raises GrammarError where the
         answer does not match the grammar, or matching has become too complex.
         """
-        new = [token_id for token_id in output_token_ids[self._num_accepted :] if token_id not in self._stop_token_ids]
-        for start in range(0, len(new), NUM_TOKENS_AT_ONCE):
-            self._matcher.consume_tokens(new[start : start + NUM_TOKENS_AT_ONCE])
-        self._num_accepted = len(output_token_ids)
-        allowed_V = np.zeros(max(vocab_size, self._bits.size * 32), np.bool_)
-        if not self._matcher.is_stopped():
-            llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bits)
-            allowed_V[: self._bits.size * 32] = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
+        self._consume(output_token_ids)
+        found_V = allowed_tokens(self._matcher, self._vocab_size)
         _check(self._matcher)
-        allowed_V[self._not_text] = False
-        allowed_V[self._stop_token_ids] = self._matcher.is_accepting()
+        is_complete = self._matcher.is_accepting()
+        if not is_complete and (token_id := self._forced(self._max_tokens - len(output_token_ids))) is not None:
+            found_V = np.arange(len(found_V)) == token_id
+        found_V[self._not_text] = False
+        self.closing = None if is_complete else self._endings.closing(found_V)
+        allowed_V = np.zeros(max(vocab_size, len(found_V)), np.bool_)
+        allowed_V[: len(found_V)] = found_V
+        allowed_V[self._stop_token_ids] = is_complete
         return allowed_V[:vocab_size]
+
+    def _consume(self, output_token_ids: Sequence[int]) -> None:
+        """Follow the answer. The way out is measured at milestones, so that it depends on the answer alone."""
+        while (start := self._num_accepted) < len(output_token_ids):
+            stop = min(len(output_token_ids), start - start % NUM_TOKENS_AT_ONCE + NUM_TOKENS_AT_ONCE)
+            new = [token_id for token_id in output_token_ids[start:stop] if token_id not in self._stop_token_ids]
+            self._matcher.consume_tokens(new)
+            self._num_accepted = stop
+            if stop % MILESTONE == 0 and self._can_end:
+                self._needed = len(self._endings.way_out(self._matcher) or ())
+
+    def _forced(self, num_left: int) -> int | None:
+        """The next token of the way out, where no more tokens are left than that takes and a stop token."""
+        if not self._can_end or num_left > self._needed + self._margin + 4 * MILESTONE:
+            return None
+        way = self._endings.way_out(self._matcher)
+        return way[0] if way and num_left <= len(way) + 1 + self._margin else None
 
 
 def _check(matcher: llguidance.LLMatcher) -> None:

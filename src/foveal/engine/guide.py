@@ -27,22 +27,27 @@ LIMIT_S = 10.0  # the fuel of llguidance ends a mask long before; this is for wh
 class Masks(Protocol):
     """`engine.grammar.Constraint`, or a fake."""
 
+    @property
+    def closing(self) -> int | None: ...
+
     def allowed(self, output_token_ids: Sequence[int], vocab_size: int) -> NDArray[np.bool_]: ...
 
 
 class Guides:
     """Starts guides, which share two threads."""
 
-    def __init__(self, compiled: Callable[[str, Sequence[int]], Masks], vocab_size: int) -> None:
+    def __init__(self, compiled: Callable[[str, Sequence[int], int], Masks], vocab_size: int) -> None:
         """`compiled`: such as `Grammars.start`, called in one thread alone."""
         self.vocab_size = vocab_size
         self._compiled = compiled
         self.compiling = ThreadPoolExecutor(1, "foveal-grammars")
         self.computing = ThreadPoolExecutor(1, "foveal-masks")
 
-    def start(self, text: str, stop_token_ids: Sequence[int], output_token_ids: Sequence[int] = ()) -> Guide:
+    def start(
+        self, text: str, stop_token_ids: Sequence[int], max_tokens: int, output_token_ids: Sequence[int] = ()
+    ) -> Guide:
         """A guide for an answer that may have tokens already. `text` is what `translate` returned."""
-        return Guide(self, lambda: self._compiled(text, stop_token_ids), output_token_ids)
+        return Guide(self, lambda: self._compiled(text, stop_token_ids, max_tokens), output_token_ids)
 
 
 class Guide:
@@ -66,6 +71,11 @@ class Guide:
     def allowed(self) -> NDArray[np.bool_]:
         """Which tokens may come next, [vocab_size]. Raises GrammarError."""
         return self._mask.result()
+
+    @property
+    def closing(self) -> int | None:
+        """The token that closes what is open, while the answer cannot end."""
+        return self._masks.closing if self._masks else None
 
     def failure(self) -> Exception | None:
         """Why there is no next token: the mask could not be computed, or not in time."""

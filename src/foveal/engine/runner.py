@@ -119,5 +119,7 @@ def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[I
 def _row(chunk: Chunk) -> Row:
     """Raises GrammarError."""
     sequence = chunk.sequence
-    allowed_V = torch.from_numpy(sequence.guide.allowed()) if sequence.guide else None
-    return Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens, sequence.mirostat_mu, allowed_V)
+    row = Row(sequence.sampling, sequence.token_ids, sequence.num_prompt_tokens, sequence.mirostat_mu)
+    if sequence.guide is None:
+        return row
+    return row._replace(allowed_V=torch.from_numpy(sequence.guide.allowed()), closing=sequence.guide.closing)

@@ -34,6 +34,7 @@ class Row(NamedTuple):
     num_prompt_tokens: int
     mirostat_mu: float | None = None  # of the draw before this one
     allowed_V: Tensor | None = None  # bool, tokens that the grammar allows; None: all
+    closing: int | None = None  # the token that closes what is open, while the grammar allows no stop token
 
     @property
     def num_output_tokens(self) -> int:
@@ -108,6 +109,9 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
         token_ids, biases = zip(*params.logit_bias, strict=True)
         bias = torch.tensor(biases, dtype=logits_V.dtype, device=device)
         logits_V.index_add_(0, torch.tensor(token_ids, device=device), bias)
+    if row.closing is not None and params.stop_token_ids:  # whoever wants to stop closes what is open
+        stops = [token_id for token_id in params.stop_token_ids if token_id < len(logits_V)]
+        logits_V[row.closing] = torch.maximum(logits_V[row.closing], logits_V[stops].amax())
     if row.allowed_V is not None:
         logits_V.masked_fill_(~row.allowed_V.to(device), -torch.inf)
     if row.num_output_tokens < params.min_tokens:

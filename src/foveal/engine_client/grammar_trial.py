@@ -19,6 +19,7 @@ from foveal.workers.frames import receive
 from foveal.workers.jobs import answer_jobs
 from foveal.workers.limits import Limits
 
+NO_LIMIT = 1 << 30  # of tokens: the trial ends no answer
 NUM_TOKENS = 32  # of an answer that is tried
 LIMITS = Limits(memory_bytes=2 << 30, max_num_files=16, max_file_bytes=0)
 
@@ -34,7 +35,7 @@ def judge(grammars: Grammars, grammar: Grammar) -> Verdict:
     """Do with the grammar what the engine will do: compile it, and follow it for some tokens."""
     try:
         text = translate(grammar)
-        _follow(grammars.start(text, ()), grammars.tokenizer.vocab_size)
+        _follow(grammars.start(text, (), NO_LIMIT), grammars.tokenizer.vocab_size)
     except GrammarError as error:
         return Verdict(problem=str(error))
     return Verdict(text)
