@@ -55,9 +55,9 @@ static float weigh(float *score, int64_t num, float *highest, float *total) {
     return shrink;
 }
 
-/* Up to 4 query heads of one row over the tokens of a tile; `vectors` of LANES make a head. */
+/* Up to 4 query heads of one row over the tokens of a tile; `vectors` of LANES make a head. next: of the tile after it. */
 static inline __attribute__((always_inline)) void attend_tile(
-    float query_scale, const int64_t *offset, int64_t num, const float *keys, const float *values, const float *query,
+    float query_scale, const int64_t *offset, const int64_t *next, int64_t num, const float *keys, const float *values, const float *query,
     float *output, float *highest, float *total, const int heads, const int64_t vectors) {
     const int64_t width = vectors * LANES;
     float score[4][TILE];
@@ -78,6 +78,7 @@ static inline __attribute__((always_inline)) void attend_tile(
         for (int g = 0; g < heads; g++) acc[g] = load(output + g * width + v * LANES) * shrink[g];
         for (int64_t j = 0; j < num; j++) {
             vec loaded = load(values + offset[j] + v * LANES);
+            __builtin_prefetch(keys + next[j] + v * LANES);
             for (int g = 0; g < heads; g++) acc[g] += loaded * score[g][j];
         }
         for (int g = 0; g < heads; g++) store(output + g * width + v * LANES, acc[g]);
@@ -85,7 +86,7 @@ static inline __attribute__((always_inline)) void attend_tile(
 }
 
 #define HEADS(some, vectors_of)                                                                                        \
-    attend_tile(d->query_scale, offsets, num, keys, values, query + g * width, part.output + g * width,                \
+    attend_tile(d->query_scale, offsets, next, num, keys, values, query + g * width, part.output + g * width,                \
                 part.highest + g, part.total + g, some, vectors_of)
 #define BY_COUNT(vectors_of)                                                                                           \
     switch (group - g < 4 ? group - g : 4) {                                                                           \
@@ -95,25 +96,35 @@ static inline __attribute__((always_inline)) void attend_tile(
     default: HEADS(4, vectors_of);                                                                                     \
     }
 
+/* Where a tile's tokens lie in the cache, from token `at` on; behind the stretch's last one, where that one lies. */
+static void find(const Decoder *d, const int32_t *table, int64_t at, int64_t stop, int64_t token_stride, int64_t offsets[TILE]) {
+    for (int64_t j = 0; j < TILE; j++) {
+        const int64_t token = at + j < stop ? at + j : stop - 1;
+        offsets[j] = (table[token / d->block_size] * d->block_size + token % d->block_size) * token_stride;
+    }
+}
+
 /* One row's query heads of one key-value head over a stretch. query: [group, D]. */
 static void attend(const Decoder *d, const Step *s, int64_t layer, Stretch stretch, const float *query, Part part) {
     const int64_t group = d->num_heads / d->num_kv_heads, width = d->head_dim, vectors = width / LANES;
     const int64_t token_stride = d->num_kv_heads * width, layer_stride = d->num_blocks * d->block_size * token_stride;
     const float *keys = s->kv_cache + 2 * layer * layer_stride + stretch.kv_head * width, *values = keys + layer_stride;
     const int32_t *table = s->block_tables + stretch.row * s->max_blocks;
-    int64_t offsets[TILE];
+    int64_t tiles[2][TILE], *offsets = tiles[0], *next = tiles[1];
     for (int64_t g = 0; g < group; g++) part.highest[g] = -INFINITY, part.total[g] = 0;
     if (stretch.stop <= stretch.begin) return;
     memset(part.output, 0, group * width * sizeof(float));
+    find(d, table, stretch.begin, stretch.stop, token_stride, offsets);
     for (int64_t at = stretch.begin; at < stretch.stop; at += TILE) {
         const int64_t num = stretch.stop - at < TILE ? stretch.stop - at : TILE;
-        for (int64_t j = 0; j < num; j++)
-            offsets[j] = ((int64_t)table[(at + j) / d->block_size] * d->block_size + (at + j) % d->block_size) * token_stride;
+        find(d, table, at + TILE, stretch.stop, token_stride, next);
         for (int64_t g = 0; g < group; g += 4) {
             if (width == 64) { BY_COUNT(64 / LANES) }
             else if (width == 128) { BY_COUNT(128 / LANES) }
             else { BY_COUNT(vectors) }
         }
+        int64_t *done = offsets;
+        offsets = next, next = done;
     }
 }
 

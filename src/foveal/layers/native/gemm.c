@@ -15,7 +15,7 @@
 #define DEPTH 256             /* inputs that are multiplied at a time: COLUMNS x DEPTH weights stay in the first cache */
 #define ROWS 512              /* of x that meet a panel: their sums stay in the second cache */
 #define ROWS_AT_ONCE 4096     /* of x that are rounded at a time */
-#define FEW_ROWS 8            /* are multiplied by weights as they lie (products.h) */
+#define FEW_ROWS 16           /* are multiplied by weights as they lie (products.h) */
 #define WIDE 2                /* vectors of outputs in a tile, so that a core's registers hold its sums */
 #if defined(__AVX512F__)
 #define TILE 12               /* rows of a tile */

@@ -154,13 +154,27 @@ static inline __attribute__((always_inline)) void unpack(const uint8_t *block, c
     if (form == Q8_0) memcpy(bytes, ((const Q8Block *)block)->values, GROUP);
     else {
         typedef uint8_t nibbles __attribute__((vector_size(GROUP / 2)));
-        nibbles pairs, halves[2];
+        nibbles pairs, apart[2];
         memcpy(&pairs, ((const Q4Block *)block)->pairs, sizeof pairs);
-        halves[0] = (pairs & 15) - 8;
-        halves[1] = (pairs >> 4) - 8;
-        memcpy(bytes, halves, GROUP);
+        apart[0] = (pairs & 15) - 8;
+        apart[1] = (pairs >> 4) - 8;
+        memcpy(bytes, apart, GROUP);
     }
     for (int i = 0; i < GROUP; i += SHORTS) *(svec_u *)(w + i) = widened(bytes + i);
+}
+
+typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
+
+static inline vec from_halves(halves h) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtph_ps((__m256i)h);
+#elif defined(__AVX2__) && defined(__F16C__)
+    return (vec)_mm256_cvtph_ps((__m128i)h);
+#else
+    vec v;
+    for (int i = 0; i < LANES; i++) v[i] = from_half(h[i]);
+    return v;
+#endif
 }
 
 /* LANES outputs of all rows over their inputs: totals [T]. Where there are fewer outputs, the last one is repeated. */
@@ -173,12 +187,13 @@ static inline __attribute__((always_inline)) void blocks_tile(
     for (int64_t g = 0; g < in / GROUP; g++) {
         const uint8_t *block = w + g * block_bytes, *next = w + LANES * (row_bytes + g * block_bytes);
         for (int64_t i = 0; i < LANES * block_bytes; i += 64) __builtin_prefetch(next + i);
-        vec scales;
+        halves scales_of;
         for (int o = 0; o < LANES; o++) {
             const uint8_t *own = block + (o < outs ? o : outs - 1) * row_bytes;
             unpack(own, form, unpacked + o * GROUP);
-            scales[o] = from_half(((const Q4Block *)own)->scale);
+            scales_of[o] = ((const Q4Block *)own)->scale;
         }
+        const vec scales = from_halves(scales_of);
         for (int64_t t = 0; t < num_rows; t++) {
             ivec sums[LANES];
             for (int o = 0; o < LANES; o++) {
