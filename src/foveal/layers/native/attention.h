@@ -61,16 +61,18 @@ static inline __attribute__((always_inline)) void attend_tile(
     float *output, float *highest, float *total, const int heads, const int64_t vectors) {
     const int64_t width = vectors * LANES;
     float score[4][TILE];
-    for (int64_t j = 0; j < num; j++) {
-        const float *key = keys + offset[j], *value = values + offset[j];
-        for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(value + i);
-        vec dot[4] = {{0}, {0}, {0}, {0}};
-        for (int64_t v = 0; v < vectors; v++) {
-            vec loaded = load(key + v * LANES);
-            for (int g = 0; g < heads; g++) dot[g] += loaded * load(query + g * width + v * LANES);
+    for (int64_t j = 0; j < num; j++)
+        for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(values + offset[j] + i);
+    for (int64_t j = 0; j < num; j += LANES) /* behind the last token it is repeated; `weigh` sees none of that */
+        for (int g = 0; g < heads; g++) {
+            vec dot[LANES];
+            for (int i = 0; i < LANES; i++) dot[i] = (vec){0};
+            for (int64_t v = 0; v < vectors; v++) {
+                const vec part = load(query + g * width + v * LANES);
+                for (int i = 0; i < LANES; i++) dot[i] += part * load(keys + offset[j + i] + v * LANES);
+            }
+            store(score[g] + j, float_sums_of(dot) * query_scale);
         }
-        for (int g = 0; g < heads; g++) score[g][j] = sum(dot[g]) * query_scale;
-    }
     float shrink[4];
     for (int g = 0; g < heads; g++) shrink[g] = weigh(score[g], num, highest + g, total + g);
     for (int64_t v = 0; v < vectors; v++) {

@@ -98,6 +98,20 @@ static inline ivec sums_of(const ivec v[LANES]) {
 #endif
 }
 
+/* Lane i: the sum of v[i]'s lanes. */
+static inline vec float_sums_of(const vec v[LANES]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    const __m256 *w = (const __m256 *)v;
+    __m256 left = _mm256_hadd_ps(_mm256_hadd_ps(w[0], w[1]), _mm256_hadd_ps(w[2], w[3]));
+    __m256 right = _mm256_hadd_ps(_mm256_hadd_ps(w[4], w[5]), _mm256_hadd_ps(w[6], w[7]));
+    return (vec)_mm256_add_ps(_mm256_permute2f128_ps(left, right, 0x20), _mm256_permute2f128_ps(left, right, 0x31));
+#else
+    vec totals = {0};
+    for (int i = 0; i < LANES; i++) totals[i] = sum(v[i]);
+    return totals;
+#endif
+}
+
 /* --- functions --- */
 
 /* e^x for x <= 0, to 2 units in the last place: 2^n of the whole part, a polynomial of the rest (Cephes' coefficients). */
