@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from foveal.engine import guide
 from foveal.engine.engine import GRAMMAR_FAILED
+from foveal.engine.grammar import GrammarError
 from foveal.engine.guide import Guides
 from tests.engine.toy import GREEDY, VOCAB_SIZE, ToyEngine, expected_tokens, prompt_of, text
 
@@ -107,3 +108,17 @@ def test_an_answer_that_waits_is_named_as_running_in_case_its_grammar_ends_the_p
     toy.engine.step(started.append)
 
     assert started == [(held,)]
+
+
+def test_a_grammar_that_has_failed_is_never_ready() -> None:
+    """Or the step would draw from it, fail, and be run again for one sequence at a time."""
+
+    def refuse(text: str, stop_token_ids: Sequence[int]) -> SlowMasks:
+        raise GrammarError("no")
+
+    one = Guides(refuse, VOCAB_SIZE).start("any", ())
+    with pytest.raises(GrammarError, match="no"):
+        one.allowed()  # waits for it
+
+    assert not one.is_ready
+    assert isinstance(one.failure(), GrammarError)

@@ -145,13 +145,16 @@ class Engine:
     def _wait_for_masks(self) -> dict[int, Guide]:
         """Give new masks a moment, fail answers that cannot have one; returns those that still wait, by sequence."""
         guided = [(sequence, sequence.guide) for sequence in self.scheduler.sequences.values() if sequence.guide]
+        waiting = {}
         for sequence, guide in guided:
             guide.wait()
             if error := guide.failure():
                 guide.stop()
                 log.warning("one answer cannot follow its grammar: %s", error)
                 self._fail(sequence, _why(error))
-        return {sequence.sequence_id: guide for sequence, guide in guided if not guide.is_ready}
+            elif not guide.is_ready:
+                waiting[sequence.sequence_id] = guide
+        return waiting
 
     def _encode(
         self, plan: StepPlan, on_start: Callable[[tuple[int, ...]], None], has_news: Callable[[], bool]

@@ -61,8 +61,8 @@ class Guide:
 
     @property
     def is_ready(self) -> bool:
-        """Whether `allowed` answers at once."""
-        return self._mask.done()
+        """Whether `allowed` answers at once. What has failed is never ready, so that no step has to be run again."""
+        return self._mask.done() and self._mask.exception() is None
 
     def advance(self, output_token_ids: Sequence[int]) -> None:
         """Begin with the mask for the token after these, which continue those before."""
