@@ -113,10 +113,10 @@ def test_an_answer_that_waits_is_named_as_running_in_case_its_grammar_ends_the_p
 def test_a_grammar_that_has_failed_is_never_ready() -> None:
     """Or the step would draw from it, fail, and be run again for one sequence at a time."""
 
-    def refuse(text: str, stop_token_ids: Sequence[int]) -> SlowMasks:
+    def refuse(text: str, stop_token_ids: Sequence[int], max_tokens: int) -> SlowMasks:
         raise GrammarError("no")
 
-    one = Guides(refuse, VOCAB_SIZE).start("any", ())
+    one = Guides(refuse, VOCAB_SIZE).start("any", (), 8)
     with pytest.raises(GrammarError, match="no"):
         one.allowed()  # waits for it
 
