@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from foveal.errors import Overloaded
+from foveal.errors import TooManyRequests
 from foveal.shares import Shares
 
 
@@ -53,7 +53,7 @@ class Crowd:
 
 def test_callers_take_turns_however_much_each_has_waiting() -> None:
     async def run() -> list[str]:
-        crowd = Crowd(Shares(1, 1))
+        crowd = Crowd(Shares(1))
         await crowd.come("a1", "a2", "a3", "a4", "b1", "b2", "c1")
         await crowd.go("a1", "a2", "b1", "c1", "a3", "b2", "a4")
         return crowd.order
@@ -61,28 +61,53 @@ def test_callers_take_turns_however_much_each_has_waiting() -> None:
     assert asyncio.run(run()) == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
 
 
-def test_a_share_leaves_room_for_others() -> None:
-    async def run() -> tuple[list[str], int]:
-        crowd = Crowd(Shares(10, 4))
-        await crowd.come("a1", "a2", "a3", amount=3)
-        await crowd.come("b1", amount=4)
-        return crowd.order, crowd.shares.num_held
+@pytest.mark.parametrize(("callers", "each"), [("a", 30), ("ab", 20), ("abcde", 10)])
+def test_what_one_holds_is_left_free_for_whoever_comes_next(callers: str, each: int) -> None:
+    async def run() -> tuple[list[int], bool]:
+        crowd = Crowd(Shares(60, keeps_room=True))
+        for number in range(60):
+            await crowd.come(*(f"{caller}{number}" for caller in callers))
+        held = [sum(name[0] == caller for name in crowd.order) for caller in callers]
+        await crowd.come("z", amount=each)
+        return held, crowd.order[-1] == "z"
 
-    assert asyncio.run(run()) == (["a1", "b1"], 7)
+    assert asyncio.run(run()) == ([each] * len(callers), True)
 
 
-def test_more_than_a_share_counts_as_one() -> None:
+def test_a_first_wish_may_take_more_than_half() -> None:
+    async def run() -> list[str]:
+        crowd = Crowd(Shares(10, keeps_room=True))
+        await crowd.come("a1", amount=9)
+        await crowd.come("a2", "b1")
+        return crowd.order
+
+    assert asyncio.run(run()) == ["a1", "b1"]
+
+
+def test_more_than_there_is_counts_as_all() -> None:
     async def run() -> int:
-        crowd = Crowd(Shares(10, 4))
+        crowd = Crowd(Shares(10))
         await crowd.come("a1", amount=1000)
         return crowd.shares.num_held
 
-    assert asyncio.run(run()) == 4
+    assert asyncio.run(run()) == 10
+
+
+def test_one_who_gave_up_no_longer_counts_as_waiting() -> None:
+    async def run() -> list[str]:
+        crowd = Crowd(Shares(1, max_waiting=2))
+        await crowd.come("b1", "a1", "a2")
+        await crowd.give_up("a2")  # behind a1, which still waits
+        await crowd.come("a3")
+        await crowd.go("b1", "a1", "a3")
+        return crowd.order
+
+    assert asyncio.run(run()) == ["b1", "a1", "a3"]
 
 
 def test_a_large_wish_is_not_overtaken_for_ever() -> None:
     async def run() -> list[str]:
-        crowd = Crowd(Shares(4, 4))
+        crowd = Crowd(Shares(4))
         await crowd.come("a1", "b1", amount=2)
         await crowd.come("c1", amount=4)
         await crowd.come("d1", amount=2)
@@ -96,7 +121,7 @@ def test_a_large_wish_is_not_overtaken_for_ever() -> None:
 
 def test_one_who_gives_up_waiting_blocks_nobody() -> None:
     async def run() -> tuple[list[str], int]:
-        crowd = Crowd(Shares(1, 1))
+        crowd = Crowd(Shares(1))
         await crowd.come("a1", "a2", "b1")
         await crowd.give_up("a2")
         await crowd.go("a1", "b1")
@@ -107,7 +132,7 @@ def test_one_who_gives_up_waiting_blocks_nobody() -> None:
 
 def test_one_who_gives_up_in_the_moment_of_its_turn_passes_it_on() -> None:
     async def run() -> tuple[list[str], int]:
-        crowd = Crowd(Shares(1, 1))
+        crowd = Crowd(Shares(1))
         await crowd.come("a1", "b1", "c1")
         crowd._leave["a1"].set()
         await asyncio.sleep(0)  # a1 leaves, and b1 is granted its turn, but does not run yet
@@ -122,10 +147,10 @@ def test_one_who_gives_up_in_the_moment_of_its_turn_passes_it_on() -> None:
 
 def test_too_many_waiting_of_one_caller_are_refused_and_others_are_not() -> None:
     async def run() -> list[str]:
-        shares = Shares(1, 1, max_waiting=2)
+        shares = Shares(1, max_waiting=2)
         crowd = Crowd(shares)
         await crowd.come("a1", "a2", "a3")
-        with pytest.raises(Overloaded, match="wait for their turn"):
+        with pytest.raises(TooManyRequests, match="wait for their turn"):
             async with shares.hold("a"):
                 pass
         await crowd.come("b1")
@@ -137,7 +162,7 @@ def test_too_many_waiting_of_one_caller_are_refused_and_others_are_not() -> None
 
 def test_a_thread_holds_its_turn_until_it_ends_though_nobody_waits_for_it() -> None:
     async def run() -> None:
-        shares, may_end = Shares(1, 1), threading.Event()
+        shares, may_end = Shares(1), threading.Event()
         with ThreadPoolExecutor(1) as threads:
             working = asyncio.create_task(shares.run("a", threads, may_end.wait))
             for _ in range(5):  # it takes its turn

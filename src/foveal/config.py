@@ -82,7 +82,7 @@ class HttpConfig:
     port: int = 8000  # 0: any free one
     api_keys: tuple[str, ...] = field(default=(), repr=False)  # with none, the server listens on loopback only
     max_body_bytes: int = 10_000_000  # of a request; more is refused with 413
-    max_body_bytes_in_flight: int = 500_000_000  # of all bodies that are being read; one key may have half of it
+    max_body_bytes_in_flight: int = 500_000_000  # of all bodies that are being read; one caller may have half of it
     max_connections: int = 4096  # at once; more are refused with 503. 0: no limit
     max_connections_per_address: int = 512  # or per IPv6 network of 64 bits. 0: no limit
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # addresses and networks without that share

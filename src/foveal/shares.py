@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from foveal.errors import Overloaded
+from foveal.errors import TooManyRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_WAITING = 256  # of one caller
+_RETRY_S = 1.0
 
 
 class Shares:
-    """`share`: the most that one caller holds at once; so the others find room, whatever that caller does."""
+    """`keeps_room`: what one caller holds, others find free: half for one, a third for each of two.
 
-    def __init__(self, capacity: int, share: int, max_waiting: int = MAX_WAITING) -> None:
-        self._free = capacity
-        self._share = min(share, capacity)
+    For what is held long. Without it, one caller may hold everything, and the next one's turn comes when it ends.
+    """
+
+    def __init__(self, capacity: int, *, keeps_room: bool = False, max_waiting: int = MAX_WAITING) -> None:
+        self._capacity = self._free = capacity
+        self._keeps_room = keeps_room
         self._max_waiting = max_waiting
         self._held: Counter[str] = Counter()  # by caller
         self._waiting: OrderedDict[str, deque[_Wish]] = OrderedDict()  # the caller whose turn it is comes first
@@ -37,8 +41,11 @@ class Shares:
 
     @asynccontextmanager
     async def hold(self, caller: str, amount: int = 1) -> AsyncIterator[None]:
-        """Waits for room. More than a share counts as a whole share. Raises Overloaded where too many wait."""
-        amount = min(amount, self._share)
+        """Waits for room. More than there is counts as all.
+
+        Raises TooManyRequests where too many of the caller's wait already.
+        """
+        amount = min(amount, self._capacity)
         await self._take(caller, amount)
         try:
             yield
@@ -60,7 +67,9 @@ class Shares:
         wish = _Wish(amount, asyncio.get_running_loop().create_future())
         queue = self._waiting.setdefault(caller, deque())
         if len(queue) >= self._max_waiting:
-            raise Overloaded("Too many of your requests wait for their turn. Ask again when some have ended.")
+            raise TooManyRequests(
+                "Too many of your requests wait for their turn. Ask again when some have ended.", _RETRY_S
+            )
         queue.append(wish)
         self._grant()
         try:
@@ -68,6 +77,8 @@ class Shares:
         except asyncio.CancelledError:
             if not wish.granted.cancelled():  # it was granted in the same moment
                 self._give_back(caller, amount)
+            elif wish in queue:  # or it would count as one that waits
+                queue.remove(wish)
             self._grant()
             raise
 
@@ -92,9 +103,14 @@ class Shares:
                 queue.popleft()
             if not queue:
                 del self._waiting[caller]
-            elif self._held[caller] + queue[0].amount <= self._share:
+            elif self._may_hold(caller, queue[0].amount):
                 return caller if queue[0].amount <= self._free else None
         return None
+
+    def _may_hold(self, caller: str, amount: int) -> bool:
+        """A caller's first wish takes what is free; more needs as much room for others as the caller then holds."""
+        held = self._held[caller]
+        return not self._keeps_room or not held or held + amount <= self._free - amount
 
 
 class _Wish(NamedTuple):

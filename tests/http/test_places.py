@@ -55,6 +55,11 @@ def test_a_proxy_can_be_named_and_loopback_left_out() -> None:
     assert (fill(shared, "127.0.0.1"), fill(shared, "10.1.1.1")) == (10, 40)
 
 
+def test_a_proxy_of_one_ipv6_address_is_trusted_and_its_neighbours_are_not() -> None:
+    shared = places(trusted_proxies=("2001:db8::5",))
+    assert (fill(shared, "2001:db8::5", 20), fill(shared, "2001:db8::6")) == (20, 10)
+
+
 def test_zero_is_no_limit() -> None:
     assert fill(places(max_connections=0, max_connections_per_address=0), "192.0.2.1", 10_000) == 10_000
 

@@ -113,16 +113,16 @@ async def test_one_who_is_cancelled_just_when_its_turn_comes() -> None:
     await asyncio.wait_for(third, 60)
 
 
-async def test_waiting_is_bounded_for_each_caller_and_for_all() -> None:
+async def test_a_caller_has_no_more_waiting_than_is_left_for_others() -> None:
     office = Office(max_waiting=10)
-    jobs = [*await office.come(*"a" * 6), *await office.come(*"b" * 5)]  # one is served
+    jobs = [*await office.come(*"a" * 6), *await office.come(*"b" * 3)]  # one is served, eight wait
 
+    for greedy in "ab":
+        with pytest.raises(TooManyRequests, match="too many of your pictures are waiting to be decoded") as refused:
+            await office.job(greedy)
+        assert refused.value.retry_after_s == 1
+    jobs += await office.come(*"cd")  # others find room
     with pytest.raises(Overloaded, match="too many pictures are waiting to be decoded; try again in a moment"):
-        await office.job("c")
-    jobs.pop().cancel()
-    await asyncio.sleep(0)
-    with pytest.raises(TooManyRequests, match="too many of your pictures are waiting to be decoded") as refused:
-        await office.job("a")
+        await office.job("e")
 
-    assert refused.value.retry_after_s == 1
-    assert sorted(await office.serve(*jobs)) == sorted("a" * 6 + "b" * 4)
+    assert sorted(await office.serve(*jobs)) == sorted("aaaaaabbbcd")

@@ -52,8 +52,8 @@ class BodyReader:
     def __init__(self, config: HttpConfig) -> None:
         self._unknown_fields = config.unknown_fields
         self._max_body_bytes = config.max_body_bytes
-        self._in_flight = Shares(config.max_body_bytes_in_flight, max(config.max_body_bytes_in_flight // 2, 1))
-        self._turns = Shares(1, 1)
+        self._in_flight = Shares(config.max_body_bytes_in_flight, keeps_room=True)
+        self._turns = Shares(1)
         self._thread = ThreadPoolExecutor(1, "bodies")
 
     async def read(self, request: Request, schema: type[Body]) -> Body:

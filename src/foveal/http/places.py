@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from foveal.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network, IPv6Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
     from foveal.config import HttpConfig
 
 SITE_BITS = 64  # of an IPv6 address: one subscriber has all addresses that share them
+_TRUSTED = ""  # in place of an address
 
 
 class Places:
@@ -24,25 +25,28 @@ class Places:
         self._max = config.max_connections
         self._share = config.max_connections_per_address
         self._trusted = [_network(proxy) for proxy in config.trusted_proxies]
-        self._taken: Counter[str] = Counter()  # by address
+        self._taken: Counter[str] = Counter()  # by address or site
 
     def take(self, address: str | None) -> bool:
         """Whether there is room for one more, which is then taken. None: a client without an address."""
-        whose = _site(address)
-        has_share = not self._share or self._is_trusted(whose) or self._taken[whose] < self._share
+        whose = self._whose(address)
+        has_share = not self._share or whose == _TRUSTED or self._taken[whose] < self._share
         if not has_share or (self._max and self._taken.total() >= self._max):
             return False
         self._taken[whose] += 1
         return True
 
     def leave(self, address: str | None) -> None:
-        whose = _site(address)
+        whose = self._whose(address)
         self._taken[whose] -= 1
         if not self._taken[whose]:
             del self._taken[whose]
 
-    def _is_trusted(self, whose: str) -> bool:
-        return not whose or any(ip_address(whose) in network for network in self._trusted)
+    def _whose(self, address: str | None) -> str:
+        if address is None:
+            return _TRUSTED
+        found = _parsed(address)
+        return _TRUSTED if any(found in network for network in self._trusted) else _site(found)
 
 
 def _network(proxy: str) -> IPv4Network | IPv6Network:
@@ -52,12 +56,13 @@ def _network(proxy: str) -> IPv4Network | IPv6Network:
         raise ConfigError(f"http.trusted_proxies holds {proxy!r}, which is no address or network") from None
 
 
-def _site(address: str | None) -> str:
-    if address is None:
-        return ""
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    """Without a zone; an IPv4 address that a socket of both families writes as IPv6 is IPv4."""
     found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        return str(found.ipv4_mapped)
-    if isinstance(found, IPv6Address) and not found.is_loopback:
-        return str(IPv6Address(int(found) >> SITE_BITS << SITE_BITS))
-    return str(found)
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+
+
+def _site(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv6Address) and not address.is_loopback:
+        return str(IPv6Address(int(address) >> SITE_BITS << SITE_BITS))
+    return str(address)

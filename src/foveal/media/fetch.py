@@ -64,7 +64,7 @@ class Fetcher:
     ) -> None:
         self._config = config
         self._resolver = Resolver()
-        self._shares = Shares(_MAX_CONNECTIONS, _MAX_CONNECTIONS // 2)
+        self._shares = Shares(_MAX_CONNECTIONS, keeps_room=True)
         guard = Guard(config.allowed_ports, tuple(map(Opening.parse, config.allowed_hosts)))
         self._connections = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context or httpcore.default_ssl_context(),
@@ -75,7 +75,7 @@ class Fetcher:
         )
 
     async def fetch(self, url: httpx.URL, caller: str = "") -> Download:
-        """Raises Refused; Overloaded where too many downloads of `caller` wait for their turn.
+        """Raises Refused; TooManyRequests where too many downloads of `caller` wait for their turn.
 
         `fetch_timeout_s` covers everything after that, from resolving the name to the last byte.
         """

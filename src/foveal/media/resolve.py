@@ -20,6 +20,7 @@ from foveal.workers.spawn import ONE_THREAD, Kind, spawn
 _IMPATIENT = {"RES_OPTIONS": "timeout:1 attempts:2"}  # resolv.conf(5); a download may take little longer
 LOOK_UP = "foveal.media.lookups:serve"
 _MAX_ABANDONED = 64  # lookups in a child that nobody waits for any more
+_MAX_HOST_CHARS = 253  # of any name (RFC 1035), its last dot left out
 _MAX_TRIES = 3  # a child may be replaced, or killed from outside, while a lookup runs
 
 
@@ -38,6 +39,8 @@ class Resolver:
         """Its addresses, each once; an address is its own. Raises OSError where the name is unknown."""
         with contextlib.suppress(ValueError):
             return [str(ip_address(host))]
+        if len(host.removesuffix(".")) > _MAX_HOST_CHARS:
+            raise OSError("the name is unknown")
         for _ in range(_MAX_TRIES):
             with contextlib.suppress(Gone):
                 return await self._running().look_up(host)

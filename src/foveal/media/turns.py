@@ -20,7 +20,7 @@ _RETRY_S = 1.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     num_places: int
-    max_waiting: int  # of all callers; one caller may have half
+    max_waiting: int  # of all callers; one caller has no more than is left free for others
     large_s: float = float("inf")  # work of at least this estimate never takes all places, unless there is only one
 
 
@@ -71,9 +71,10 @@ class Turns:
 
     def _enter(self, caller: str, cost_s: float) -> tuple[_Share, _Waiter]:
         share = self._share(caller)
-        if self._num_waiting >= self._rules.max_waiting:
+        num_free = self._rules.max_waiting - self._num_waiting
+        if num_free <= 0 and not share.waiting:
             raise Overloaded("too many pictures are waiting to be decoded; try again in a moment")
-        if len(share.waiting) >= self._rules.max_waiting // 2:
+        if len(share.waiting) >= num_free:
             raise TooManyRequests(
                 "too many of your pictures are waiting to be decoded; try again when some are answered", _RETRY_S
             )

@@ -30,12 +30,12 @@ class TextTurns:
         self._long = _Lane(1)
 
     async def run(self, request: ChatRequest | CompletionRequest, work: Callable[[], T]) -> T:
-        """The result of `work`, which takes time by the length of the request's text. Raises Overloaded."""
+        """The result of `work`, which takes time by the length of the request's text. Raises TooManyRequests."""
         lane = self._long if sum(map(len, request.texts)) > LONG_CHARS else self._short
-        return await lane.shares.run(request.caller.key_id, lane.threads, work)
+        return await lane.shares.run(request.caller.share, lane.threads, work)
 
 
 class _Lane:
     def __init__(self, num_threads: int) -> None:
-        self.shares = Shares(num_threads, num_threads)
+        self.shares = Shares(num_threads)
         self.threads = ThreadPoolExecutor(num_threads, "text")

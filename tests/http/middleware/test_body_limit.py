@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from foveal.config import HttpConfig
 from foveal.errors import BodyTooLarge, InvalidRequest, RequestError
-from foveal.http.middleware.body_limit import BodyLimit
+from foveal.http.middleware.body_limit import BODY_TIMEOUT_S, BodyLimit, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,16 @@ def test_a_length_over_the_limit_stops_before_the_first_byte(length: str) -> Non
 def test_bytes_are_counted_whatever_the_stated_length(length: str | None) -> None:
     taken, failure = read_through([b"12345", b"678901", b"2"], length)
     assert (taken, type(failure)) == (b"12345", BodyTooLarge)
+
+
+def test_a_mobile_line_that_goes_silent_in_a_tunnel_is_fast_enough_for_the_largest_body() -> None:
+    """300 kbit/s, and nothing at all for 15 s after the first minute. A piece comes each tenth of a second."""
+    window, num_bytes, now_s = Window(), 0, 0.0
+    while num_bytes < HttpConfig().max_body_bytes:
+        wait_s = 15.0 if 60.0 < now_s < 60.11 else 0.1
+        assert now_s + wait_s < min(window.end_s(num_bytes, now_s), BODY_TIMEOUT_S)
+        now_s += wait_s
+        num_bytes += 3750
 
 
 def test_a_body_that_does_not_arrive_is_refused() -> None:

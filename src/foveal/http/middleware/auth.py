@@ -73,11 +73,9 @@ def caller_in(scope: Scope) -> Caller | None:
 
 
 def sharer_in(scope: Scope) -> str:
-    """Who shares with others what the server has: the caller's key, or the client's address where there are no keys."""
+    """Who shares with others what the server has. Open paths share as one."""
     caller = caller_in(scope)
-    if caller is not None and caller.key_id:
-        return f"key {caller.key_id}"
-    return f"address {(scope.get('client') or ('',))[0]}"
+    return "" if caller is None else caller.share
 
 
 def _host_name(host: str) -> str:

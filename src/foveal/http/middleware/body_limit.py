@@ -12,8 +12,10 @@ from foveal.errors import BodyTooLarge, InvalidRequest
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_TIMEOUT_S = 60.0  # from its first byte that is waited for to the last
-WINDOW_S = 10.0  # the body's end, or at least MIN_WINDOW_BYTES, has to come in each
+BODY_TIMEOUT_S = 300.0  # from its first byte that is waited for to the last; 10 MB at 270 kbit/s
+WINDOW_S = (
+    20.0  # a line may be silent for most of it; the body's end, or at least MIN_WINDOW_BYTES, has to come in each
+)
 MIN_WINDOW_BYTES = 64 * 1024
 
 
