@@ -11,22 +11,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
+from foveal.models.bounds import check_settings
 from foveal.models.defaults import DECODER_DEFAULTS, VISION_DEFAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
 STRETCHES, STRETCH_BYTES = 64, 1 << 16  # of a weight file, that are read to tell it from others
+MAX_JSON_BYTES = 4 << 20  # of a file of settings or an index of weights; published ones have less than 2 MiB
+MAX_TOKENIZER_BYTES = 64 << 20  # published ones have up to 33 MiB
 
 
 class Settings(dict[str, Any]):
     """A JSON object of a checkpoint. A missing key raises CheckpointError, not KeyError."""
 
+    place = "the checkpoint's configuration"  # which file, and where in it
+
     def __missing__(self, key: str) -> Any:
-        raise CheckpointError(
-            f"the checkpoint's configuration has no {key!r}; its files are incomplete or of another kind"
-        )
+        raise CheckpointError(f"{self.place} has no {key!r}; the checkpoint is incomplete or of another kind")
+
+    def over(self, defaults: Mapping[str, Any]) -> Settings:
+        """These settings, and the defaults of those that are missing."""
+        return Settings(defaults | self).placed(self.place)
+
+    def placed(self, place: str) -> Settings:
+        """Itself, with its place and those of the objects in it noted."""
+        self.place = place
+        for name, value in self.items():
+            if isinstance(value, Settings):
+                value.placed(f"{name} in {place}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +56,15 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
-        """Raises CheckpointError if config.json is missing or malformed, or the weights are quantised."""
+        """Raises CheckpointError if config.json is missing, a setting is malformed, or the weights are quantised."""
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} has no config.json; a model is a folder as the hub has it")
         checkpoint = cls(
             folder,
-            read_json(folder / "config.json"),
-            read_json(folder / "generation_config.json"),
-            read_json(folder / "preprocessor_config.json")
-            or Settings(read_json(folder / "processor_config.json").get("image_processor", {})),  # the newer layout
+            _settings(folder / "config.json"),
+            _settings(folder / "generation_config.json"),
+            _settings(folder / "preprocessor_config.json")
+            or _settings(folder / "processor_config.json", part="image_processor"),  # the newer layout
         )
         _refuse_quantised(checkpoint)
         return checkpoint
@@ -61,13 +77,13 @@ class Checkpoint:
     def decoder_config(self) -> Settings:
         """The decoder's settings in config.json, completed with defaults; older families keep them at the top level."""
         settings = self.config.get("text_config", self.config)
-        return Settings(DECODER_DEFAULTS.get(settings.get("model_type"), {}) | settings)
+        return settings.over(DECODER_DEFAULTS.get(settings.get("model_type"), {}))
 
     @property
     def vision_config(self) -> Settings:
         """The vision tower's settings in config.json, completed with defaults."""
         settings = self.config["vision_config"]
-        return Settings(VISION_DEFAULTS.get(settings.get("model_type", self.model_type), {}) | settings)
+        return settings.over(VISION_DEFAULTS.get(settings.get("model_type", self.model_type), {}))
 
     @property
     def context_length(self) -> int:
@@ -124,23 +140,35 @@ class Checkpoint:
 
     def added_token_id(self, text: str) -> int | None:
         """The id of a special token by its text; None if the tokenizer has no such token, or there is no tokenizer."""
-        for token in read_json(self.folder / "tokenizer.json").get("added_tokens", ()):
-            if token["content"] == text:
+        for token in read_json(self.folder / "tokenizer.json", MAX_TOKENIZER_BYTES).get("added_tokens", ()):
+            if isinstance(token, Settings) and token.get("content") == text:
                 return int(token["id"])
         return None
 
 
-def read_json(path: Path) -> Settings:
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Settings:
     """The JSON object in a file; empty if there is no file. Raises CheckpointError if the file holds no object."""
     if not path.is_file():
         return Settings()
+    if path.stat().st_size > max_bytes:
+        raise CheckpointError(f"{path} is larger than {max_bytes >> 20} MiB; it is no model's")
     try:
         content = json.loads(path.read_bytes(), object_hook=Settings)
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: download it again") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON, or nested too deeply: download it again") from error
     if not isinstance(content, Settings):
         raise CheckpointError(f"{path} holds no JSON object: download it again")
     return content
+
+
+def _settings(path: Path, part: str | None = None) -> Settings:
+    """What `read_json` finds, or a part of it, with every setting checked."""
+    settings = read_json(path)
+    found = settings.get(part, Settings()) if part else settings
+    if not isinstance(found, Settings):
+        raise CheckpointError(f"{path}: {part} must be an object")
+    check_settings(str(path), found)
+    return found.placed(str(path))
 
 
 def _refuse_quantised(checkpoint: Checkpoint) -> None:

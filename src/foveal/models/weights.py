@@ -33,6 +33,7 @@ HEAD = ("language_model.lm_head", "lm_head")
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+MAX_HEADER_BYTES = 16 << 20  # of a file's list of tensors; published ones have less than 1 MiB
 
 
 class CheckpointTensors(Mapping[str, "Tensor"]):
@@ -83,7 +84,7 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} has no {SINGLE_FILE} and no {INDEX_FILE}; "
             "pickled weights (*.bin, *.pth) are never loaded: convert them to safetensors"
         )
-    names = sorted(set(read_json(folder / INDEX_FILE)["weight_map"].values()))
+    names = _names(folder / INDEX_FILE)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}")
@@ -98,8 +99,22 @@ def prefix(tensors: Mapping[str, Tensor], *known: str) -> str:
     return next((name for name in known if any(key == name or key.startswith(f"{name}.") for key in tensors)), known[0])
 
 
+def _names(index: Path) -> list[str]:
+    """The files that an index names, all beside it. Raises CheckpointError for a name that leads elsewhere."""
+    found = read_json(index)["weight_map"]
+    names = list(found.values()) if isinstance(found, dict) else [found]
+    for name in names:
+        if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\0" in name:
+            raise CheckpointError(f"{index} names {str(name)[:80]!r}, which is no safetensors file beside it")
+    return sorted(set(names))
+
+
 def _open(file: Path) -> Any:
+    """Raises CheckpointError for a damaged file, or one whose list of tensors is too long to be a model's."""
     try:
+        with file.open("rb") as opened:
+            if int.from_bytes(opened.read(8), "little") > MAX_HEADER_BYTES:
+                raise CheckpointError(f"{file} is damaged: its header claims more than {MAX_HEADER_BYTES >> 20} MiB")
         return safe_open(file, framework="pt", device="cpu")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged or cut off; download it again") from error
