@@ -90,9 +90,10 @@ def test_a_folder_that_cannot_be_served_says_why(tmp_path: Path, text: str | Non
 
 def test_image_settings_are_found_in_their_newer_place(tmp_path: Path) -> None:
     written(tmp_path, {})
-    (tmp_path / "processor_config.json").write_text('{"image_processor": {"size": 5}, "processor_class": "P"}')
+    newer = {"image_processor": {"size": {"height": 5}}, "processor_class": "P"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(newer))
 
-    assert Checkpoint.read(tmp_path).preprocessor_config == {"size": 5}
+    assert Checkpoint.read(tmp_path).preprocessor_config == {"size": {"height": 5}}
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:

@@ -102,11 +102,12 @@ def prefix(tensors: Mapping[str, Tensor], *known: str) -> str:
 def _names(index: Path) -> list[str]:
     """The files that an index names, all beside it. Raises CheckpointError for a name that leads elsewhere."""
     found = read_json(index)["weight_map"]
-    names = list(found.values()) if isinstance(found, dict) else [found]
-    for name in names:
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{index}: weight_map must be an object, of tensors and their files")
+    for name in found.values():
         if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\0" in name:
             raise CheckpointError(f"{index} names {str(name)[:80]!r}, which is no safetensors file beside it")
-    return sorted(set(names))
+    return sorted(set(found.values()))
 
 
 def _open(file: Path) -> Any:
