@@ -122,6 +122,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("factor", "low_freq_factor", "high_freq_factor"), number(0, 1e6)),
     "attention_factor": either(number(0, 1e6), NOTHING),
     **dict.fromkeys(("short_factor", "long_factor"), FACTORS),
+    **dict.fromkeys(("full_attention", "sliding_attention"), OBJECT),  # of rope_parameters
     "mrope_section": list_of(whole(0, 4096), 3, 3),
     "eos_token_id": either(ID, list_of(ID, 1024), NOTHING),
     # images

@@ -34,7 +34,7 @@ class Settings(dict[str, Any]):
 
     def over(self, defaults: Mapping[str, Any]) -> Settings:
         """These settings, and the defaults of those that are missing."""
-        return Settings(defaults | self).placed(self.place)
+        return Settings({**defaults, **self}).placed(self.place)
 
     def placed(self, place: str) -> Settings:
         """Itself, with its place and those of the objects in it noted."""
@@ -76,13 +76,13 @@ class Checkpoint:
     @property
     def decoder_config(self) -> Settings:
         """The decoder's settings in config.json, completed with defaults; older families keep them at the top level."""
-        settings = self.config.get("text_config", self.config)
-        return settings.over(DECODER_DEFAULTS.get(settings.get("model_type"), {}))
+        settings: Settings = self.config.get("text_config", self.config)
+        return settings.over(DECODER_DEFAULTS.get(settings.get("model_type", ""), {}))
 
     @property
     def vision_config(self) -> Settings:
         """The vision tower's settings in config.json, completed with defaults."""
-        settings = self.config["vision_config"]
+        settings: Settings = self.config["vision_config"]
         return settings.over(VISION_DEFAULTS.get(settings.get("model_type", self.model_type), {}))
 
     @property
