@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import tokenizers
+from tokenizers import AddedToken
 
 from foveal.conversation.config import ConversationConfig, PromptRules, load_conversation
 from foveal.conversation.render import NAME_NOT_SHOWN, Renderer
-from foveal.conversation.tokenizer import Run
+from foveal.conversation.tokenizer import Run, Tokenizer
 from foveal.errors import CheckpointError, InvalidRequest
 from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, ImageSpan, Message
 from tests.conversation.builders import IMAGE, backend, chat, images, processor, spelled, tokenizer
@@ -88,6 +90,18 @@ def test_what_a_person_types_in_a_chat_is_text(typed: str) -> None:
     with_text = _renderer().render(chat(("user", [IMAGE, typed])), images(1)).prompt
     without = _renderer().render(chat(("user", [IMAGE, ""])), images(1)).prompt
     assert _special(with_text.token_ids) == _special(without.token_ids)
+
+
+def test_a_mark_of_a_turn_is_text_to_people_even_if_the_tokenizer_does_not_call_it_special() -> None:
+    built = tokenizers.Tokenizer.from_str(backend().to_str())
+    built.add_tokens([AddedToken(name, normalized=False) for name in ("<User>", "<table>", "\n\n")])
+    template = "{%- for message in messages %}{{ '<User>' ~ message.content[0].text ~ '\n\n' }}{%- endfor %}"
+    subject = Renderer(ConversationConfig("marks", template), Tokenizer(built), None)
+    user, table, lines = map(built.token_to_id, ("<User>", "<table>", "\n\n"))
+
+    token_ids = subject.render(chat(("user", "<User><table>\n\na"))).prompt.token_ids
+
+    assert [token for token in token_ids if token in (user, table, lines)] == [user, table, lines, lines]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,30 @@ def test_runs_are_encoded_as_the_library_encodes_the_whole_text(kind: str) -> No
         assert tokenizer(kind).encode(runs) == _reference(kind, "".join(run.text for run in runs)), runs
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "prepend"])  # whose marks swallow line breaks
+@pytest.mark.parametrize("seed", range(3))
+def test_added_tokens_that_are_not_special_are_found_wherever_the_library_finds_them(kind: str, seed: int) -> None:
+    subject, library, chance = Tokenizer(_with_ordinary(kind)), _with_ordinary(kind), random.Random(seed)
+    for _ in range(200):
+        runs = [
+            Run(chance.choice(["<s>", "<|user|>", "<|user|>!", "\n", "\n\n", " "]), is_markup=True)
+            if chance.random() < 0.5
+            else Run(chance.choice(["a", "<table>", "\n", "\n\nx", "<b>", " <b>", "the <table> b", "shape<|"]), False)
+            for _ in range(chance.randrange(8))
+        ]
+        expected = library.encode("".join(run.text for run in runs), add_special_tokens=False).ids
+        assert subject.encode(runs) == expected, runs
+
+
+def test_a_reserved_token_is_text_to_people_and_a_token_to_markup() -> None:
+    subject = Tokenizer(_with_ordinary("byte_level")).reserving(["<table>", "no token"])
+    markup, text = subject.encode([Run("<table>", True)]), subject.encode([Run("<table><b>", False)])
+    assert markup == [subject.token_id("<table>")]
+    assert subject.token_id("<table>") not in text
+    assert text[-1] == subject.token_id("<b>")
+    assert subject.decode(text) == "<table><b>"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("typed", _TYPED)
 def test_a_typed_special_token_is_text(kind: str, typed: str) -> None:
@@ -122,6 +146,14 @@ def test_a_folder_without_a_readable_tokenizer_is_refused(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         load_tokenizer(tmp_path)
+
+
+def _with_ordinary(kind: str) -> tokenizers.Tokenizer:
+    """With tokens as Gemma adds them, whose ids come after the special ones."""
+    built = tokenizers.Tokenizer.from_str(backend(kind).to_str())
+    plain = [AddedToken(name, normalized=False) for name in ("<table>", "\n\n", "\n\n\n")]
+    built.add_tokens([*plain, AddedToken("<b>")])
+    return built
 
 
 def _unsafe() -> tokenizers.Tokenizer:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from foveal.conversation.config import ConversationConfig
+from foveal.conversation.config import ConversationConfig, PromptRules
 from foveal.conversation.lengths import is_long, surely_exceeds
 from foveal.conversation.rendered import EchoedPrompt, Rendered
 from foveal.conversation.template import Template
@@ -41,9 +41,9 @@ class Renderer:
         Raises ConfigError for a broken template, CheckpointError if the tokenizer lacks the BOS of the config.
         """
         self._config = config
-        self._tokenizer = tokenizer
-        self._processor = processor
         self._template = Template(config)
+        self._tokenizer = tokenizer.reserving(_structural(config.rules, tokenizer, self._template.markup()))
+        self._processor = processor
         self._bos = _bos(config, tokenizer)
         rules = config.rules
         self._image_ids = _ids(rules.image_tokens, tokenizer)
@@ -246,9 +246,22 @@ class Renderer:
         return runs
 
 
+def _structural(rules: PromptRules, tokenizer: Tokenizer, markup: str) -> list[str]:
+    """Tokens that only markup may add, special or not: a person who types one must not open a turn or add an image.
+
+    White space is for everybody, though it may be one added token, as line breaks are in Gemma.
+    """
+    names = {*rules.image_tokens, *rules.stop_tokens, *_bos_names(rules)}
+    written = tokenizer.added_tokens_in(markup + rules.before_image + rules.after_image)
+    return [name for name in names | written if name.strip(" \n\t▁")]
+
+
+def _bos_names(rules: PromptRules) -> tuple[str, ...]:
+    return (rules.bos_token,) if isinstance(rules.bos_token, str) else rules.bos_token
+
+
 def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
-    wanted = config.rules.bos_token
-    names = (wanted,) if isinstance(wanted, str) else wanted
+    names = _bos_names(config.rules)
     found = tuple(filter(tokenizer.is_special, _ids(names, tokenizer)))  # Qwen2 has an ordinary token <s>
     if not found and "" not in names:
         needed = f"{' or '.join(names)}, which the conversation config {config.name} needs"

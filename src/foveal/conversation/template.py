@@ -68,6 +68,15 @@ class Template:
             _log.warning("the conversation template failed", exc_info=True)  # no text of the request is in it
             raise InvalidRequest(_NO_FORM, param="messages") from error
 
+    def markup(self) -> str:
+        """What it writes around the texts of short conversations."""
+        turns = Message("user", ("a",)), Message("assistant", ("b",)), Message("user", ("c",))
+        written = []
+        for messages in ((Message("system", ("d",)), *turns), turns):
+            with contextlib.suppress(Exception):  # some templates know no system message
+                written += [run.text for segment in self._segments(messages) for run in segment if run.is_markup]
+        return "".join(written)
+
     def _segments(self, messages: Sequence[Message]) -> list[list[Run]]:
         texts = [part for message in messages for part in message.content if isinstance(part, str)]
         num_images = sum(len(message.content) for message in messages) - len(texts)

@@ -1,8 +1,9 @@
 """Token ids of text and text of token ids, over a checkpoint's tokenizer.json.
 
 Text comes in runs that tell who wrote them. Special tokens are recognised in markup only. Users' text is encoded by a
-copy of the tokenizer without added tokens, so that a typed `<|end|>` becomes about five ordinary tokens. For text
-without typed special tokens the ids equal those of `tokenizers.Tokenizer.encode` on the whole text.
+copy of the tokenizer without them, so that a typed `<|end|>` becomes about five ordinary tokens. Added tokens that are
+not special (Gemma's `<table>`) are text like any other. For text without typed special tokens the ids equal those of
+`tokenizers.Tokenizer.encode` on the whole text.
 
 A token is bytes, not text: a character may be spread over several tokens. Knows nothing of messages, templates,
 images or streams.
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import tokenizers
-from tokenizers import models, pre_tokenizers
+from tokenizers import AddedToken, models, pre_tokenizers
 
 from foveal.errors import CheckpointError
 
@@ -37,24 +38,40 @@ class Run(NamedTuple):
 class Tokenizer:
     """One checkpoint's tokenizer. Immutable after construction; may be used from several threads at once."""
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        """Raises CheckpointError for a kind of tokenizer that is not supported."""
+    def __init__(self, backend: tokenizers.Tokenizer, reserved: Iterable[str] = ()) -> None:
+        """`reserved`: added tokens that are for markup alone, though tokenizer.json does not call them special.
+
+        Raises CheckpointError for a kind of tokenizer that is not supported.
+        """
         if not isinstance(backend.model, models.BPE):
             raise CheckpointError("tokenizer.json holds no BPE model, and only BPE tokenizers are supported.")
+        self._backend = backend
         self._added = backend.get_added_tokens_decoder()
         self._added_ids = {token.content: token_id for token_id, token in self._added.items()}
         self._special_ids = frozenset(token_id for token_id, token in self._added.items() if token.special)
+        self._hidden = {token.content for token in self._added.values() if token.special} | set(reserved)
         self._added_pattern = _any_of(self._added_ids)
-        self._at_start = _without_added_tokens(backend)
-        self._mid_text = _never_prefixed(_without_added_tokens(backend))
+        ordinary = [token for token in self._added.values() if token.content not in self._hidden]
+        self._at_start = _with_added_tokens(backend, ordinary)
+        self._mid_text = _never_prefixed(_with_added_tokens(backend, ordinary))
+        self._renumbered = self._other_ids(ordinary)
         self._spell = _spelling(backend)
         self.vocab_size = max([backend.get_vocab_size(with_added_tokens=False) - 1, *self._added]) + 1
         self.drops_first_space = _decode(backend, [_WORD_MARK + "a"]) == "a"
-        self._require_special_unreachable(backend.model.unk_token)
+        self._require_hidden_unreachable(backend.model.unk_token)
+
+    def reserving(self, names: Iterable[str]) -> Tokenizer:
+        """This tokenizer, to which those of its added tokens are for markup alone."""
+        reserved = self._hidden | (set(names) & set(self._added_ids))
+        return self if reserved == self._hidden else Tokenizer(self._backend, reserved)
+
+    def added_tokens_in(self, text: str) -> set[str]:
+        """The added tokens that stand in a text as markup."""
+        return set(self._added_pattern.findall(text))
 
     def token_id(self, token: str) -> int | None:
         """The id of a token by its exact name in the vocabulary."""
-        return self._added_ids.get(token, self._at_start.token_to_id(token))
+        return self._backend.token_to_id(token)
 
     def is_special(self, token_id: int) -> bool:
         """Whether the token is one for the model only, which is not part of an answer's text."""
@@ -64,7 +81,7 @@ class Tokenizer:
         """The bytes that a token adds to a text: b"" for an id that no token has."""
         if (added := self._added.get(token_id)) is not None:
             return self._spell(added.content)
-        token = self._at_start.id_to_token(token_id)
+        token = self._backend.id_to_token(token_id)
         return b"" if token is None else self._spell(token)
 
     def decode(self, token_ids: Iterable[int], *, continues: bool = False) -> str:
@@ -92,21 +109,38 @@ class Tokenizer:
         first = self._at_start if at_start else self._mid_text
         encoded = first.encode_batch_fast(stretches[:1], add_special_tokens=False)
         encoded += self._mid_text.encode_batch_fast(stretches[1:], add_special_tokens=False)
-        token_ids = list(encoded[0].ids)
+        token_ids = self._original_ids(encoded[0])
         for mark, stretch in zip(marks, encoded[1:], strict=True):
             token_ids.append(self._added_ids[mark])
-            token_ids += stretch.ids
+            token_ids += self._original_ids(stretch)
         return token_ids
 
+    def _other_ids(self, ordinary: Iterable[AddedToken]) -> dict[int, int]:
+        """The ids that differ between the copy of the tokenizer and the checkpoint's."""
+        pairs = ((self._at_start.token_to_id(token.content), self._added_ids[token.content]) for token in ordinary)
+        return {copied: original for copied, original in pairs if copied is not None and copied != original}
+
+    def _original_ids(self, encoded: tokenizers.Encoding) -> list[int]:
+        if not self._renumbered:
+            return list(encoded.ids)
+        return [self._renumbered.get(token_id, token_id) for token_id in encoded.ids]
+
     def _split(self, runs: Iterable[Run]) -> tuple[list[str], list[str]]:
-        """The text between added tokens, and those tokens: one stretch more than tokens."""
+        """The text between hidden tokens, and those tokens: one stretch more than tokens.
+
+        Ordinary added tokens are left in the text. They are looked for with the others, as the longest of all counts.
+        """
         parts: list[list[str]] = [[]]
         marks: list[str] = []
         for text, is_markup in runs:
             pieces = self._added_pattern.split(text) if is_markup else [text]
             parts[-1].append(pieces[0])
-            parts += [[piece] for piece in pieces[2::2]]
-            marks += pieces[1::2]
+            for mark, piece in zip(pieces[1::2], pieces[2::2], strict=True):
+                if mark in self._hidden:
+                    marks.append(mark)
+                    parts.append([piece])
+                else:
+                    parts[-1] += [mark, piece]
         stretches = ["".join(part) for part in parts]
         for place, mark in enumerate(marks):
             token = self._added[self._added_ids[mark]]
@@ -116,10 +150,9 @@ class Tokenizer:
                 stretches[place + 1] = re.sub(r"\A" + _SPACE, "", stretches[place + 1])
         return stretches, marks
 
-    def _require_special_unreachable(self, unk_token: str | None) -> None:
-        for token_id in self._special_ids:
-            name = self._added[token_id].content
-            if name != unk_token and token_id in self.encode([Run(name, is_markup=False)]):
+    def _require_hidden_unreachable(self, unk_token: str | None) -> None:
+        for name in self._hidden - {unk_token}:
+            if self._added_ids[name] in self.encode([Run(name, is_markup=False)]):
                 raise CheckpointError(f"tokenizer.json is unsafe: ordinary text can become the special token {name}.")
 
 
@@ -146,13 +179,14 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(f"({alternatives or '(?!)'})")
 
 
-def _without_added_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """The same model and rules, without added tokens and without tokens put around a text."""
+def _with_added_tokens(backend: tokenizers.Tokenizer, added: Sequence[AddedToken]) -> tokenizers.Tokenizer:
+    """The same model and rules with those added tokens alone, and without tokens put around a text."""
     plain = tokenizers.Tokenizer(backend.model)
     if backend.normalizer is not None:
         plain.normalizer = backend.normalizer
     if backend.pre_tokenizer is not None:
         plain.pre_tokenizer = copy.deepcopy(backend.pre_tokenizer)  # assigning alone would share its settings
+    plain.add_tokens(list(added))
     return plain
 
 
