@@ -149,13 +149,13 @@ def test_a_client_that_does_not_read_its_stream_ends_the_generation() -> None:
         wait_until(lambda: pipeline.num_running == 0)
 
 
-@pytest.mark.usefixtures("hurried")
-def test_a_client_that_reads_slowly_keeps_its_stream() -> None:
-    """It reads a megabyte in more than three times the time that one who does not read is given."""
+def test_a_client_that_reads_slowly_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads for longer than one who does not read is given."""
+    monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 2.0)  # no busy machine stops this test for so long
     pipeline = FakePipeline(endless())
     with serving(pipeline) as served, served.connect() as peer:
         peer.sendall(post_bytes(CHAT, ASK | {"stream": True}))
-        ends_s = time.monotonic() + 4 * SOON_S
+        ends_s = time.monotonic() + 3.0
         while time.monotonic() < ends_s:
             assert peer.recv(1 << 16)
             time.sleep(0.01)

@@ -36,6 +36,7 @@ _PLAIN = {"", "identity", "utf-8", "utf8", "aws-chunked", "binary", "none"}  # s
 _GZIP = {"gzip", "x-gzip"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _REDIRECTS = (301, 302, 303, 307, 308)
+_LOOKUP_SHARE = 0.8  # of the time that is left; later than that, no download would be in time
 _FIRST_TRIES_S = 0.4  # for each address of a name but the last, so that a dead one leaves time for the next
 _MAX_CONNECTIONS = 128
 _UNREACHABLE = "the server did not answer as expected; check that the URL opens elsewhere, or send the image as base64"
@@ -86,31 +87,32 @@ class Fetcher:
         limit_s = self._config.fetch_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._follow(url)
-        except TimeoutError:
+                return await self._follow(url, asyncio.get_running_loop().time() + limit_s)
+        except (TimeoutError, httpcore.TimeoutException):
             raise Refused(
                 f"the download took longer than {limit_s:g} s; use a faster host or send the image as base64"
             ) from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError):
+        except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
             raise Refused(_UNREACHABLE) from None
 
     async def close(self) -> None:
         await self._connections.aclose()
         await self._resolver.close()
 
-    async def _follow(self, url: httpx.URL) -> Download:
+    async def _follow(self, url: httpx.URL, ends_s: float) -> Download:
         fresh_s = float("inf")
         for _ in range(self._config.max_redirects + 1):
-            answer = await self._get(url)
+            answer = await self._get(url, ends_s - asyncio.get_running_loop().time())
             fresh_s = min(fresh_s, answer.fresh_s)
             if isinstance(answer, Download):
                 return Download(answer.body, fresh_s)
             url = parse_url(answer.location, base=str(url))
         raise Refused(f"more than {self._config.max_redirects} redirects; use the address that they lead to")
 
-    async def _get(self, url: httpx.URL) -> Download | Redirect:
+    async def _get(self, url: httpx.URL, limit_s: float) -> Download | Redirect:
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        async with self._connections.stream("GET", target, headers=_HEADERS) as response:
+        limits = {"timeout": {"connect": limit_s * _LOOKUP_SHARE}}
+        async with self._connections.stream("GET", target, headers=_HEADERS, extensions=limits) as response:
             fresh_s = freshness_s(response.headers)
             if response.status in _REDIRECTS:
                 return Redirect(_location(response), fresh_s)
@@ -157,17 +159,21 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises Refused where any address of the name is not permitted."""
+        """`timeout`: of the lookup. Raises Refused where any address of the name is not permitted.
+
+        Unknown names, and those that nobody answers for, get the same words: others would tell which are internal.
+        """
         try:
-            addresses = await self._resolve(host)
-        except OSError:
-            raise Refused(NOT_ALLOWED) from None  # the same words, or they would tell which internal names there are
+            async with asyncio.timeout(timeout):
+                addresses = await self._resolve(host)
+        except OSError:  # a TimeoutError is one
+            raise Refused(NOT_ALLOWED) from None
         if not addresses or not all(self._guard.permits(host, port, address) for address in addresses):
             raise Refused(NOT_ALLOWED)
         for address in addresses[:-1]:
             with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException):
                 return await self._network.connect_tcp(address, port, _FIRST_TRIES_S)
-        return await self._network.connect_tcp(addresses[-1], port, timeout)
+        return await self._network.connect_tcp(addresses[-1], port)  # the download's limit ends it
 
 
 def _location(response: httpcore.Response) -> str:
