@@ -25,6 +25,17 @@ def never_loads(server: socket.socket) -> None:
     time.sleep(3600)
 
 
+def never_answers(server: socket.socket) -> None:
+    """Is ready, then takes requests without a word."""
+    receive(server, START)
+    send(server, FROM_ENGINE.frame(Ready(INFO)))
+    try:
+        while True:
+            receive(server, TO_ENGINE)
+    except HungUp:
+        return
+
+
 def stops_at_its_second_start(server: socket.socket) -> None:
     """Answers each request with one token. The second process of a folder stops itself before it is ready."""
     starts = Path(receive(server, START).folder) / "starts"

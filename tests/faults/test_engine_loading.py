@@ -1,4 +1,4 @@
-"""The engine's process hangs or is stopped while it loads: that is noticed, and readiness tells the truth."""
+"""The engine's process hangs while it loads or is silent afterwards: that is noticed, and readiness tells the truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foveal.engine_client import supervisor
 from foveal.engine_client.supervisor import EngineProcess
 from foveal.errors import CheckpointError
 from foveal.workers.spawn import Kind
-from tests.engine.toy import prompt_of
+from tests.engine.toy import GREEDY, prompt_of
 from tests.faults.test_engine_death import kill, tokens_of
 
 CONFIG = EngineConfig(load_timeout_s=0.5)
@@ -66,3 +66,21 @@ def test_an_engine_that_is_stopped_while_it_loads_again_is_replaced(
 
     assert asyncio.run(scenario()) == ([7], [True, False, True])
     assert (tmp_path / "starts").read_text() == "xxx"
+
+
+def test_a_silent_engine_is_replaced_though_its_clients_come_and_go(
+    tmp_path: Path, arena: PixelArena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_instead(monkeypatch, "never_answers")
+    impatient = EngineConfig(load_timeout_s=30.0, step_timeout_s=0.5)
+
+    async def scenario() -> None:
+        engine = await EngineProcess.start(str(tmp_path), impatient, arena)
+        try:
+            while engine.num_restarts == 0:
+                async with engine.submit(prompt_of(1), GREEDY):
+                    await asyncio.sleep(0.1)
+        finally:
+            await engine.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

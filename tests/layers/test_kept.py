@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ TENSORS = {
 }
 X = torch.randn(3, 64, generator=RANDOM)
 ROOM = 1 << 20
+DAY_S = 24 * 3600
 
 
 def start(file: Path, quantization: str = "int8", max_bytes: int = ROOM) -> tuple[torch.Tensor, torch.Tensor, bool]:
@@ -103,3 +106,28 @@ def test_a_folder_that_cannot_be_written_costs_a_line_in_the_log(
     start(tmp_path / "file" / "a.safetensors")
 
     assert "could not be kept" in caplog.text
+
+
+def test_a_full_disk_costs_a_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        start(tmp_path / "a.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert "could not be kept" in caplog.text
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_a_killed_process_has_begun_is_removed_a_day_later(tmp_path: Path) -> None:
+    for name, age_s in (("unfinished-old", 2 * DAY_S), ("unfinished-new", 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.safetensors").write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+
+    start(tmp_path / "a.safetensors")
+
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "unfinished-new"}

@@ -63,7 +63,8 @@ class EngineProcess:
         self._quarantine = Quarantine()
         self._child: ChildProcess | None = None  # while it is ready for requests
         self._streams: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()  # set at the first Ready
-        self._heard_s = 0.0  # event loop time of the last message
+        self._heard_s = 0.0  # event loop time of the last message, or when an idle engine got something to do
+        self._is_at_work = False  # as far as its messages tell; it answers every message to it with a step
         self.num_restarts = 0
         self._end = asyncio.create_task(self._keep_running())
         self._end.add_done_callback(self._fail_all)
@@ -135,7 +136,7 @@ class EngineProcess:
             child = spawn(_ENGINE, START.frame(self._start), [self._start.arena_fd])
         except OSError as error:
             return CheckpointError(f"the engine's process cannot be started: {error.strerror}")
-        self._heard_s = asyncio.get_running_loop().time()
+        self._heard_s, self._is_at_work = asyncio.get_running_loop().time(), False
         watch = asyncio.create_task(self._watch(child))
         try:
             while True:
@@ -164,7 +165,7 @@ class EngineProcess:
             await asyncio.sleep(min(config.step_timeout_s, config.load_timeout_s) / 4)
             timeout_s = config.step_timeout_s if self._child else config.load_timeout_s
             silent_s = asyncio.get_running_loop().time() - self._heard_s
-            is_idle = self._child and not self._streams.result().in_flight
+            is_idle = self._child and not (self._is_at_work or self._streams.result().in_flight)
             if silent_s > timeout_s and not is_idle:
                 log.error("the engine has been silent for %.0f s and is killed", silent_s)
                 child.kill()
@@ -176,6 +177,7 @@ class EngineProcess:
         self._heard_s = asyncio.get_running_loop().time()
         match message:
             case StepStarted():
+                self._is_at_work = True
                 self._quarantine.started(message.sequence_ids)
             case StepDone():
                 self._take(message)
@@ -188,6 +190,7 @@ class EngineProcess:
 
     def _take(self, done: StepDone) -> None:
         streams = self._streams.result()
+        self._is_at_work = done.stats.num_running + done.stats.num_waiting > 0
         streams.deliver(done)
         ids = {*(i for i, _ in done.tokens), *(i for i, _ in done.failed), *done.aborted}
         self._submit(self._quarantine.came_of_it(ids, streams.in_flight))
@@ -206,9 +209,8 @@ class EngineProcess:
 
     def _submit(self, sequence_ids: Iterable[int]) -> None:
         """Send requests in flight to the child, which is ready."""
-        assert self._child is not None
         for sequence_id in sequence_ids:
-            self._child.send(TO_ENGINE.frame(self._streams.result().in_flight[sequence_id].submission()))
+            self._tell(self._streams.result().in_flight[sequence_id].submission())
 
     def _send(self, message: ToEngine) -> None:
         """Send to the child if it is ready. If not, or during trials, the requests in flight are sent later."""
@@ -217,9 +219,13 @@ class EngineProcess:
         elif self._child is None or (isinstance(message, Submit) and self._quarantine.is_trying):
             return
         else:
-            if len(self._streams.result().in_flight) == 1:
-                self._heard_s = asyncio.get_running_loop().time()  # it was idle before, so its silence does not count
-            self._child.send(TO_ENGINE.frame(message))
+            self._tell(message)
+
+    def _tell(self, message: ToEngine) -> None:
+        assert self._child is not None
+        if not self._is_at_work:  # so its silence until now does not count
+            self._heard_s, self._is_at_work = asyncio.get_running_loop().time(), True
+        self._child.send(TO_ENGINE.frame(message))
 
     def _fail_all(self, end: asyncio.Task[None]) -> None:
         if not end.cancelled() and (error := end.exception()):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
+UNFINISHED = "unfinished-"  # folders in which a file is being written
+LONGEST_WRITE_S = 24 * 3600.0  # who takes longer was killed
 FORMAT = "1"  # of the files, and how weights are rounded: another number makes others of them
 PARTS = ("weight", "scale", "bias")
 
@@ -40,7 +44,7 @@ class KeptMatrices:
         self._matrices: dict[str, Quantised] = {}  # that were found or added
         self._has_more = False
         self._found = _opened(file)
-        self._facts: dict[str, Any] = self._found.metadata() if self._found else {}
+        self._facts: dict[str, Any] = (self._found and self._found.metadata()) or {}
 
     @property
     def is_complete(self) -> bool:
@@ -69,8 +73,8 @@ class KeptMatrices:
             else:
                 os.utime(self._file)
             self._make_room()
-        except OSError as error:
-            log.warning("quantised weights could not be kept in %s: %s", self._file.parent, error.strerror)
+        except (OSError, SafetensorError) as error:  # a full disk is either, depending on who notices it
+            log.warning("quantised weights could not be kept in %s: %s", self._file.parent, error)
 
     def _tensor(self, name: str) -> Tensor | None:
         assert self._found is not None
@@ -84,11 +88,14 @@ class KeptMatrices:
             for name, m in self._matrices.items()
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._file.parent) as folder:  # replaced at once: nobody maps half a file
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self._file.parent) as folder:  # replaced at once: nobody maps half a file
             save_file(tensors, os.path.join(folder, self._file.name), facts)
             os.replace(os.path.join(folder, self._file.name), self._file)
 
     def _make_room(self) -> None:
+        for folder in self._file.parent.glob(f"{UNFINISHED}*"):
+            if folder.stat().st_mtime < time.time() - LONGEST_WRITE_S:
+                shutil.rmtree(folder, ignore_errors=True)
         files = sorted(self._file.parent.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime, reverse=True)
         total = 0
         for file in files:
