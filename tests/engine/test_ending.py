@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from foveal.engine.ending import Endings
 from foveal.engine.grammar import Constraint, Grammars, translate
 from foveal.engine.sampler import Row, sample
 from foveal.types import Grammar, SamplingParams
@@ -68,6 +69,24 @@ def test_a_model_that_never_ends_is_led_to_the_end(
     tokens = answer_of(start(grammars, schema, max_tokens), max_tokens, seed)
     assert len(tokens) < max_tokens  # one is left for the stop token
     json.loads(TOKENIZER.decode(tokens))
+
+
+def test_a_way_out_is_seldom_looked_for_far_from_the_end_and_followed_without_a_look(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = list[object]()
+    find = Endings.way_out
+    monkeypatch.setattr(Endings, "way_out", lambda self, matcher: looks.append(None) or find(self, matcher))
+
+    letter = TOKENIZER.encode("a", add_special_tokens=False).ids[0]
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+    constraint, tokens = start(grammars, schema, 1000), list[int]()
+    while not (allowed_V := constraint.allowed(tokens, VOCAB_SIZE))[END]:
+        tokens.append(letter if allowed_V[letter] else int(allowed_V.argmax()))
+
+    assert 900 < len(tokens) < 1000
+    assert len(looks) < 100
 
 
 def test_nothing_is_forced_while_there_is_room(grammars: Grammars) -> None:

@@ -108,9 +108,7 @@ def test_a_folder_that_cannot_be_written_costs_a_line_in_the_log(
     assert "could not be kept" in caplog.text
 
 
-def test_a_full_disk_costs_a_line_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_costs_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MAX_NUM_CACHED = 64  # compiled grammars
 NUM_TOKENS_AT_ONCE = 16  # consuming tokens holds Python's lock
-MILESTONE = 64  # tokens, after each of which the way out is measured again
+GROWTH = 7  # tokens by which the way out is taken to grow with each token of an answer; the margin allows for more
+LOST = 16  # tokens, after which a way out is looked for again where there was none
 # A mask takes 100 ms at most, a token 35 ms. Common grammars need a fifth of the items over 128,000 tokens; a row has
 # four for each optional property that may come next.
 LIMITS = llguidance.LLParserLimits(step_max_items=10_000, max_items_in_row=1000, verbose_errors=False)
@@ -89,10 +90,10 @@ class Constraint:
         self._vocab_size = tokenizer.vocab_size
         self._endings = endings
         self._max_tokens = max_tokens
-        way = endings.way_out(matcher)
-        self._can_end = way is not None
-        self._needed = len(way or ())  # tokens of the way out, when it was looked for last
-        self._margin = min(16 + 2 * self._needed, max_tokens // 8)  # a token may open what takes more to close
+        self._way = endings.way_out(matcher)  # from where it was looked for last
+        self._margin = min(16 + 2 * len(self._way or ()), max_tokens // 8)  # a token may open what takes more to close
+        self._last_look = 0
+        self._next_look = max_tokens if self._way is None else self._spare // (GROWTH + 1)  # tokens of the answer
 
     def allowed(self, output_token_ids: Sequence[int], vocab_size: int) -> NDArray[np.bool_]:
         """Which tokens may come next, [vocab_size]. Stop tokens are allowed where the answer is complete.
@@ -104,8 +105,8 @@ class Constraint:
         found_V = allowed_tokens(self._matcher, self._vocab_size)
         _check(self._matcher)
         is_complete = self._matcher.is_accepting()
-        if not is_complete and (token_id := self._forced(self._max_tokens - len(output_token_ids))) is not None:
-            found_V = np.arange(len(found_V)) == token_id
+        if self._way and self._spare <= 0 and not is_complete:
+            found_V = np.arange(len(found_V)) == self._way[0]
         found_V[self._not_text] = False
         self.closing = None if is_complete else self._endings.closing(found_V)
         allowed_V = np.zeros(max(vocab_size, len(found_V)), np.bool_)
@@ -114,21 +115,27 @@ class Constraint:
         return allowed_V[:vocab_size]
 
     def _consume(self, output_token_ids: Sequence[int]) -> None:
-        """Follow the answer. The way out is measured at milestones, so that it depends on the answer alone."""
+        """Follow the answer. Where the way out is looked for again depends on the answer alone."""
         while (start := self._num_accepted) < len(output_token_ids):
             stop = min(len(output_token_ids), start - start % NUM_TOKENS_AT_ONCE + NUM_TOKENS_AT_ONCE)
+            stop = max(start + 1, min(stop, self._next_look))
             new = [token_id for token_id in output_token_ids[start:stop] if token_id not in self._stop_token_ids]
             self._matcher.consume_tokens(new)
             self._num_accepted = stop
-            if stop % MILESTONE == 0 and self._can_end:
-                self._needed = len(self._endings.way_out(self._matcher) or ())
+            if stop >= self._next_look:
+                self._look_for_way(new)
 
-    def _forced(self, num_left: int) -> int | None:
-        """The next token of the way out, where no more tokens are left than that takes and a stop token."""
-        if not self._can_end or num_left > self._needed + self._margin + 4 * MILESTONE:
-            return None
-        way = self._endings.way_out(self._matcher)
-        return way[0] if way and num_left <= len(way) + 1 + self._margin else None
+    def _look_for_way(self, new: list[int]) -> None:
+        """The way out after `new` tokens. It takes long, so it is looked for the more often, the less is to spare."""
+        is_followed = self._way and new == self._way[:1] and self._last_look == self._num_accepted - 1
+        self._way = self._way[1:] if is_followed and self._way else self._endings.way_out(self._matcher)
+        self._last_look = self._num_accepted
+        self._next_look = self._num_accepted + (LOST if self._way is None else max(1, self._spare // (GROWTH + 1)))
+
+    @property
+    def _spare(self) -> int:
+        """Tokens that are left beside the way out, a stop token and the margin."""
+        return self._max_tokens - self._num_accepted - len(self._way or ()) - 1 - self._margin
 
 
 def _check(matcher: llguidance.LLMatcher) -> None:

@@ -109,13 +109,12 @@ def _adjust(logits_V: Tensor, row: Row) -> None:
         token_ids, biases = zip(*params.logit_bias, strict=True)
         bias = torch.tensor(biases, dtype=logits_V.dtype, device=device)
         logits_V.index_add_(0, torch.tensor(token_ids, device=device), bias)
-    if row.closing is not None and params.stop_token_ids:  # whoever wants to stop closes what is open
-        stops = [token_id for token_id in params.stop_token_ids if token_id < len(logits_V)]
+    stops = [token_id for token_id in params.stop_token_ids if token_id < len(logits_V)]
+    if row.closing is not None and stops:  # whoever wants to stop closes what is open
         logits_V[row.closing] = torch.maximum(logits_V[row.closing], logits_V[stops].amax())
     if row.allowed_V is not None:
         logits_V.masked_fill_(~row.allowed_V.to(device), -torch.inf)
     if row.num_output_tokens < params.min_tokens:
-        stops = [token_id for token_id in params.stop_token_ids if token_id < len(logits_V)]
         going_on_V = logits_V.index_fill(0, torch.tensor(stops, dtype=torch.long, device=device), -torch.inf)
         if row.allowed_V is None or going_on_V.amax() > -torch.inf:  # a complete grammar wins
             logits_V.copy_(going_on_V)

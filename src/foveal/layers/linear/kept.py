@@ -88,7 +88,9 @@ class KeptMatrices:
             for name, m in self._matrices.items()
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self._file.parent) as folder:  # replaced at once: nobody maps half a file
+        with tempfile.TemporaryDirectory(
+            prefix=UNFINISHED, dir=self._file.parent
+        ) as folder:  # replaced at once: nobody maps half a file
             save_file(tensors, os.path.join(folder, self._file.name), facts)
             os.replace(os.path.join(folder, self._file.name), self._file)
 
