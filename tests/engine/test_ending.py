@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from llguidance import LLMatcher
 
 from foveal.engine.ending import Endings
 from foveal.engine.grammar import Constraint, Grammars, translate
@@ -74,9 +75,13 @@ def test_a_model_that_never_ends_is_led_to_the_end(
 def test_a_way_out_is_seldom_looked_for_far_from_the_end_and_followed_without_a_look(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = list[object]()
-    find = Endings.way_out
-    monkeypatch.setattr(Endings, "way_out", lambda self, matcher: looks.append(None) or find(self, matcher))
+    looks, find = list[object](), Endings.way_out
+
+    def counted(self: Endings, matcher: LLMatcher) -> list[int] | None:
+        looks.append(matcher)
+        return find(self, matcher)
+
+    monkeypatch.setattr(Endings, "way_out", counted)
 
     letter = TOKENIZER.encode("a", add_special_tokens=False).ids[0]
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
