@@ -76,9 +76,11 @@ async def load(bench: Bench, wanted: list[ImageRef]) -> tuple[Image, ...]:
 class CountingDecoder:
     decoder: Decoder
     jobs: list[Job] = field(default_factory=list)
+    callers: list[str] = field(default_factory=list)
 
     async def run(self, job: Job, caller: str = "", cost_s: float = 0.0) -> Reply:
         self.jobs.append(job)
+        self.callers.append(caller)
         return await self.decoder.run(job, caller, cost_s)
 
     async def close(self) -> None:
@@ -311,6 +313,22 @@ async def test_accounts_share_neither_bytes_nor_pixels_unless_the_operator_says_
     assert len(host.requests) == num_times
     assert sum(isinstance(job, Prepare) for job in counted.jobs) == num_times
     assert sum(isinstance(job, Measure) for job in counted.jobs) == num_times  # a size is a secret, too
+
+
+async def test_who_sends_many_pictures_in_base64_does_not_delay_the_reading_of_anothers() -> None:
+    async def one(bench: Bench, width: int, key: str) -> None:
+        async with bench.loader.load(refs(png(size=(width, 6))), Caller(f"r{width}", key)):
+            pass
+
+    async with image_loader() as bench:
+        counted = bench.loader.decoder = CountingDecoder(bench.loader.decoder)
+        attack = [asyncio.create_task(one(bench, 8 + number, "attacker")) for number in range(20)]
+        await asyncio.sleep(0)
+        await one(bench, 7, "bystander")
+        await asyncio.gather(*attack)
+
+    order = [caller for caller, job in zip(counted.callers, counted.jobs, strict=True) if isinstance(job, Measure)]
+    assert order.index("key bystander") < 5
 
 
 async def test_detail_reaches_the_key() -> None:

@@ -39,6 +39,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _LOOKUP_SHARE = 0.8  # of the time that is left; later than that, no download would be in time
 _FIRST_TRIES_S = 0.4  # for each address of a name but the last, so that a dead one leaves time for the next
 _MAX_CONNECTIONS = 128
+_MAX_WAITING = 512  # of one caller, as many as may wait for a worker
 _UNREACHABLE = "the server did not answer as expected; check that the URL opens elsewhere, or send the image as base64"
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -65,7 +66,7 @@ class Fetcher:
     ) -> None:
         self._config = config
         self._resolver = Resolver()
-        self._shares = Shares(_MAX_CONNECTIONS, keeps_room=True)
+        self._shares = Shares(_MAX_CONNECTIONS, keeps_room=True, max_waiting=_MAX_WAITING)
         guard = Guard(config.allowed_ports, tuple(map(Opening.parse, config.allowed_hosts)))
         self._connections = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context or httpcore.default_ssl_context(),

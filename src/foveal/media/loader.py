@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,12 +32,14 @@ from foveal.media.refusal import Refused
 from foveal.media.source import read_source
 from foveal.media.stats import ImageStats
 from foveal.models.family import InvalidImageSize, Processor
+from foveal.shares import Shares
 from foveal.telemetry import Histogram
 from foveal.types import Caller, Detail, Image, ImageRef
 
 LOAD_PROCESSOR = "foveal.models.registry:load_processor"
 _MAX_WAIT_FOR_ROOM_S = 5.0
 _FAR_TOO_LONG = 4  # times the limit of a worker, by an estimate
+_MAX_UNREAD = 4096  # of one caller; read, they wait for a worker, where fewer may
 _MEASURE_S = 0.005  # reading a header
 NOBODY = Caller()
 DECODE_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -75,6 +78,7 @@ class ImageLoader:
         self._num_hits = 0
         self._num_images = 0
         self._thread = ThreadPoolExecutor(1, "images")  # one: more would only compete for the interpreter lock
+        self._thread_turns = Shares(1, max_waiting=_MAX_UNREAD)
         self._fetcher = Fetcher(config)
         self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
         self.decoder: Decoder = (
@@ -132,7 +136,9 @@ class ImageLoader:
 
     async def _identify(self, ref: ImageRef, client: _Client) -> EncodedImage:
         encoded = await self._encoded(ref.source, client)
-        image_hash = await self._in_thread(hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt)
+        image_hash = await self._in_thread(
+            client, hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt
+        )
         layout = self.cache.layout(image_hash)
         self._num_images += 1
         self._num_hits += layout is not None
@@ -149,11 +155,11 @@ class ImageLoader:
         return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s)
 
     async def _encoded(self, source: str, client: _Client) -> bytes:
-        found = await self._in_thread(read_source, source, self._config.max_image_bytes)
+        found = await self._in_thread(client, read_source, source, self._config.max_image_bytes)
         return found if isinstance(found, bytes) else await self._downloads.get(found, client.share, client.salt)
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+    async def _in_thread(self, client: _Client, function: Callable[..., T], *arguments: object) -> T:
+        return await self._thread_turns.run(client.share, self._thread, partial(function, *arguments))
 
     async def _prepare(self, image: EncodedImage, place: Image) -> None:
         started_s = time.monotonic()
