@@ -30,7 +30,7 @@ class ModelConfig:
     revision: str | None = None  # of a hub id: branch, tag or commit
     name: str | None = None  # the id that clients use; default: the path's last part, or the hub id
     aliases: tuple[str, ...] = ()  # further ids, e.g. accounts/fireworks/models/phi-3-vision-128k-instruct
-    conversation: str | None = None  # a config by name, or checkpoint: its own template; default: the family's config
+    conversation: str | None = None  # a config by name, or checkpoint: its own template; default: what suits it
 
 
 @dataclass(frozen=True, slots=True)

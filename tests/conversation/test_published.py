@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from foveal.conversation.published import conversation_of
+from foveal.conversation.config import load_conversation
+from foveal.conversation.published import with_own_template
 from foveal.conversation.template import Template
 from foveal.errors import ConfigError, InvalidRequest
 from tests.conversation.builders import IMAGE, chat
@@ -52,19 +54,15 @@ def test_the_newest_place_counts(tmp_path: Path) -> None:
     assert written(tmp_path, chat(("user", "Q")), "llama") == "new(Q)"
 
 
-@pytest.mark.parametrize("name", [None, "vicuna"])
-def test_it_is_taken_only_when_it_is_asked_for(tmp_path: Path, name: str | None) -> None:
-    (tmp_path / "chat_template.jinja").write_text(CONTENTS)
-
-    assert not conversation_of("llava", name, tmp_path).published
-
-
-def test_the_rules_stay_the_family_s(tmp_path: Path) -> None:
+def test_the_rules_stay_the_family_s_but_for_the_end(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text(PARTS)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
+    family = load_conversation("llava")
 
-    chosen, own = (conversation_of("llava", name, tmp_path) for name in ("checkpoint", None))
+    chosen = with_own_template(family, tmp_path)
 
-    assert (chosen.rules, chosen.image_mark) == (own.rules, own.image_mark)
+    assert chosen.image_mark == family.image_mark
+    assert chosen.rules == replace(family.rules, stop_tokens=(*family.rules.stop_tokens, "<end>"))
 
 
 @pytest.mark.parametrize(
@@ -85,8 +83,7 @@ def test_the_shape_of_content_is_found_by_trying(tmp_path: Path, template: str, 
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
-        ("{{ bos_token }}" + CONTENTS + "{{ eos_token }}", "(Q)</s>"),  # a BOS is the rules'
-        ("<|begin_of_text|>" + CONTENTS, "(Q)"),
+        ("{{ bos_token }}" + CONTENTS + "{{ eos_token }}", "<s>(Q)</s>"),
         (CONTENTS + "{% if add_generation_prompt %}A:{% endif %}", "(Q)A:"),
         (CONTENTS + "{% if tools %}tools{% endif %}{{ nothing }}", "(Q)"),
         ("{% generation %}" + CONTENTS + "{% endgeneration %}", "(Q)"),
@@ -97,7 +94,7 @@ def test_the_shape_of_content_is_found_by_trying(tmp_path: Path, template: str, 
 )
 def test_it_is_shown_what_the_reference_library_shows_it(tmp_path: Path, template: str, expected: str) -> None:
     (tmp_path / "chat_template.jinja").write_text(template)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": {"content": "</s>"}}))
 
     assert written(tmp_path, chat(("user", "Q")), "llama") == expected
 
@@ -136,9 +133,9 @@ def test_what_it_refuses_is_refused_with_a_fixed_text(tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_one_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no chat template of its own: leave conversation at llava"):
-        conversation_of("llava", "checkpoint", tmp_path)
+        with_own_template(load_conversation("llava"), tmp_path)
 
 
 def written(folder: Path, request: ChatRequest, model_type: str) -> str:
-    segments = Template(conversation_of(model_type, "checkpoint", folder)).render(request.messages)
+    segments = Template(with_own_template(load_conversation(model_type), folder)).render(request.messages)
     return "@".join("".join(run.text for run in segment) for segment in segments)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--name", help="The model id that clients use.")
 @click.option(
-    "--conversation", help="Conversation config, e.g. vicuna; checkpoint: its own template (default: the family's)."
+    "--conversation", help="Conversation config, e.g. vicuna; checkpoint: its own template (default: what suits it)."
 )
 @click.option("--max-model-len", type=click.IntRange(min=1), metavar="N", help="Context length in tokens.")
 @options.revision

@@ -25,9 +25,8 @@ _CONFIGS = files(__package__) / "configs"
 class PromptRules:
     """What the checkpoints of one family expect of every prompt."""
 
-    bos_token: str | tuple[str, ...] = (
-        ""  # comes before the prompt; of several, the first that the tokenizer has ("": or none)
-    )
+    bos_token: str | tuple[str, ...] = ""  # comes before the prompt; of several, the first that the tokenizer has,
+    # and "" among several stands for what the tokenizer adds by itself
     split_at_images: bool = False  # the text after an image is tokenised separately, with its own bos_token
     before_image: str = ""  # text around each image, which is tokenised together with its neighbours
     after_image: str = ""
@@ -47,7 +46,8 @@ class ConversationConfig:
     images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
     stop: tuple[str, ...] = ()  # strings that end an answer
     published: bool = False  # whether the template expects the variables of the transformers library
-    eos_token: str = ""  # what a published template calls by this name
+    bos_token: str = ""  # what a published template calls by these names
+    eos_token: str = ""
     rules: PromptRules = PromptRules()
 
 

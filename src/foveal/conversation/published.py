@@ -15,7 +15,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
-from foveal.conversation.config import ConversationConfig, load_conversation
+from foveal.conversation.config import ConversationConfig
 from foveal.errors import ConfigError
 from foveal.models.checkpoint import read_json
 
@@ -25,26 +25,25 @@ Part = Mapping[str, Any]  # {type: "text", text} or {type: "image", number}
 Shape = Callable[[Sequence[Part]], object]  # a message's parts -> the content that a template is given
 
 
-def conversation_of(model_type: str, name: str | None, folder: Path) -> ConversationConfig:
-    """The config called `name`, or the one with the own template of the checkpoint in `folder`. Raises ConfigError."""
-    if name == CHECKPOINT:
-        return with_own_template(load_conversation(model_type), folder)
-    return load_conversation(model_type, name)
-
-
 def with_own_template(own: ConversationConfig, folder: Path) -> ConversationConfig:
-    """The family's config with the template of the checkpoint in `folder`. Raises ConfigError where it has none."""
+    """The family's config with the template of the checkpoint in `folder`. Raises ConfigError where it has none.
+
+    The BOS is the checkpoint's: the template prints it, or the tokenizer adds it.
+    """
     settings = read_json(folder / "tokenizer_config.json")
     template = _template(folder, settings)
     if template is None:
         raise ConfigError(f"The checkpoint has no chat template of its own: leave conversation at {own.name}.")
+    rules, eos = own.rules, _text_of(settings.get("eos_token"))
     return replace(
         own,
         name=CHECKPOINT,
         template=template,
         image_roles=("system", "user", "assistant"),  # the template decides; an image that it leaves out is refused
         published=True,
-        eos_token=_text_of(settings.get("eos_token")),
+        bos_token=_text_of(settings.get("bos_token")),
+        eos_token=eos,
+        rules=replace(rules, stop_tokens=tuple(dict.fromkeys(filter(None, (*rules.stop_tokens, eos))))),
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from foveal.conversation.config import ConversationConfig, PromptRules
+from foveal.conversation.config import ConversationConfig
 from foveal.conversation.lengths import is_long, surely_exceeds
 from foveal.conversation.rendered import EchoedPrompt, Rendered
 from foveal.conversation.template import Template
@@ -42,7 +42,7 @@ class Renderer:
         """
         self._config = config
         self._template = Template(config)
-        self._tokenizer = tokenizer.reserving(_structural(config.rules, tokenizer, self._template.markup()))
+        self._tokenizer = tokenizer.reserving(_structural(config, tokenizer, self._template.markup()))
         self._processor = processor
         self._bos = _bos(config, tokenizer)
         rules = config.rules
@@ -114,7 +114,12 @@ class Renderer:
     def _prompt(self, request: ChatRequest | CompletionRequest, images: Sequence[Image]) -> Prompt:
         if isinstance(request, CompletionRequest) and not isinstance(request.prompt, str):
             return Prompt(request.prompt)
-        return self._join(self._segments(request), images)
+        return self._join(self.text_ids(request), images)
+
+    def text_ids(self, request: ChatRequest | CompletionRequest) -> list[list[int]]:
+        """Token ids of the text before, between and after the images. Raises InvalidRequest."""
+        segments = self._segments(request)
+        return [self._encode(request, segments, number) for number in range(len(segments))]
 
     def _fragments(self, request: ChatRequest | CompletionRequest) -> list[str | int]:
         if isinstance(request, CompletionRequest) and not isinstance(request.prompt, str):
@@ -122,7 +127,7 @@ class Renderer:
         parts: list[str | int] = []
         segments = self._segments(request)
         for number in range(len(segments)):
-            parts += [IMAGE_MARK] * (number > 0) + [*self._bos_of(number)]
+            parts += [IMAGE_MARK] * (number > 0) + [*self._bos_of(request, segments, number)]
             parts += [run.text for run in self._runs(segments, number) if run.text]
         return parts
 
@@ -215,30 +220,42 @@ class Renderer:
             start = found.end()
         return [*runs, Run(text[start:], is_markup=True)]
 
-    def _join(self, segments: list[list[Run]], images: Sequence[Image]) -> Prompt:
-        token_ids = self._encode(segments, 0)
-        placed = []
-        for number, image in enumerate(images, 1):
+    def _join(self, texts: list[list[int]], images: Sequence[Image]) -> Prompt:
+        token_ids, placed = [*texts[0]], []
+        for image, text in zip(images, texts[1:], strict=True):
             assert self._processor is not None
             placeholder = self._processor.placeholder(image.layout)
             spans = tuple(ImageSpan(len(token_ids) + span.offset, span.length) for span in placeholder.spans)
             placed.append(PromptImage(image, spans, len(placeholder.token_ids)))
             token_ids += placeholder.token_ids
-            token_ids += self._encode(segments, number)
+            token_ids += text
         return Prompt(tuple(token_ids), tuple(placed))
 
-    def _encode(self, segments: list[list[Run]], number: int) -> list[int]:
+    def _encode(
+        self, request: ChatRequest | CompletionRequest, segments: Sequence[Sequence[Run]], number: int
+    ) -> list[int]:
         """Token ids of the text after image `number`, 0 for the text before the first."""
         at_start = number == 0 or self._config.rules.split_at_images
-        return [*self._bos_of(number), *self._tokenizer.encode(self._runs(segments, number), at_start=at_start)]
+        text = self._tokenizer.encode(self._runs(segments, number), at_start=at_start)
+        return [*self._bos_of(request, segments, number), *text]
 
-    def _bos_of(self, number: int) -> tuple[int, ...]:
+    def _bos_of(
+        self, request: ChatRequest | CompletionRequest, segments: Sequence[Sequence[Run]], number: int
+    ) -> tuple[int, ...]:
         """The BOS, where the text after image `number` is tokenised separately."""
-        return self._bos if number == 0 or self._config.rules.split_at_images else ()
+        if number > 0:
+            return self._bos if self._config.rules.split_at_images else ()
+        is_decided = isinstance(request, ChatRequest) and self._config.published
+        return () if is_decided and self._decides_about_bos(segments[0]) else self._bos
 
-    def _runs(self, segments: list[list[Run]], number: int) -> list[Run]:
+    def _decides_about_bos(self, first: Sequence[Run]) -> bool:
+        """In transformers a tokenizer's template alone decides. A processor adds the BOS that the template lacks."""
+        bos = self._config.bos_token
+        return self._processor is None or (bos != "" and first[0].text.startswith(bos))
+
+    def _runs(self, segments: Sequence[Sequence[Run]], number: int) -> list[Run]:
         """The text after image `number` with what the family writes around each image."""
-        rules, runs = self._config.rules, segments[number]
+        rules, runs = self._config.rules, [*segments[number]]
         if number > 0:
             runs = [Run(rules.after_image, is_markup=True), *runs]
         if number < len(segments) - 1:
@@ -246,22 +263,27 @@ class Renderer:
         return runs
 
 
-def _structural(rules: PromptRules, tokenizer: Tokenizer, markup: str) -> list[str]:
+def _structural(config: ConversationConfig, tokenizer: Tokenizer, markup: str) -> list[str]:
     """Tokens that only markup may add, special or not: a person who types one must not open a turn or add an image.
 
     White space is for everybody, though it may be one added token, as line breaks are in Gemma.
     """
-    names = {*rules.image_tokens, *rules.stop_tokens, *_bos_names(rules)}
+    rules = config.rules
+    names = {*rules.image_tokens, *rules.stop_tokens, *_bos_names(config, tokenizer)}
     written = tokenizer.added_tokens_in(markup + rules.before_image + rules.after_image)
     return [name for name in names | written if name.strip(" \n\t▁")]
 
 
-def _bos_names(rules: PromptRules) -> tuple[str, ...]:
-    return (rules.bos_token,) if isinstance(rules.bos_token, str) else rules.bos_token
+def _bos_names(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The tokens that may be the BOS. With the checkpoint's own template it is what its tokenizer adds."""
+    wanted = config.rules.bos_token
+    if config.published and not config.rules.split_at_images:
+        return (tokenizer.prepended,)
+    return (wanted,) if isinstance(wanted, str) else tuple(name or tokenizer.prepended for name in wanted)
 
 
 def _bos(config: ConversationConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
-    names = _bos_names(config.rules)
+    names = _bos_names(config, tokenizer)
     found = tuple(filter(tokenizer.is_special, _ids(names, tokenizer)))  # Qwen2 has an ordinary token <s>
     if not found and "" not in names:
         needed = f"{' or '.join(names)}, which the conversation config {config.name} needs"

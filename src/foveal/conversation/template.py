@@ -36,8 +36,8 @@ class Template:
 
     Its variables are `messages`, a list of {role, content}, content a list of {type: "text", text} and {type: "image",
     number}; `num_images`; and `refuse()`, for messages that it cannot express. It prints no BOS. Of the filters on a
-    text, only `trim` has an effect. A published template gets the variables of the transformers library, with an empty
-    BOS.
+    text, only `trim` has an effect. A published template gets the variables of the transformers library, and may
+    print a BOS.
     """
 
     def __init__(self, config: ConversationConfig) -> None:
@@ -46,9 +46,7 @@ class Template:
             self._template = _environment(config.published).from_string(config.template)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"Conversation config {config.name}, line {error.lineno}: {error.message}") from error
-        bos = config.rules.bos_token
-        self._bos = ((bos,) if isinstance(bos, str) else bos) if config.published else ()
-        self._eos = config.eos_token
+        self._named = {"bos_token": config.bos_token, "eos_token": config.eos_token}
         mark = re.escape(config.image_mark).replace(re.escape("{n}"), r"\d+")
         self._cut = re.compile(f"(?P<left>{_PAD}?)\x02(?P<text>\\d+)\x03(?P<right>{_PAD}?)|{mark}")
         self._shape: Shape = list
@@ -97,10 +95,8 @@ class Template:
         return segments
 
     def _fill(self, outline: list[dict[str, Any]], num_images: int) -> str:
-        variables = {"add_generation_prompt": True, "bos_token": "", "eos_token": self._eos, "num_images": num_images}
-        rendered = "".join(_bounded(self._template.generate(messages=outline, **variables)))
-        written = next((bos for bos in self._bos if bos and rendered.startswith(bos)), "")  # in the template itself
-        return rendered.removeprefix(written)
+        variables = {"add_generation_prompt": True, "num_images": num_images, **self._named}
+        return "".join(_bounded(self._template.generate(messages=outline, **variables)))
 
     def _find_shape(self, config: ConversationConfig) -> None:
         """Choose the first shape of content with which the template keeps all of a conversation."""

@@ -58,6 +58,7 @@ class Tokenizer:
         self._spell = _spelling(backend)
         self.vocab_size = max([backend.get_vocab_size(with_added_tokens=False) - 1, *self._added]) + 1
         self.drops_first_space = _decode(backend, [_WORD_MARK + "a"]) == "a"
+        self.prepended = _prepended(backend)  # the token that it puts before a text by itself, "" if it puts none
         self._require_hidden_unreachable(backend.model.unk_token)
 
     def reserving(self, names: Iterable[str]) -> Tokenizer:
@@ -188,6 +189,11 @@ def _with_added_tokens(backend: tokenizers.Tokenizer, added: Sequence[AddedToken
         plain.pre_tokenizer = copy.deepcopy(backend.pre_tokenizer)  # assigning alone would share its settings
     plain.add_tokens(list(added))
     return plain
+
+
+def _prepended(backend: tokenizers.Tokenizer) -> str:
+    encoded = backend.encode("a")
+    return str(encoded.tokens[0]) if encoded.special_tokens_mask[:1] == [1] else ""
 
 
 def _never_prefixed(plain: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from foveal.accounting.accounting import Accounting
 from foveal.arena import PixelArena
 from foveal.config import Config, EngineConfig
-from foveal.conversation.published import conversation_of
-from foveal.conversation.render import Renderer
+from foveal.conversation.choose import renderer_of
 from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine_client.client import EngineClient
 from foveal.engine_client.grammar_check import GrammarCheck
@@ -128,8 +127,7 @@ class Service:
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
         tokenizer = load_tokenizer(folder)
-        conversation = conversation_of(checkpoint.model_type, config.model.conversation, folder)
-        renderer = Renderer(conversation, tokenizer, processor)
+        renderer = renderer_of(checkpoint.model_type, config.model.conversation, folder, tokenizer, processor)
         self._config = config
         self._folder = folder
         self._arena = arena or PixelArena.create(config.images.arena_bytes)
