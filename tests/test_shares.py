@@ -1,4 +1,4 @@
-"""A capacity that callers share: nobody holds more than a share, and turns go round among those who wait."""
+"""A capacity that callers share: turns go round among those who wait, and what is held long keeps room for others."""
 
 from __future__ import annotations
 
