@@ -100,10 +100,8 @@ class Engine:
         """End a request whose client is gone. A request that has ended already is left as it is."""
         sequence = self.scheduler.sequences.get(sequence_id)
         if sequence:
-            self.scheduler.finish(sequence)
+            self._end(sequence)
             self._aborted.append(sequence_id)
-            if sequence.guide:
-                sequence.guide.stop()
 
     def step(
         self,
@@ -149,7 +147,6 @@ class Engine:
         for sequence, guide in guided:
             guide.wait()
             if error := guide.failure():
-                guide.stop()
                 log.warning("one answer cannot follow its grammar: %s", error)
                 self._fail(sequence, _why(error))
             elif not guide.is_ready:
@@ -216,5 +213,11 @@ class Engine:
         )
 
     def _fail(self, sequence: Sequence, why: str) -> None:
-        self.scheduler.finish(sequence)
+        self._end(sequence)
         self._failed.append((sequence.sequence_id, why))
+
+    def _end(self, sequence: Sequence) -> None:
+        """End a sequence before its last token."""
+        self.scheduler.finish(sequence)
+        if sequence.guide:
+            sequence.guide.stop()
