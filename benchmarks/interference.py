@@ -5,7 +5,7 @@ time between two tokens of a stream until the other request has its first token,
 have ended. Two servers take turns, one with a budget of time for each step and one without. The model has
 SmolVLM-256M's shape and random weights.
 
-    python -m benchmarks.interference [--budget-ms 100]
+    python -m benchmarks.interference [--budget-ms 100] [--beside pictures]
 
 Results: benchmarks/interference.txt.
 """
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ from benchmarks.real_shapes import ready_url, write_checkpoint
 NAME = "SmolVLM-256M-Instruct"
 NUM_STREAMS, NUM_STREAM_TOKENS, NUM_TOKENS_FIRST = 4, 120, 5
 NUM_IMAGES, SIDE, NUM_PROMPT_TOKENS = 8, 512, 4000
-TIMES = 2
+TIMES = 1
 
 Content = str | list[dict[str, Any]]
 
@@ -135,27 +135,33 @@ def show(label: str, rounds: list[Seen]) -> None:
     print(f"{label:34} {median:8.0f} {p99:8.0f} {longest:8.0f} {first_s:12.2f} {wall_s:8.2f}", flush=True)
 
 
+BESIDE: dict[str, Callable[[int], Content]] = {"pictures": pictures, "text": long_text}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget-ms", type=float, default=100.0)
-    budget_ms: float = parser.parse_args().budget_ms
+    parser.add_argument("--beside", choices=[*BESIDE], action="append", help="default: all")
+    arguments = parser.parse_args()
+    budget_ms: float = arguments.budget_ms
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name) / NAME
         folder.mkdir()
         write_checkpoint(folder, PUBLISHED[NAME])
         urls = {ms: stack.enter_context(server(folder, ms)) for ms in (budget_ms, 0.0)}
         print(f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
-        print(f"{NUM_STREAMS} streams, {NAME}'s shape, {TIMES} rounds each, in turns")
+        print(f"{NUM_STREAMS} streams, {NAME}'s shape, in turns")
         print(f"{'':34} {'gap p50':>8} {'p99':>8} {'longest':>8} {'first token':>12} {'all':>8}")
         print(f"{'':34} {'ms':>8} {'ms':>8} {'ms':>8} {'s':>12} {'s':>8}", flush=True)
-        for label, make in ((f"{NUM_IMAGES} pictures", pictures), (f"{NUM_PROMPT_TOKENS} tokens of text", long_text)):
+        for label in arguments.beside or BESIDE:
             found: dict[float, list[Seen]] = {ms: [] for ms in urls}
-            for number in range(TIMES + 1):  # the first warms up
+            for number in range(TIMES):
                 for ms, url in urls.items():
-                    found[ms].append(round_at(url, make(number), number))
+                    tokens_s(url, f"{label} {number}", 2)  # warms up
+                    found[ms].append(round_at(url, BESIDE[label](number), number))
             for ms, rounds in found.items():
-                show(f"{label}, {f'{ms:.0f} ms a step' if ms else 'no budget'}", rounds[1:])
-            walls = [statistics.median(seen.wall_s for seen in rounds[1:]) for rounds in found.values()]
+                show(f"{label}, {f'{ms:.0f} ms a step' if ms else 'no budget'}", rounds)
+            walls = [statistics.median(seen.wall_s for seen in rounds) for rounds in found.values()]
             print(
                 f"{label}: with the budget, all five answers took {walls[0] / walls[1]:.2f} times as long", flush=True
             )

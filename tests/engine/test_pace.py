@@ -27,7 +27,7 @@ def learned(streams_s: float, token_s: float, budget_s: float | None = 0.1) -> t
 
 def num_pieces(pace: Pace, clock: Clock, piece_s: float, num_streams: int, num_prompt_tokens: int = 0) -> int:
     """How many pieces of encoder work, each of this length, a step holds; at most 1000."""
-    has_time = pace.encoder_turn(num_streams, num_prompt_tokens, lambda: False)
+    has_time = pace.encoder_turn(num_streams, num_prompt_tokens, lambda: False).has_time
     for done in range(1, 1000):
         clock.now_s += piece_s
         if not has_time(False):
@@ -110,7 +110,7 @@ def test_the_encoder_gets_as_long_as_the_prompts_while_no_stream_decodes() -> No
 def test_a_run_goes_on_to_its_end_while_nobody_else_can_be_served() -> None:
     pace, clock = learned(0.02, 0.001)
     news = [False]
-    has_time = pace.encoder_turn(0, 0, lambda: news[0])
+    has_time = pace.encoder_turn(0, 0, lambda: news[0]).has_time
 
     clock.now_s += 1000
     assert has_time(False)
@@ -122,8 +122,17 @@ def test_a_run_goes_on_to_its_end_while_nobody_else_can_be_served() -> None:
 
 def test_without_a_budget_a_step_holds_one_run_of_the_encoder_whatever_else_it_has() -> None:
     pace, clock = learned(0.02, 0.001, budget_s=None)
-    has_time = pace.encoder_turn(4, 100, lambda: True)
+    has_time = pace.encoder_turn(4, 100, lambda: True).has_time
 
     clock.now_s += 1000
     assert has_time(False)
     assert not has_time(True)
+
+
+@pytest.mark.parametrize(("num_streams", "budget_s", "expected"), [(1, 0.1, False), (0, 0.1, True), (1, None, True)])
+def test_layers_are_computed_whole_unless_a_stream_waits_for_its_next_token(
+    num_streams: int, budget_s: float | None, expected: bool
+) -> None:
+    pace, _ = learned(0.02, 0.001, budget_s)
+
+    assert pace.encoder_turn(num_streams, 100, lambda: False).takes_whole_layers == expected

@@ -71,3 +71,14 @@ def test_several_computations_have_all_read_their_inputs_at_the_first_yield() ->
 
 def test_what_takes_no_time_is_one_piece() -> None:
     assert finish(at_once("result")) == "result"
+
+
+def test_what_is_sent_true_is_computed_whole() -> None:
+    x = torch.randn(3000, 1024)
+    doubled = by_rows(lambda rows: 2 * rows, x)
+    next(doubled)
+
+    with pytest.raises(StopIteration) as end:
+        doubled.send(True)
+
+    assert end.value.value.equal(2 * x)

@@ -21,6 +21,7 @@ from foveal.models.family import CropRange
 if TYPE_CHECKING:
     from foveal.arena import PixelArena
     from foveal.engine.encoder_cache import EncoderCache
+    from foveal.engine.pace import Turn
     from foveal.engine.rounds import Rounds, Share
     from foveal.engine.scheduler import WantedImage
     from foveal.engine.sequence import ImageKey
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Run:
     """Crops that go through the tower together."""
 
     shares: tuple[Share, ...]
     pieces: Pieces[list[Tensor]]  # an image's features if its last crops are in the run, otherwise the encoded crops
+    has_begun: bool = False
 
     @property
     def owner_ids(self) -> tuple[int, ...]:
@@ -69,12 +71,11 @@ class Encoder:
     def encode(
         self,
         wanted: Sequence[WantedImage],
-        has_time: Callable[[bool], bool],
+        turn: Turn,
         on_start: Callable[[tuple[int, ...]], None],
     ) -> list[ImageKey]:
         """Go on with the run under way, then with others, while there is time; returns the images that failed.
 
-        has_time: called after each piece, with whether it was a run's last; see `Pace.encoder_turn`.
         on_start: called with the requests of each run before it goes on or begins.
         """
         self._begun = []
@@ -85,11 +86,11 @@ class Encoder:
             if has_ended:
                 on_start(run.owner_ids)
             try:
-                has_ended = self._advance(run)
+                has_ended = self._advance(run, turn.takes_whole_layers)
             except Exception as error:  # any failure of one image must not fail the others
                 has_ended, self._run = True, None
                 failed += self._failed(run, error)
-            if not has_time(has_ended) or (has_ended and self.encoder_cache.is_full):
+            if not turn.has_time(has_ended) or (has_ended and self.encoder_cache.is_full):
                 break
         return failed
 
@@ -119,10 +120,11 @@ class Encoder:
         self._run = Run(shares, self._encoded(shares))
         return self._run
 
-    def _advance(self, run: Run) -> bool:
+    def _advance(self, run: Run, takes_whole_layers: bool) -> bool:
         """Compute the next piece; returns whether it was the last. If so, the results are in the cache."""
         try:
-            next(run.pieces)
+            run.pieces.send(takes_whole_layers if run.has_begun else None)
+            run.has_begun = True
         except StopIteration as end:
             self._run = None
             for share, result in zip(run.shares, end.value, strict=True):

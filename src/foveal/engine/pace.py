@@ -8,7 +8,8 @@ The policy is: interactive first. While streams decode, a step takes about `budg
 
 Prompts and images together get a quarter of the budget even where the streams alone take longer, so they never starve.
 Nobody waits for a next token while no stream decodes. Then prompts get the largest chunks, and images as much time as
-those. If only images can be computed, an encoder run goes on until it ends or a message arrives.
+those. If only images can be computed, an encoder run goes on until it ends or a message arrives. Layers are then
+computed whole, which is faster than in pieces.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 MIN_SHARE = 0.25  # of the budget, for what is not a stream's next token
 MIN_PROMPT_TOKENS = 16  # of a step
 FIRST_PROMPT_TOKENS = 64  # of a step, until the speed is known
 PIECE_MEMORY = 0.9  # how slowly the longest piece of encoder work is forgotten
+
+
+class Turn(NamedTuple):
+    """The encoder's share of a step."""
+
+    has_time: Callable[[bool], bool]  # called after each piece, with whether it ended a run; True: there is for another
+    takes_whole_layers: bool  # since nobody waits for a next token
 
 
 class Pace:
@@ -45,23 +54,17 @@ class Pace:
         num_tokens = int(share_s / self._token_s) if self._token_s else FIRST_PROMPT_TOKENS
         return min(max(num_tokens, MIN_PROMPT_TOKENS), self.max_prompt_tokens)
 
-    def encoder_turn(
-        self, num_streams: int, num_prompt_tokens: int, has_news: Callable[[], bool]
-    ) -> Callable[[bool], bool]:
-        """The encoder's share of a step with these tokens; begins now.
-
-        Returns a function to call after each piece, with whether it was the last of a run of the encoder. It says
-        whether there is time for another. has_news: whether a message has arrived.
-        """
+    def encoder_turn(self, num_streams: int, num_prompt_tokens: int, has_news: Callable[[], bool]) -> Turn:
+        """The encoder's share of a step with these tokens; begins now. has_news: whether a message has arrived."""
         if self.budget_s is None:
-            return lambda has_ended: not has_ended
+            return Turn(lambda has_ended: not has_ended, True)
         prompts_s = (self._token_s or 0.0) * num_prompt_tokens
         if num_streams:
             share_s = max(self._left_s(self.budget_s, num_streams) - prompts_s, 0.0)
         elif num_prompt_tokens:
             share_s = max(self.budget_s, prompts_s)
         else:
-            return lambda has_ended: not has_ended and not has_news()
+            return Turn(lambda has_ended: not has_ended and not has_news(), True)
         start_s = last_s = self.clock()
 
         def has_time(has_ended: bool) -> bool:
@@ -71,7 +74,7 @@ class Pace:
             last_s = now_s
             return now_s - start_s + self._piece_s <= share_s
 
-        return has_time
+        return Turn(has_time, not num_streams)
 
     @contextmanager
     def timed(self, num_streams: int, num_prompt_tokens: int) -> Iterator[None]:

@@ -20,7 +20,7 @@ from foveal.layers.activation import activation
 from foveal.layers.decoder import GatedMLP
 from foveal.layers.linear.load import Weights, has_linear, load_linear, summed_frames
 from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
-from foveal.layers.pieces import Pieces, attend, by_rows, one_by_one
+from foveal.layers.pieces import Pieces, attend, by_rows
 from foveal.layers.rope import frequencies, rotate, rotation
 from foveal.layers.vision import MLP, VisionAttention, VisionLayer
 
@@ -153,7 +153,9 @@ def _mixing(turn: Rotation, lengths: list[int]) -> Mixing:
     def mix(query_HPD: Tensor, key_HPD: Tensor, value_HPD: Tensor) -> Pieces[Tensor]:
         rotated = rotate(query_HPD, flat), rotate(key_HPD, flat), value_HPD
         stretches = zip(*(torch.split(x[None], lengths, dim=2) for x in rotated), strict=True)
-        outputs = yield from one_by_one([attend(*parts) for parts in stretches])
+        outputs: list[Tensor] = []
+        for parts in stretches:
+            outputs += [(yield from attend(*parts))]
         return torch.cat(outputs, dim=2)[0]
 
     return mix

@@ -1,7 +1,7 @@
 """Long computations in pieces: generators that yield wherever they may be interrupted, and return their result.
 
-Streams that wait for their next token can so be served in the middle of a layer. How a computation is divided depends
-on its sizes alone, never on the time that is left, so that a result is the same however often it was interrupted.
+Streams that wait for their next token can so be served in the middle of a layer. Large steps are faster, though. So a
+computation that is sent True at a yield computes what follows whole; `next` divides it by its sizes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Result = TypeVar("Result")
-Pieces = Generator[None, None, Result]
+Pieces = Generator[None, bool | None, Result]
 
 PIECE_MACS = 2_000_000_000  # multiply-adds of a piece: some 10 to 40 ms on the cores of a small server
 MIN_ROWS = 256  # fewer rows at a time are multiplied at a lower speed
@@ -52,33 +52,29 @@ def by_rows(compute: Callable[..., Tensor], *inputs: Tensor) -> Pieces[Tensor]:
 
     `compute` is about as much work as a plain MLP and the product before it.
     """
-    rows = [x.flatten(0, -2) for x in inputs]
-    if not _is_divided(rows[0]):
-        yield
+    if (yield):
         return compute(*inputs)
-    outputs, num_parts = [], _num_parts(len(rows[0]), 9 * inputs[0].shape[-1] ** 2)
+    rows = [x.flatten(0, -2) for x in inputs]
+    outputs: list[Tensor] = []
+    num_parts = _num_parts(len(rows[0]), 9 * inputs[0].shape[-1] ** 2)
     for parts in zip(*(torch.tensor_split(x, num_parts) for x in rows), strict=True):
-        yield
+        if outputs:
+            yield
         outputs.append(compute(*parts))
     return torch.unflatten(torch.cat(outputs), 0, inputs[0].shape[:-1])
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Pieces[Tensor]:
     """Every query attends to every key: [..., H, P, D] -> [..., H, P, D], some queries at a time."""
-    if not _is_divided(query):
-        yield
+    if (yield):
         return F.scaled_dot_product_attention(query, key, value)
     macs_a_query = 2 * key.shape[-2] * key.shape[-1] * query[..., 0, 0].numel()
-    outputs = []
+    outputs: list[Tensor] = []
     for part in torch.tensor_split(query, _num_parts(query.shape[-2], macs_a_query), dim=-2):
-        yield
+        if outputs:
+            yield
         outputs.append(F.scaled_dot_product_attention(part, key, value))
     return torch.cat(outputs, dim=-2)
-
-
-def _is_divided(x: Tensor) -> bool:
-    """On a GPU a whole layer takes less than a millisecond."""
-    return x.device.type == "cpu"
 
 
 def _num_parts(num_rows: int, macs_a_row: int) -> int:
