@@ -108,7 +108,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Brought,
     built = tokenizers.Tokenizer.from_str(backend(brought.kind).to_str())
     built.add_special_tokens([AddedToken(name, normalized=False) for name in (brought.eos, *brought.special)])
     built.add_tokens([AddedToken(name, normalized=False) for name in brought.ordinary])
-    if brought.adds_bos:
+    if brought.bos and brought.adds_bos:
         bos_id = built.token_to_id(brought.bos)
         built.post_processor = processors.TemplateProcessing(
             f"{brought.bos} $A", special_tokens=[(brought.bos, bos_id)]
@@ -130,14 +130,13 @@ def test_a_chat_has_the_reference_s_token_ids(
     checkpoint: tuple[Brought, Path], asked: ChatRequest, name: str | None
 ) -> None:
     brought, folder = checkpoint
-    messages = [{"role": each.role, "content": each.content[0]} for each in asked.messages]
-    if brought.template == MISTRAL:
-        messages = [each for each in messages if each["role"] != "system"]
+    said = [each for each in asked.messages if brought.template != MISTRAL or each.role != "system"]
+    messages = [{"role": each.role, "content": each.content[0]} for each in said]
     expected = AutoTokenizer.from_pretrained(folder).apply_chat_template(
         messages, add_generation_prompt=True, return_dict=False
     )
 
-    request = chat(*((each["role"], each["content"]) for each in messages))
+    request = chat(*((each.role, each.content) for each in said))
 
     assert [*renderer(brought, folder, name).render(request).prompt.token_ids] == expected
 
