@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foveal.errors import CheckpointError
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.decoders import decoder_config
 
@@ -57,10 +56,3 @@ def test_tied_embeddings_are_said_at_either_place(tmp_path: Path, place: str) ->
     )
 
     assert decoder_config(config).ties_embeddings
-
-
-def test_soft_capped_scores_are_refused_by_name(tmp_path: Path) -> None:
-    text = {"model_type": "gemma3_text", "hidden_size": 8, "num_hidden_layers": 1, "attn_logit_softcapping": 50.0}
-
-    with pytest.raises(CheckpointError, match="attn_logit_softcapping"):
-        decoder_config(checkpoint(tmp_path, model_type="gemma3", text_config=text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -86,4 +86,9 @@ def meaning(folder: Path, files: Files) -> str:
     family = import_module(f"foveal.models.{family_of(checkpoint)}.model")
     read = family.Config.read if hasattr(family, "Config") else family.decoder_config
     processor = load_processor(folder)
-    return repr((read(checkpoint), processor and processor.fingerprint, checkpoint.eos_token_ids, checkpoint.dtype))
+    kept = {name: value for name, value in vars_of(processor).items() if not callable(value)}
+    return repr((read(checkpoint), kept, checkpoint.eos_token_ids, checkpoint.dtype))
+
+
+def vars_of(processor: Any) -> dict[str, Any]:
+    return {field.name: getattr(processor, field.name) for field in fields(processor)} if processor else {}

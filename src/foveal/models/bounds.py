@@ -25,7 +25,7 @@ def check_settings(file: str, settings: Mapping[str, Any]) -> None:
     for path, name, value in _walk(settings, (), 1, file):
         is_right, wanted = RULES.get(name, (lambda value: True, ""))
         if not is_right(value):
-            raise CheckpointError(f"{file}: {'.'.join((*path, name))} is {_shown(value)}; it must be {wanted}")
+            raise CheckpointError(f"{file}: {'.'.join((*path, name))} is {shown(value)}; it must be {wanted}")
 
 
 def _walk(value: Any, path: tuple[str, ...], depth: int, file: str) -> Iterator[tuple[tuple[str, ...], str, Any]]:
@@ -42,7 +42,8 @@ def _walk(value: Any, path: tuple[str, ...], depth: int, file: str) -> Iterator[
                 yield from _walk(inner, path, depth + 1, file)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in an error, however long it is."""
     if isinstance(value, Mapping | list):
         return "an object" if isinstance(value, Mapping) else f"a list of {len(value)}"
     text = repr(value)
@@ -82,6 +83,10 @@ def either(*rules: Rule) -> Rule:
     return (lambda value: any(check(value) for check, _ in rules)), " or ".join(wanted for _, wanted in rules)
 
 
+def one_of(*values: str) -> Rule:
+    return (lambda value: value in values), " or ".join(values)
+
+
 NOTHING: Rule = (lambda value: value is None), "null"
 TEXT: Rule = (lambda value: isinstance(value, str)), "text"
 OBJECT: Rule = (lambda value: isinstance(value, Mapping)), "an object"
@@ -113,7 +118,7 @@ RULES: dict[str, Rule] = {
     "sliding_window": either(TOKENS, NOTHING),
     "max_window_layers": whole(0, 1024),
     **dict.fromkeys(("use_sliding_window", "tie_word_embeddings", "mrope_interleaved"), either(SWITCH, NOTHING)),
-    "layer_types": either(list_of(TEXT, 1024), NOTHING),
+    "layer_types": either(list_of(one_of("full_attention", "sliding_attention"), 1024), NOTHING),
     "cross_attention_layers": list_of(whole(0, 1023), 1024),
     **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "norm_eps"), EPSILON),
     "query_pre_attn_scalar": number(0, 1e6),
@@ -128,6 +133,8 @@ RULES: dict[str, Rule] = {
     # images
     **dict.fromkeys(("image_size", "patch_size"), SIDES),
     **dict.fromkeys(("height", "width"), PIXELS),
+    "crop_size": either(PIXELS, OBJECT, NOTHING),
+    "supported_aspect_ratios": either(list_of(list_of(PIXELS, 2, 2), 4096), NOTHING),
     **dict.fromkeys(("shortest_edge", "longest_edge"), whole(1, _MANY)),
     **dict.fromkeys(("min_pixels", "max_pixels"), either(whole(1, _MANY), NOTHING)),
     **dict.fromkeys(("merge_size", "spatial_merge_size", "scale_factor"), whole(1, 64)),

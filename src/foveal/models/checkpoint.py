@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
 from foveal.models.bounds import check_settings
-from foveal.models.defaults import DECODER_DEFAULTS, VISION_DEFAULTS
+from foveal.models.defaults import DECODER_DEFAULTS, DECODER_TYPES, VISION_DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,8 @@ class Checkpoint:
     def decoder_config(self) -> Settings:
         """The decoder's settings in config.json, completed with defaults; older families keep them at the top level."""
         settings: Settings = self.config.get("text_config", self.config)
-        return settings.over(DECODER_DEFAULTS.get(settings.get("model_type", ""), {}))
+        kind = settings.get("model_type") or DECODER_TYPES.get(self.config.get("model_type", ""), "")
+        return settings.over({**DECODER_DEFAULTS.get(kind, {}), "model_type": kind})
 
     @property
     def vision_config(self) -> Settings:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import CheckpointError
 from foveal.layers.decoder import DecoderConfig
 from foveal.layers.norm import OffsetRMSNorm
 from foveal.layers.rope import Rope
@@ -32,9 +31,6 @@ def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
 
 
 def _gemma3(settings: Settings) -> DecoderConfig:
-    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
-        if settings.get(name):
-            raise CheckpointError(f"the checkpoint's {name} is set, which cannot be served")
     pattern, num_layers = settings["sliding_window_pattern"], settings["num_hidden_layers"]
     listed = ["full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(num_layers)]
     full, sliding = _gemma3_rope(settings)

@@ -19,6 +19,13 @@ _LLAMA = {
 }
 _QWEN = {"use_sliding_window": False, "max_window_layers": 28, "rms_norm_eps": 1e-6}
 
+DECODER_TYPES = {  # of families whose text_config may leave out its model_type
+    **dict.fromkeys(("idefics3", "llava", "llava_next", "smolvlm"), "llama"),
+    "gemma3": "gemma3_text",
+    "internvl": "qwen2",
+    "mllama": "mllama_text_model",
+}
+
 DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "mistral": _LLAMA
@@ -60,9 +67,18 @@ _SIGLIP = {
     "layer_norm_eps": 1e-6,
 }
 _IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "patch_size": 32}
+_QWEN2_TOWER = {"hidden_act": "quick_gelu"}
+_QWEN2_5_TOWER = {"hidden_act": "silu", "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31]}
+_QWEN3_TOWER = {"hidden_act": "gelu_pytorch_tanh", "deepstack_visual_indexes": [8, 16, 24]}
 
 VISION_DEFAULTS: dict[str, dict[str, Any]] = {
     "siglip_vision_model": _SIGLIP,
+    "qwen2_vl": _QWEN2_TOWER,
+    "qwen2_vl_vision": _QWEN2_TOWER,
+    "qwen2_5_vl": _QWEN2_5_TOWER,
+    "qwen2_5_vl_vision": _QWEN2_5_TOWER,
+    "qwen3_vl": _QWEN3_TOWER,
+    "qwen3_vl_vision": _QWEN3_TOWER,
     "internvl_vision": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": 448, "patch_size": 14},
     "idefics3": _IDEFICS3,
     "idefics3_vision": _IDEFICS3,

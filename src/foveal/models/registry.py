@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from foveal.errors import CheckpointError
 from foveal.layers.linear.form import Policy, all_plain
 from foveal.models.checkpoint import Checkpoint
+from foveal.models.implemented import check_implemented
 
 if TYPE_CHECKING:
     import torch
@@ -74,8 +75,12 @@ def load_model(
 
 
 def family_of(checkpoint: Checkpoint) -> str:
-    """The folder of the checkpoint's family. Raises CheckpointError, with a list of the known model types."""
+    """The folder of the checkpoint's family.
+
+    Raises CheckpointError for an unknown model type, and for a setting that changes numbers and is not implemented.
+    """
     if checkpoint.model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"{checkpoint.folder} has model_type {checkpoint.model_type!r}; supported: {known}")
+    check_implemented(checkpoint)
     return FAMILIES[checkpoint.model_type]

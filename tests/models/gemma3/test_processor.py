@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from foveal.errors import CheckpointError
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.family import InvalidImageSize
 from foveal.models.gemma3.processor import Gemma3Processor, load
@@ -42,8 +41,3 @@ def checkpoint(folder: Path, **settings: object) -> Checkpoint:
 
 def test_settings_left_out_are_the_published_ones(tmp_path: Path) -> None:
     assert load(checkpoint(tmp_path, do_pan_and_scan=None)) == PUBLISHED
-
-
-def test_pan_and_scan_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="do_pan_and_scan"):
-        load(checkpoint(tmp_path, do_pan_and_scan=True))

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from foveal.errors import CheckpointError
 from foveal.models.family import InvalidImageSize
 from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
 
@@ -55,10 +54,8 @@ class Gemma3Processor:
 
 
 def load(checkpoint: Checkpoint) -> Gemma3Processor:
-    """From preprocessor_config.json and config.json. Raises CheckpointError for a setting that is not implemented."""
+    """From preprocessor_config.json and config.json."""
     config, settings = checkpoint.config, checkpoint.preprocessor_config
-    if settings.get("do_pan_and_scan"):
-        raise CheckpointError("the checkpoint pans and scans pictures (do_pan_and_scan), which cannot be served")
     return Gemma3Processor(
         crop_size=settings["size"]["height"],
         num_features=config.get("mm_tokens_per_image", 256),

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights, convolution, load_linear
@@ -65,9 +64,6 @@ class Config:
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         config = checkpoint.config
-        for name, known in (("vision_feature_layer", -1), ("vision_feature_select_strategy", "default")):
-            if config.get(name, known) != known:
-                raise CheckpointError(f"the checkpoint has {name} {config[name]!r}; only {known!r} can be served")
         decoder = decoder_config(checkpoint)
         return cls(
             decoder=replace(decoder, ties_embeddings=config.get("tie_word_embeddings", True)),

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.errors import CheckpointError
+from foveal.models.bounds import shown
 from foveal.models.family import InvalidImageSize
 from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
 
@@ -125,10 +126,9 @@ class LlavaNextProcessor:
 def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
     """From preprocessor_config.json and config.json. Raises CheckpointError for a setting that is not implemented."""
     settings, vision = checkpoint.preprocessor_config, checkpoint.vision_config
-    if settings.get("do_pad") and checkpoint.model_type == "llava":
-        raise CheckpointError("the checkpoint pads pictures to squares (do_pad), which cannot be served")
     size, token_id = settings["size"], image_token_id(checkpoint.config)
     crop_size = size.get("shortest_edge") or size["height"]
+    _check_crop(settings, crop_size)
     side = crop_size // vision.get("patch_size", 14)
     if checkpoint.model_type == "llava_next":
         pinpoints = settings.get("image_grid_pinpoints") or checkpoint.config["image_grid_pinpoints"]
@@ -137,6 +137,17 @@ def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
     is_full = checkpoint.config.get("vision_feature_select_strategy", "default") == "full"
     has_class_token = is_full and vision.get("model_type", "clip_vision_model") == "clip_vision_model"
     return LlavaProcessor(crop_size, "shortest_edge" in size, side, has_class_token, token_id)
+
+
+def _check_crop(settings: Settings, crop_size: int) -> None:
+    """The square that is cut out has to be the one that pictures are resized to."""
+    crop, cuts = settings.get("crop_size") or crop_size, settings.get("do_center_crop")
+    sides = set(crop.values()) if isinstance(crop, dict) else {crop}
+    if sides != {crop_size} if cuts is not False else "shortest_edge" in settings["size"]:
+        raise CheckpointError(
+            f"{settings.place}: do_center_crop {cuts} and crop_size {shown(crop)} do not cut out squares of "
+            f"{crop_size} pixels, which alone is implemented"
+        )
 
 
 def image_token_id(config: Settings) -> int:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from foveal.errors import CheckpointError
 from foveal.models.family import InvalidImageSize
 from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
 
@@ -86,8 +87,13 @@ class MllamaProcessor:
 
 
 def load(checkpoint: Checkpoint) -> MllamaProcessor:
-    """From preprocessor_config.json and config.json."""
+    """From preprocessor_config.json and config.json. Raises CheckpointError for canvases that are not implemented."""
     settings, vision = checkpoint.preprocessor_config, checkpoint.vision_config
+    grids = [list(grid) for grid in tile_grids(settings["max_image_tiles"])]
+    if vision.get("supported_aspect_ratios", grids) != grids:
+        raise CheckpointError(
+            f"{vision.place}: supported_aspect_ratios are not all of max_image_tiles in {settings.place}"
+        )
     tile_size = settings["size"]["height"]
     return MllamaProcessor(
         tile_size=tile_size,

@@ -55,7 +55,7 @@ class Config:
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
-        vision = checkpoint.config["vision_config"]
+        vision = checkpoint.vision_config
         return cls(
             decoder=decoder_config(checkpoint),
             vision=GridConfig(
@@ -63,7 +63,7 @@ class Config:
                 num_heads=vision["num_heads"],
                 patch_size=vision["patch_size"],
                 merge_size=vision["spatial_merge_size"],
-                hidden_act=vision.get("hidden_act", "quick_gelu"),
+                hidden_act=vision["hidden_act"],
                 window_size=vision.get("window_size"),
                 full_layers=tuple(vision.get("fullatt_block_indexes", ())),
                 merged_layers=tuple(vision.get("deepstack_visual_indexes", ())),
