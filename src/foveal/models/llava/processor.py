@@ -142,8 +142,8 @@ def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
 def _check_crop(settings: Settings, crop_size: int) -> None:
     """The square that is cut out has to be the one that pictures are resized to."""
     crop, cuts = settings.get("crop_size") or crop_size, settings.get("do_center_crop")
-    sides = set(crop.values()) if isinstance(crop, dict) else {crop}
-    if sides != {crop_size} if cuts is not False else "shortest_edge" in settings["size"]:
+    sides = list(crop.values()) if isinstance(crop, dict) else [crop]
+    if any(side != crop_size for side in sides) if cuts is not False else "shortest_edge" in settings["size"]:
         raise CheckpointError(
             f"{settings.place}: do_center_crop {cuts} and crop_size {shown(crop)} do not cut out squares of "
             f"{crop_size} pixels, which alone is implemented"
