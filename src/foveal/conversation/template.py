@@ -15,10 +15,10 @@ from itertools import count
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from foveal.conversation.config import ConversationConfig
 from foveal.conversation.published import Generation, Part, Shape, shapes
+from foveal.conversation.sandbox import Sandbox
 from foveal.conversation.tokenizer import Run
 from foveal.errors import ConfigError, InvalidRequest
 from foveal.types import ImageRef, Message
@@ -43,7 +43,8 @@ class Template:
     def __init__(self, config: ConversationConfig) -> None:
         """Raises ConfigError for a template with a syntax error, and for a published one that takes no messages."""
         try:
-            self._template = _environment(config.published).from_string(config.template)
+            self._sandbox = _environment(config.published)
+            self._template = self._sandbox.from_string(config.template)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"Conversation config {config.name}, line {error.lineno}: {error.message}") from error
         self._named = {"bos_token": config.bos_token, "eos_token": config.eos_token}
@@ -95,6 +96,7 @@ class Template:
         return segments
 
     def _fill(self, outline: list[dict[str, Any]], num_images: int) -> str:
+        self._sandbox.start()
         variables = {"add_generation_prompt": True, "num_images": num_images, **self._named}
         return "".join(_bounded(self._template.generate(messages=outline, **variables)))
 
@@ -110,9 +112,9 @@ class Template:
         raise ConfigError("The checkpoint's own chat template cannot be used: leave conversation at its default.")
 
 
-def _environment(published: bool) -> ImmutableSandboxedEnvironment:
+def _environment(published: bool) -> Sandbox:
     """Published templates read undefined variables, and call functions that transformers offers."""
-    environment = ImmutableSandboxedEnvironment(
+    environment = Sandbox(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.Undefined if published else jinja2.StrictUndefined,

@@ -20,7 +20,8 @@ struct Pool {
     Work *work;
     void *task;
     _Atomic int64_t generation; /* of the work that is there; negative: stop */
-    _Atomic int arrived, phase; /* of the barrier */
+    _Atomic int arrived;        /* at the barrier */
+    _Atomic unsigned phase;     /* of the barrier */
     _Atomic int64_t *taken;     /* how much of each product has been taken on, one counter a product */
     int64_t num_counters;
     pthread_mutex_t mutex;
@@ -38,7 +39,7 @@ static inline void pause_briefly(void) {
 
 static inline void barrier(Pool *pool) {
     if (pool->num_threads == 1) return;
-    int phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
+    unsigned phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->num_threads - 1) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
