@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from foveal.types import ImageLayout, Prompt
 
 BLOCK_SIZE = 16
-ATTENTION = attention_backend(torch.device("cpu"), torch.float32)
 
 
 def naive_greedy(
@@ -90,7 +89,8 @@ class NaiveRun:
                 [0, end - start], [end], [self.block_table], slots, BLOCK_SIZE, self._two_way_spans()
             ),
         )
-        return compute(self.model, batch, ATTENTION, self.kv_cache)
+        attention = attention_backend(self.kv_cache.device, self.kv_cache.dtype)
+        return compute(self.model, batch, attention, self.kv_cache)
 
     def _two_way_spans(self) -> list[list[tuple[int, int]]]:
         whole = self.images if self.model.traits.whole_spans else ()

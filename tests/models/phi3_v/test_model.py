@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from foveal.engine.runner import compute
 from foveal.errors import CheckpointError
+from foveal.layers.attention.backends import attention_backend
 from foveal.layers.attention.batch import AttentionBatch
 from foveal.layers.decoder import Decoder
 from foveal.layers.pieces import finish
@@ -19,7 +20,7 @@ from foveal.models.family import CropRange, InputBatch, Model, SequenceSlice
 from foveal.models.registry import load_model, load_processor
 from foveal.types import ImageLayout, Prompt, Size
 from tests.builders import PreparedPrompt, picture, prepared_prompt, tiny_phi3_v
-from tests.parity.naive import ATTENTION, BLOCK_SIZE, NaiveRun, naive_greedy
+from tests.parity.naive import BLOCK_SIZE, NaiveRun, naive_greedy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +95,8 @@ def test_sequences_of_both_variants_run_in_one_step(tmp_path: Path) -> None:
         slices=tuple(SequenceSlice(starts[i], num_rows[i], 0, ()) for i in (0, 1)),
         attention=AttentionBatch(starts, num_rows, tables, slots, BLOCK_SIZE),
     )
-    hidden = compute(model, batch, ATTENTION, torch.zeros(2, 2, 3, BLOCK_SIZE, 2, 8))
+    attention = attention_backend(torch.device("cpu"), torch.float32)
+    hidden = compute(model, batch, attention, torch.zeros(2, 2, 3, BLOCK_SIZE, 2, 8))
 
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=0)
 
