@@ -54,7 +54,7 @@ def _own(model_type: str, folder: Path, tokenizer: Tokenizer, processor: Process
     try:
         return Renderer(with_own_template(load_conversation(model_type), folder), tokenizer, processor)
     except ConfigError as error:
-        _log.info("the family's conversation config is used: %s", error)
+        _log.debug("the family's conversation config is used: %s", error)
         return None
 
 
