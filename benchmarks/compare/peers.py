@@ -74,17 +74,9 @@ def peers(programs: Programs, cache: Path, shape: str) -> list[Peer]:
 def _ours(folder: str) -> Iterator[Peer]:
     serve = (sys.executable, "-m", "foveal", "serve", folder, "--port", "PORT")
     yield Peer("Foveal", serve, "/readyz")
-    yield Peer("Foveal float32", (*serve, "--dtype", "float32", *_unquantised()), "/readyz")
-    if _unquantised():
-        for width in ("int8", "int4"):
-            yield Peer(f"Foveal {width}", (*serve, "--quantization", width), "/readyz")
-
-
-def _unquantised() -> tuple[str, ...]:
-    from foveal.cli.serve import command
-
-    has_choice = any("--quantization" in option.opts for option in command.params)
-    return ("--quantization", "none") if has_choice else ()
+    yield Peer("Foveal float32", (*serve, "--dtype", "float32", "--quantization", "none"), "/readyz")
+    for width in ("int8", "int4"):
+        yield Peer(f"Foveal {width}", (*serve, "--quantization", width), "/readyz")
 
 
 def _llama(programs: Programs, cache: Path, shape: str) -> Iterator[Peer]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from foveal.layers.activation import ACTIVATIONS
+from foveal.layers.attention.native import padded
 from foveal.layers.decoder import Decoder
 from foveal.layers.linear.plain import plain_parts
 from foveal.layers.linear.quantised import Quantised
@@ -218,8 +219,5 @@ def _rows_of(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """For each row of a step its sequence's block table, padded [T, blocks], and how many tokens it attends to [T]."""
     sequences = np.repeat(np.arange(len(seq_lens)), np.diff(query_start_loc))
-    tables = np.zeros((len(seq_lens), max(map(len, block_tables))), np.int32)
-    for i, table in enumerate(block_tables):
-        tables[i, : len(table)] = table
     rows_behind = np.array(query_start_loc)[sequences + 1] - np.arange(len(sequences)) - 1
-    return tables[sequences], (np.array(seq_lens)[sequences] - rows_behind).astype(np.int32)
+    return padded(block_tables)[sequences], (np.array(seq_lens)[sequences] - rows_behind).astype(np.int32)
