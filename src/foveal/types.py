@@ -8,13 +8,13 @@ framework, and properties only combine fields. Sizes are in pixels and offsets i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Detail = Literal["auto", "low", "high"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 Status = Literal["finished", "failed", "aborted"]
 
 
@@ -48,11 +48,53 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a chat. Content is in the client's order: a str is text, an ImageRef stands for an image."""
+    """One message of a chat. Content is in the client's order: a str is text, an ImageRef stands for an image.
+
+    A message of a tool is the result of one call.
+    """
 
     role: Role
     content: tuple[str | ImageRef, ...]
-    name: str | None = None  # of the speaker; no chat template here uses it
+    name: str | None = None  # of the speaker, which no chat template here uses, or of the tool that was called
+    tool_calls: tuple[ToolCall, ...] = ()  # of an assistant's, behind its content
+    tool_call_id: str | None = None  # of a tool's: the call that it answers
+    reasoning: str = ""  # of an assistant's, before its content
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the client runs where the model calls it."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"  # JSON schema of the arguments, as text
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Which tools the model may call, and whether it has to. It is shown all of them."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: tuple[str, ...] = ()  # only these; (): any
+    parallel: bool = True  # an answer may have several calls
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool, made by the model."""
+
+    id: str
+    name: str
+    arguments: str  # JSON text
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the client wants of a model that thinks before it answers. None: what the model does by itself."""
+
+    enabled: bool | None = None
+    effort: str | None = None  # low, medium, high, as the model's template knows it
+    max_tokens: int | None = None  # of reasoning, then the answer begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +154,10 @@ class ChatRequest:
     messages: tuple[Message, ...]
     options: GenerationOptions = GenerationOptions()
     caller: Caller = Caller()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    reasoning: Reasoning = Reasoning()
+    template_options: Mapping[str, object] = field(default_factory=dict)  # variables of the model's own template
 
     @property
     def image_refs(self) -> tuple[ImageRef, ...]:
@@ -272,10 +318,22 @@ class Echo:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A part of a tool call. The first of a call has its id and name, the last is_last unless the answer was cut."""
+
+    index: int  # among the calls of the choice, from 0
+    id: str = ""
+    name: str = ""
+    arguments: str = ""  # what the JSON text of the arguments goes on with
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A part of a choice's text that is final, the logprobs of its tokens, and in the last delta the finish reason.
 
     Its token ids are all those generated since the last delta, also those whose text is held back or never shown.
+    Within a delta reasoning comes first, then text, then tool calls.
     """
 
     index: int
@@ -284,6 +342,8 @@ class Delta:
     finish_reason: FinishReason | None = None
     token_ids: tuple[int, ...] = ()
     echo: Echo | None = None  # the text begins with it
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +355,7 @@ class Usage:
     text_tokens: int
     cached_tokens: int
     completion_tokens: int
+    reasoning_tokens: int = 0  # of the completion's
 
     @property
     def total_tokens(self) -> int:
