@@ -89,7 +89,7 @@ class HttpConfig:
     cors_origins: tuple[str, ...] = ()  # web pages that may ask, such as https://app.example; * for all
     max_num_choices: int = 8  # the largest n of a request
     default_max_tokens: int = 2048  # an answer's, where the request names none and the context allows it
-    unknown_fields: Literal["error", "warn"] = "error"  # of a request: refuse it, or say so in the log
+    unknown_fields: Literal["error", "warn", "ignore"] = "error"  # of a request: error, a line in the log, left out
 
 
 @dataclass(frozen=True, slots=True)

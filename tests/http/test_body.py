@@ -24,7 +24,8 @@ from foveal.http.body import (
     parse_json,
     validate,
 )
-from foveal.http.dialects.openai.schemas import ChatBody, WireModel
+from foveal.http.dialects.openai.schemas import ChatBody
+from foveal.http.dialects.wire import WireModel
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, call, chat, error
 
@@ -111,6 +112,12 @@ def test_unknown_fields_can_be_made_a_warning(caplog: pytest.LogCaptureFixture) 
     assert pipeline.requests[0].options.num_choices == 2
     assert "['foo']" in caplog.text
     assert "a secret" not in caplog.text
+
+
+def test_unknown_fields_can_be_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    config = HttpConfig(unknown_fields="ignore")
+    assert call("POST", "/v1/chat/completions", config=config, json=ASK | {"colour": "red"}).status_code == 200
+    assert caplog.text == ""
 
 
 def test_wrong_values_stay_errors_where_unknown_fields_are_warnings() -> None:

@@ -132,9 +132,10 @@ def validate(value: object, schema: type[Body], unknown_fields: str) -> Body:
             raise InvalidRequest(f"{error.error_count()} fields of the body are unknown or wrong.") from None
         problems = error.errors(include_url=False)
     problems.sort(key=_is_unknown, reverse=True)
-    if unknown_fields != "warn" or not _is_unknown(problems[-1]):
+    if unknown_fields == "error" or not _is_unknown(problems[-1]):
         raise InvalidRequest("; ".join(map(_describe, problems)), param=_path(problems[0]))
-    logger.warning("unknown fields left out of a request: %s", ascii([_path(problem) for problem in problems]))
+    if unknown_fields == "warn":
+        logger.warning("unknown fields left out of a request: %s", ascii([_path(problem) for problem in problems]))
     return schema.model_validate(value, extra="ignore", context=Budget())
 
 

@@ -34,7 +34,8 @@ def as_request_error(error: Exception) -> RequestError:
 
 
 def error_response(error: RequestError, dialect: Dialect) -> Response:
-    return json_response(dialect.error_body(error), dict(_headers(error, dialect)), error.status)
+    status = dialect.statuses.get(error.status, error.status)
+    return json_response(dialect.error_body(error), dict(_headers(error, dialect)), status)
 
 
 def _headers(error: RequestError, dialect: Dialect) -> Iterator[tuple[str, str]]:

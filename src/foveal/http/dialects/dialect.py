@@ -6,12 +6,12 @@ a folder with a `Dialect` in it, and one more name in app.py's DIALECTS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from foveal.errors import RequestError
     from foveal.http.dialects.answers import Answers
@@ -44,6 +44,7 @@ class Dialect:
     key_headers: tuple[KeyHeader, ...]
     error_body: Callable[[RequestError], object]
     error_schema: type  # of what `error_body` returns
+    statuses: Mapping[int, int] = field(default_factory=dict)  # those that it calls by other numbers than errors.py
 
 
 class Writer(Protocol):

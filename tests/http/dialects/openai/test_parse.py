@@ -245,6 +245,10 @@ def test_what_has_no_effect_in_chat_is_refused_by_name(field: str, value: object
         {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
         {"n": 1, "logit_bias": {}, "stop": []},
         {"user": "me", "metadata": {"a": "b"}, "service_tier": "auto", "prompt_cache_key": "k"},
+        {"store": False, "metadata": {"a": "b"}, "parallel_tool_calls": True, "service_tier": "auto"},
+        {"prompt_cache_key": "k", "prompt_cache_retention": "24h", "safety_identifier": "s"},
+        {"modalities": ["text"], "verbosity": "medium"},
+        {"messages": [user(text("Hi") | {"cache_control": {"type": "ephemeral", "ttl": "1h"}})]},
     ],
 )
 def test_values_that_ask_for_nothing_are_accepted(fields: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from foveal.errors import InvalidRequest
-from foveal.http.dialects.openai.response_format import MAX_GRAMMAR_BYTES, grammar_for
+from foveal.http.dialects.grammars import MAX_GRAMMAR_BYTES
+from foveal.http.dialects.openai.response_format import grammar_for
 from foveal.http.dialects.openai.schemas import ResponseFormat
 from foveal.types import Grammar
 

@@ -216,6 +216,7 @@ def _num_logprobs(body: GenerationBody) -> int | None:
 
 def _check_together(body: GenerationBody) -> None:
     """Raises InvalidRequest for fields that contradict each other."""
+    _refuse_if(body.store is True, "store", "is for POST responses: chats are not kept")
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true, field: 'stream_options'", param="stream_options")
     if body.ignore_eos and grammar_for(body.response_format) is not None:

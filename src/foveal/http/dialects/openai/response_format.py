@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from foveal.errors import InvalidRequest
+from foveal.http.dialects.grammars import ANY_OBJECT, bounded, schema_grammar
 from foveal.types import Grammar
 
 if TYPE_CHECKING:
     from foveal.http.dialects.openai.schemas import ResponseFormat
 
-MAX_GRAMMAR_BYTES = 64 * 1024
-ANY_OBJECT = '{"type":"object"}'
 WRAPPING = {"name", "schema", "strict", "description"}  # OpenAI's, around a schema
 PARAM = "response_format"
 
@@ -28,13 +25,13 @@ def grammar_for(asked: ResponseFormat | None) -> Grammar | None:
         case ("text", []):
             return None
         case ("json_object", []):
-            return Grammar("json_schema", ANY_OBJECT)
+            return ANY_OBJECT
         case ("json_object" | "json_schema", ["schema"]):
-            return _schema(asked.schema_)
+            return schema_grammar(asked.schema_, PARAM)
         case ("json_schema", ["json_schema"]):
-            return _schema(_unwrapped(asked.json_schema))
+            return schema_grammar(_unwrapped(asked.json_schema), PARAM)
         case ("grammar", ["grammar"]):
-            return _bounded(Grammar("grammar", asked.grammar or ""))
+            return bounded(Grammar("grammar", asked.grammar or ""), PARAM)
     raise InvalidRequest(
         "response_format takes a schema in json_schema with type json_schema, or a grammar in grammar with type "
         f"grammar, and nothing beside it, field: '{PARAM}'",
@@ -45,15 +42,3 @@ def grammar_for(asked: ResponseFormat | None) -> Grammar | None:
 def _unwrapped(schema: object) -> object:
     is_wrapped = isinstance(schema, dict) and "schema" in schema and schema.keys() <= WRAPPING
     return schema["schema"] if is_wrapped and isinstance(schema, dict) else schema
-
-
-def _schema(schema: object) -> Grammar:
-    if isinstance(schema, str):
-        return _bounded(Grammar("json_schema", schema))
-    return _bounded(Grammar("json_schema", msgspec.json.encode(schema).decode()))
-
-
-def _bounded(grammar: Grammar) -> Grammar:
-    if len(grammar.text.encode()) > MAX_GRAMMAR_BYTES:
-        raise InvalidRequest(f"A schema or grammar has at most {MAX_GRAMMAR_BYTES} bytes, field: '{PARAM}'", PARAM)
-    return grammar

@@ -1,61 +1,31 @@
 """The bodies that clients send, as pydantic models: every field of the API, its type and its range.
 
-Strict: no unknown field, no number as text, no NaN. `null` means absent. parse.py interprets fields together and with
-the served model, and refuses by name what is declared here but no model can do.
+What holds for all of them is in dialects/wire.py. parse.py interprets fields together and with the served model, and
+refuses by name what is declared here but no model can do.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, ValidationInfo, model_validator
+from pydantic import Discriminator, Field, RootModel, Tag
 
-from foveal.http.body import Budget
+from foveal.http.dialects.wire import (
+    CACHED_ANYWAY,
+    MAX_INT,
+    MAX_MESSAGES,
+    MAX_STOP,
+    CacheControl,
+    MaxTokens,
+    Stop,
+    UnitFloat,
+    WireModel,
+    by_json_type,
+    by_type,
+)
 
-MAX_INT = 2**31 - 1
-MAX_MESSAGES = 1024  # and parts of a message
 MAX_CHOICES = 128  # n, and prompts of a completion
 MAX_LOGIT_BIAS = 1024
-MAX_STOP = 4
-MAX_STOP_CHARS = 1024
-
-
-class WireModel(BaseModel):
-    """What holds for every object that a client sends."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nulls_mean_absent(cls, value: object, info: ValidationInfo[Budget | None]) -> object:
-        if not isinstance(value, dict):
-            return value
-        if info.context is not None:
-            info.context.take(len(value))
-        return {name: field for name, field in value.items() if field is not None}
-
-
-# --- fields of several types ------------------------------------------------------------------------------------------
-
-
-def by_json_type(expected: str) -> Discriminator:
-    """Chooses a union's member by JSON type before validation, so that an error is about the member that was meant.
-
-    The tags are in angle brackets, so that body.py can leave them out of error messages.
-    """
-    return Discriminator(_json_type, custom_error_type="type", custom_error_message=f"Input should be {expected}")
-
-
-def _json_type(value: object) -> str:
-    if isinstance(value, bool | str):
-        return f"<{type(value).__name__}>"
-    if isinstance(value, int | float):
-        return "<number>"
-    if not isinstance(value, list):
-        return "<object>"
-    if value and isinstance(value[0], int | list):
-        return f"<list of {type(value[0]).__name__}>"
-    return "<list>"
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
@@ -64,6 +34,7 @@ def _json_type(value: object) -> str:
 class TextPart(WireModel):
     type: Literal["text"]
     text: str
+    cache_control: CacheControl | None = Field(None, description=CACHED_ANYWAY)
 
 
 class ImageUrl(WireModel):
@@ -79,20 +50,12 @@ Image = Annotated[
 class ImagePart(WireModel):
     type: Literal["image_url"]
     image_url: Image
-
-
-def _part_type(value: object) -> str:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return f"<{kind}>" if isinstance(kind, str) else "<none>"
+    cache_control: CacheControl | None = Field(None, description=CACHED_ANYWAY)
 
 
 Part = Annotated[
     Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
-    Discriminator(
-        _part_type,
-        custom_error_type="type",
-        custom_error_message='Input should be {"type": "text", ...} or {"type": "image_url", ...}',
-    ),
+    by_type("text", "image_url"),
 ]
 Parts = Annotated[list[Part], Field(max_length=MAX_MESSAGES)]
 Content = Annotated[
@@ -136,7 +99,6 @@ class ResponseFormat(WireModel):
     grammar: str | None = Field(None, description="GBNF, or llguidance's Lark. With type grammar.")
 
 
-Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 Stops = Annotated[list[Stop], Field(max_length=MAX_STOP)]
 StopField = Annotated[
     Annotated[Stop, Tag("<str>")] | Annotated[Stops, Tag("<list>")], by_json_type("text or a list of texts")
@@ -145,10 +107,8 @@ Logprobs = Annotated[
     Annotated[bool, Tag("<bool>")] | Annotated[int, Field(ge=0, le=5), Tag("<number>")],
     by_json_type("true, false or a number from 0 to 5"),
 ]
-UnitFloat = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
-MaxTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
 
 
 class GenerationBody(WireModel):
@@ -209,7 +169,10 @@ class GenerationBody(WireModel):
     metadata: dict[str, str] | None = Field(
         None, max_length=16, description="The client's own notes; no effect on the answer."
     )
+    safety_identifier: str | None = Field(None, max_length=1024, description="As `user`.")
     service_tier: Literal["auto", "default"] | None = Field(None, description="There is one tier.")
+    store: bool | None = Field(None, description="true is refused: chats are not kept. Responses are.")
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = Field(None, description="The most; less is kept.")
 
 
 # --- the two bodies ---------------------------------------------------------------------------------------------------
@@ -219,6 +182,8 @@ class ChatBody(GenerationBody):
     """POST chat/completions: the server formats the prompt."""
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    modalities: list[Literal["text"]] | None = Field(None, description="Answers are text.")
+    verbosity: Literal["medium"] | None = Field(None, description="No model here has another one.")
     prompt_truncate_len: int | None = Field(
         None, ge=1, le=MAX_INT, description="Leave out the oldest turns until the prompt has no more tokens than this."
     )
