@@ -50,7 +50,7 @@ class EngineConfig:
     block_size: int = 16  # tokens in a KV block
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
     encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)
-    max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused with 503
+    max_num_waiting: int = 1024  # requests accepted and not yet running; one caller has at most half of all
     step_timeout_s: float = 600.0  # a step that takes longer counts as hung, and the engine is restarted
     load_timeout_s: float = 300.0  # an engine that loads, and makes no progress for so long, counts as hung as well
 

@@ -260,6 +260,7 @@ class Prompt:
     images: tuple[PromptImage, ...] = ()
     cache_salt: bytes = b""  # prompts with different salts share no cached state
     max_cached_tokens: int | None = None  # tokens that may come from the prefix cache; None: all
+    share: str = ""  # whose turn it takes, where sequences wait (Caller.share)
 
     @property
     def num_image_tokens(self) -> int:

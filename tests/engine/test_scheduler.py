@@ -72,6 +72,7 @@ class Steps:
         max_tokens: int = 100,
         first_token: int = 0,
         max_cached_tokens: int | None = None,
+        share: str = "",
     ) -> Sequence:
         """A sequence of the tokens 0, 1, 2, ... (so that prompts share prefixes) with these pictures."""
         self.num_requests += 1
@@ -85,7 +86,7 @@ class Steps:
             for picture in pictures
         )
         token_ids = tuple(range(first_token, first_token + num_tokens))
-        prompt = Prompt(token_ids, images, max_cached_tokens=max_cached_tokens)
+        prompt = Prompt(token_ids, images, max_cached_tokens=max_cached_tokens, share=share)
         positions = Positions(np.zeros((1, num_tokens), np.int64))
         sequence = Sequence(
             self.num_requests,
@@ -390,6 +391,61 @@ def test_no_more_run_than_may() -> None:
     assert [sorted(tokens) for tokens, _ in steps.work(4)] == [[1, 2], [1, 2], [3, 4], [3, 4]]
 
 
+# --- callers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_caller_who_has_all_places_makes_room_for_another() -> None:
+    """The bystander has its first token in the step after it came, whatever the other has running and waiting."""
+    steps = Steps(max_num_seqs=3)
+    attacks = [steps.add(4, first_token=10 * i, share="attacker", max_tokens=20) for i in range(9)]
+    steps.step()
+    bystander = steps.add(4, first_token=200, share="bystander", max_tokens=3)
+
+    assert [sorted(tokens) for tokens, _ in steps.work(4)] == [[1, 2, 10], [1, 2, 10], [1, 2, 10], [1, 2, 3]]
+    assert bystander.status == "done"
+    assert attacks[2].num_output_tokens == 2  # it goes on where it was
+
+
+def test_a_caller_who_has_all_blocks_makes_room_for_another() -> None:
+    steps = Steps(num_blocks=12)
+    attacks = [steps.add(8, first_token=10 * i, share="attacker") for i in range(4)]
+    steps.work(2)
+    bystander = steps.add(8, first_token=200, share="bystander", max_tokens=2)
+    steps.step()
+
+    assert bystander.num_output_tokens == 1
+    assert [attack.status for attack in attacks] == ["running", "running", "waiting", "waiting"]
+
+
+def test_a_sequence_of_whom_none_else_runs_is_never_taken_out_for_another_caller() -> None:
+    steps = Steps(max_num_seqs=2)
+    for share in "abc":
+        steps.add(4, share=share, max_tokens=3)
+
+    assert [sorted(tokens) for tokens, _ in steps.work(4)] == [[1, 2], [1, 2], [1, 2], [3]]
+
+
+def test_callers_take_turns_at_the_tokens_for_prompts() -> None:
+    """The bystander waits for one prompt of the other, not for five."""
+    steps = Steps()
+    for i in range(5):
+        steps.add(18, first_token=20 * i, share="attacker")
+    steps.step()
+    steps.add(10, first_token=200, share="bystander")
+
+    assert [tokens for tokens, _ in steps.work(2)] == [{1: 1, 2: 16, 6: 3}, {1: 1, 2: 1, 6: 7, 3: 11}]
+
+
+def test_who_has_fewer_running_starts_next() -> None:
+    steps = Steps(max_num_seqs=4)
+    for i in range(6):
+        steps.add(2, first_token=10 * i, share="attacker", max_tokens=3)
+    for i in range(3):
+        steps.add(2, first_token=100 + 10 * i, share="bystander", max_tokens=9)
+
+    assert [sorted(tokens) for tokens, _ in steps.work(1)] == [[1, 2, 7, 8]]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_requests_keep_the_caches_consistent_and_all_end(seed: int) -> None:
     choose = random.Random(seed)
@@ -408,7 +464,12 @@ def test_random_requests_keep_the_caches_consistent_and_all_end(seed: int) -> No
                 Picture(2, 5, choose.randint(1, 9), choose.choice("abc")),
                 Picture(9, 1, 2, choose.choice("abc")),
             ]
-            steps.add(choose.randint(10, 30), *pictures[: choose.randint(0, 2)], max_tokens=choose.randint(1, 12))
+            steps.add(
+                choose.randint(10, 30),
+                *pictures[: choose.randint(0, 2)],
+                max_tokens=choose.randint(1, 12),
+                share=choose.choice("abc"),
+            )
         if steps.scheduler.sequences and choose.random() < 0.1:
             steps.scheduler.finish(choose.choice(list(steps.scheduler.sequences.values())))
         steps.step()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
 from foveal.engine_client.streams import Streams
-from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, RequestError
+from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, RequestError, TooManyRequests
 from foveal.types import (
     EngineInfo,
     Image,
@@ -131,6 +132,26 @@ async def test_more_than_fits_is_refused_until_one_has_ended() -> None:
 
     async with told.streams.open(PROMPT, SAMPLING):
         assert list(told.streams.in_flight) == [2]
+
+
+async def test_a_caller_leaves_room_for_others() -> None:
+    told = Told(max_num_in_flight=7)
+
+    async def open_all_that_fit(caller: str, stack: AsyncExitStack) -> tuple[int, type[RequestError]]:
+        for number in range(9):
+            try:
+                await stack.enter_async_context(told.streams.open(replace(PROMPT, share=caller), SAMPLING))
+            except RequestError as refusal:
+                return number, type(refusal)
+        raise AssertionError("nothing was refused")
+
+    async with AsyncExitStack() as stack:
+        opened = [await open_all_that_fit(caller, stack) for caller in "abcd"]
+    async with AsyncExitStack() as stack:
+        opened.append(await open_all_that_fit("e", stack))
+
+    mine = TooManyRequests
+    assert opened == [(4, mine), (2, mine), (1, mine), (0, Overloaded), (4, mine)]
 
 
 @pytest.mark.parametrize(

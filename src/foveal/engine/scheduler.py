@@ -11,12 +11,12 @@ The scheduler assigns blocks and pins images. It knows nothing of tensors, sampl
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
 from dataclasses import dataclass, field
 
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool, IntegrityError, block_hash, root_hash
 from foveal.engine.sequence import ImageKey, Sequence
+from foveal.engine.turns import Line, count_by_caller, first_to_yield, in_turns
 from foveal.types import EngineStats, Image
 
 
@@ -86,7 +86,7 @@ class Scheduler:
         self.pool = pool
         self.encoder_cache = encoder_cache
         self.sequences: dict[int, Sequence] = {}  # all that are not done, by sequence id
-        self.waiting: deque[Sequence] = deque()
+        self.waiting = Line()
         self.running: list[Sequence] = []  # in order of arrival
         self.num_preemptions = 0
 
@@ -114,15 +114,17 @@ class Scheduler:
     def schedule(self, max_prompt_tokens: int | None = None) -> StepPlan:
         """Spend one step's token budget: first on decoding sequences, then on prefilling ones, then on waiting ones.
 
+        Callers take turns at the last two.
+
         max_prompt_tokens: for those that do not decode; as many as the limits allow if it is None.
         """
         num_tokens = self.limits.max_num_batched_tokens
         if max_prompt_tokens is not None:
             num_tokens = min(num_tokens, self.num_streams + max_prompt_tokens)
         plan = StepPlan(num_tokens)
-        for sequence in sorted(self.running, key=lambda s: not _lacks_one(s)):
-            if sequence.status == "running":  # not preempted earlier in this loop
-                self._advance(sequence, plan)
+        self._advance_each([sequence for sequence in self.running if _lacks_one(sequence)], plan)
+        self._welcome(plan)
+        self._advance_each(in_turns(sequence for sequence in self.running if not _lacks_one(sequence)), plan)
         if not plan.has_preempted:
             self._admit(plan)
         return plan
@@ -151,6 +153,11 @@ class Scheduler:
             raise IntegrityError("a sequence is neither waiting nor running, or both")
 
     # --- one sequence's share of a step -------------------------------------------------------------------------------
+
+    def _advance_each(self, sequences: list[Sequence], plan: StepPlan) -> None:
+        for sequence in sequences:
+            if sequence.status == "running":  # not preempted earlier in this loop
+                self._advance(sequence, plan)
 
     def _advance(self, sequence: Sequence, plan: StepPlan) -> None:
         start, stop = sequence.num_computed_tokens, self._reach(sequence, plan)
@@ -198,30 +205,30 @@ class Scheduler:
         return False
 
     def _make_room(self, sequence: Sequence, stop: int, plan: StepPlan) -> bool:
-        """Give the sequence blocks up to `stop`. May preempt the latest sequences; False if it lost its own blocks."""
+        """Give the sequence blocks up to `stop`. May preempt other sequences; False if it lost its own blocks."""
         table = sequence.block_table
         num_blocks = self._num_blocks(stop) - len(table)
         while num_blocks > self.pool.num_available:
             if len(self.running) == 1:
                 self._fail_too_large(sequence, plan)
                 return False
-            last_comer = self.running[-1]
-            self._preempt(last_comer, plan)
-            if last_comer is sequence:
+            yielding = first_to_yield(self.running)
+            self._preempt(yielding, plan)
+            if yielding is sequence:
                 return False
         if num_blocks > 0:
             table += self.pool.allocate(num_blocks, after=table[-1] if table else None)
         return True
 
     def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
-        """Take the sequence's blocks and put it at the head of the queue. Its tokens are computed again later."""
+        """Take the sequence's blocks and let it wait as its caller's first. Its tokens are computed again later."""
         chunk = plan.chunks.pop(sequence.sequence_id, None)
         if chunk:
             plan.num_tokens_left += chunk.stop - chunk.start
         self._stop_running(sequence)
         sequence.num_computed_tokens = 0
         sequence.status = "waiting"
-        self.waiting.appendleft(sequence)
+        self.waiting.put_first(sequence)
         plan.has_preempted = True
         self.num_preemptions += 1
 
@@ -238,18 +245,42 @@ class Scheduler:
 
     # --- waiting sequences --------------------------------------------------------------------------------------------
 
+    def _welcome(self, plan: StepPlan) -> None:
+        """Start a sequence of each caller of whom none runs. Whoever has two or more running makes room for it."""
+        num_running = count_by_caller(self.running)
+        while self.waiting and max(num_running.values(), default=0) > 1:
+            sequence = self.waiting.next(num_running)
+            if num_running[sequence.prompt.share]:
+                return
+            while not self._start(sequence) and max(num_running.values()) > 1:
+                yielding = first_to_yield(self.running)
+                num_running[yielding.prompt.share] -= 1
+                self._preempt(yielding, plan)
+            if sequence.status == "waiting":
+                return
+            num_running[sequence.prompt.share] += 1
+
     def _admit(self, plan: StepPlan) -> None:
-        """Start waiting sequences in order, while the budget lasts and there are blocks for their known tokens."""
+        """Start waiting sequences in turns, while the budget lasts and there are blocks for their known tokens."""
         while self.waiting and len(self.running) < self.limits.max_num_seqs and plan.num_tokens_left > 0:
-            sequence = self.waiting[0]
-            prefix = self._cached_prefix(sequence)
-            if self._num_blocks_wanted(sequence, prefix) <= self.pool.num_available:
-                self._start_running(self.waiting.popleft(), prefix)
+            sequence = self.waiting.next(count_by_caller(self.running))
+            if self._start(sequence):
                 self._advance(sequence, plan)
             elif self.running:
                 return
             else:
                 self._fail_too_large(sequence, plan)
+
+    def _start(self, sequence: Sequence) -> bool:
+        """Whether there was room for a waiting sequence, so that it runs now."""
+        if len(self.running) >= self.limits.max_num_seqs:
+            return False
+        prefix = self._cached_prefix(sequence)
+        if self._num_blocks_wanted(sequence, prefix) > self.pool.num_available:
+            return False
+        self.waiting.remove(sequence)
+        self._start_running(sequence, prefix)
+        return True
 
     def _start_running(self, sequence: Sequence, prefix: list[int]) -> None:
         self.pool.share(prefix)

@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
-from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong
+from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
 from foveal.types import EngineStats, Prompt, SamplingParams, Token
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Streams:
     async def open(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
         """See EngineClient.submit. Nothing is awaited on leaving, so that a cancelled caller unwinds at once."""
         check_request(prompt, sampling, self.info)
-        if len(self.in_flight) >= self.max_num_in_flight:
-            raise Overloaded("The server has all the requests that it can take; try again in a moment.")
+        self._check_room(prompt.share)
         stream = Stream(next(self._ids), prompt, sampling)
         self.in_flight[stream.sequence_id] = stream
         try:
@@ -81,6 +80,15 @@ class Streams:
         finally:
             if self.in_flight.pop(stream.sequence_id, None):
                 self._send(Abort(stream.sequence_id))
+
+    def _check_room(self, share: str) -> None:
+        """A caller has no more in flight than is left free for others: half, or a third where two do so."""
+        num_free = self.max_num_in_flight - len(self.in_flight)
+        num_own = sum(stream.prompt.share == share for stream in self.in_flight.values()) if share else 0
+        if num_own and num_own >= num_free:
+            raise TooManyRequests("Too many of your requests wait for the model; ask again when some have ended.", 1.0)
+        if num_free <= 0:
+            raise Overloaded("The server has all the requests that it can take; try again in a moment.")
 
     def deliver(self, done: StepDone) -> None:
         """Give a step's events to their streams. Events of requests that have ended since are ignored."""

@@ -192,6 +192,7 @@ class Pipeline:
             rendered.prompt,
             cache_salt=cache_salt(options, request.caller),
             max_cached_tokens=options.max_cached_tokens,
+            share=request.caller.share,
         )
         return replace(rendered, prompt=prompt)
 
