@@ -345,6 +345,7 @@ class Delta:
     echo: Echo | None = None  # the text begins with it
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    stop: str | None = None  # the stop text that ended it
 
 
 @dataclass(frozen=True, slots=True)

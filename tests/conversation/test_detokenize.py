@@ -32,7 +32,7 @@ def test_the_text_ends_before_the_first_stop_string_to_be_complete(kind: str) ->
         stop = ["".join(chance.choices("ab n🙂", k=chance.randrange(1, 5))) for _ in range(chance.randrange(1, 4))]
         deltas = _push(_encode(text, kind), stop, kind=kind, continues=True)
         whole = tokenizer(kind).decode(_encode(text, kind), continues=True)
-        assert (_text(deltas), deltas[-1].finish_reason) == _cut(whole, stop), (text, stop)
+        assert (_text(deltas), deltas[-1].finish_reason, deltas[-1].stop) == _cut(whole, stop), (text, stop)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,13 @@ def _push(
     return deltas
 
 
-def _cut(text: str, stop: Sequence[str]) -> tuple[str, FinishReason]:
+def _cut(text: str, stop: Sequence[str]) -> tuple[str, FinishReason, str | None]:
     """The definition: read character by character, and stop at the first that completes a stop string."""
     for end in range(1, len(text) + 1):
-        if found := [len(entry) for entry in stop if text[:end].endswith(entry)]:
-            return text[: end - max(found)], "stop"
-    return text, "length"
+        if found := [entry for entry in stop if text[:end].endswith(entry)]:
+            longest = max(found, key=len)
+            return text[: end - len(longest)], "stop", longest
+    return text, "length", None
 
 
 def _text(deltas: Sequence[Delta]) -> str:

@@ -59,6 +59,12 @@ def complete(pipeline: FakePipeline | None = None, **fields: Any) -> httpx.Respo
     return call("POST", "/v1/completions", pipeline, json=COMPLETE | fields)
 
 
+def named_events(response: httpx.Response) -> list[tuple[str, Any]]:
+    """The names and payloads of an event stream."""
+    lines = [event.split("\n") for event in response.text.split("\n\n")[:-1]]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in lines]
+
+
 def error(response: httpx.Response) -> dict[str, Any]:
     found: dict[str, Any] = response.json()["error"]
     return found

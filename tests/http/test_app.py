@@ -74,6 +74,8 @@ def test_the_openapi_document_describes_every_field_and_refers_to_nothing_missin
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/tokenize",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
         "/v1/models",
         "/v1/models/{model}",
         "/v1/accounts/{account}/models",

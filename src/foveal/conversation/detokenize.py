@@ -61,9 +61,10 @@ class Detokenizer:
         if not ended_by_token and token.logprob is not None:
             self._logprobs.append(_HeldLogprob(start, start + len(text), self._logprob(token, token.logprob)))
         self._held += text
-        if (num_shown := self._find_stop(text)) is not None:
+        if (found := self._find_stop(text)) is not None:
+            num_shown, stop = found
             self._held = self._held[:num_shown]
-            return self._give(num_shown, "stop", token.token_id)
+            return replace(self._give(num_shown, "stop", token.token_id), stop=stop)
         num_held = 0 if token.finish_reason else max((match.length for match in self._matches), default=0)
         return self._give(len(self._held) - num_held, token.finish_reason, token.token_id)
 
@@ -82,13 +83,14 @@ class Detokenizer:
             self._drop_space = False
         return self._utf8.decode(data)
 
-    def _find_stop(self, text: str) -> int | None:
-        """How many held characters come before the stop string that `text` completes, if it completes one."""
+    def _find_stop(self, text: str) -> tuple[int, str] | None:
+        """The stop string that `text` completes, if any, behind the number of held characters that come before it."""
         before = len(self._held) - len(text)
         for place, character in enumerate(text, before + 1):
             found = [match.text for match in self._matches if match.advance(character)]
             if found:
-                return place - max(map(len, found))
+                longest = max(found, key=len)
+                return place - len(longest), longest
         return None
 
     def _give(self, num_chars: int, finish_reason: FinishReason | None, token_id: int) -> Delta:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.middleware.cors import CORSMiddleware
 
 from foveal.http.body import BodyReader
+from foveal.http.dialects.anthropic.dialect import ANTHROPIC
 from foveal.http.dialects.openai.dialect import OPENAI
 from foveal.http.endpoint import Context
 from foveal.http.middleware.admission import Admission
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from foveal.http.dialects.dialect import Dialect
     from foveal.serving.served import ServedModels
 
-DIALECTS = (OPENAI,)  # the first one is used where the path belongs to none
+DIALECTS = (OPENAI, ANTHROPIC)  # the first one is used where the path belongs to none
 NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
 

@@ -29,6 +29,7 @@ ERRORS = {
     429: "A limit of the API key is reached; Retry-After says when the same request will be let in.",
     500: "This request failed in the server.",
     503: "Loading, overloaded or stopping; Retry-After says when to ask again.",
+    529: "As 503.",
 }
 
 

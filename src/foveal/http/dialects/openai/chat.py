@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from foveal.http.dialects.docs import EXAMPLE_IMAGE_URL
 from foveal.http.dialects.generation import Generation
-from foveal.http.dialects.openai.docs import EXAMPLE_IMAGE, generation_docs
+from foveal.http.dialects.openai.docs import generation_docs
 from foveal.http.dialects.openai.parse import chat_request, isolated
 from foveal.http.dialects.openai.replies import ChatChunk, ChatCompletion
 from foveal.http.dialects.openai.schemas import ChatBody
@@ -26,7 +27,7 @@ EXAMPLE = {
         {
             "role": "user",
             "content": [
-                {"type": "image_url", "image_url": {"url": EXAMPLE_IMAGE}},
+                {"type": "image_url", "image_url": {"url": EXAMPLE_IMAGE_URL}},
                 {"type": "text", "text": "What shape is it?"},
             ],
         }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from foveal.http.dialects.docs import EXAMPLE_IMAGE_URL
 from foveal.http.dialects.generation import Generation
-from foveal.http.dialects.openai.docs import EXAMPLE_IMAGE, generation_docs
+from foveal.http.dialects.openai.docs import generation_docs
 from foveal.http.dialects.openai.parse import completion_requests, isolated
 from foveal.http.dialects.openai.replies import Completion
 from foveal.http.dialects.openai.schemas import CompletionBody
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 EXAMPLE = {
     "model": "foveal-mini",
     "prompt": "USER: <image>\nWhat shape is it?\n\nASSISTANT:",
-    "images": [EXAMPLE_IMAGE],
+    "images": [EXAMPLE_IMAGE_URL],
     "max_tokens": 64,
 }
 
