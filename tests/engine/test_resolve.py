@@ -59,6 +59,23 @@ def test_a_place_that_cannot_be_had_is_refused(settings: dict[str, Any], words: 
         place(EngineConfig(**settings), PLAIN, "float32")
 
 
+@pytest.mark.parametrize(
+    ("settings", "machine", "expected"),
+    [
+        ({}, NATIVE, ("cpu", "float32", "published")),
+        ({}, FAST, ("cpu", "bfloat16", "none")),
+        ({}, CUDA, ("cuda", "bfloat16", "none")),
+        ({"dtype": "bfloat16"}, NATIVE, ("cpu", "bfloat16", "none")),
+        ({"quantization": "none"}, NATIVE, ("cpu", "bfloat16", "none")),
+        ({"quantization": "int8"}, NATIVE, ("cpu", "float32", "int8")),
+    ],
+)
+def test_where_a_quantised_file_is_placed(
+    settings: dict[str, Any], machine: Machine, expected: tuple[str, ...]
+) -> None:
+    assert place(EngineConfig(**settings), machine, "bfloat16", is_quantised=True) == Placement(*expected)
+
+
 def test_a_gpu_takes_no_quantised_weights() -> None:
     with pytest.raises(ConfigError, match="only a CPU"):
         place(EngineConfig(quantization="int8"), CUDA, "bfloat16")

@@ -50,6 +50,7 @@ def test_products_stored_apart_stand_side_by_side_and_are_not_copied() -> None:
 
     assert joined(X).tolist() == [[21.0, 10.0, 3.0, 26.0]]
     assert isinstance(joined, SideBySide)
+    assert isinstance(joined.parts[0], Plain)
     assert joined.parts[0].matrix.weight.data_ptr() == WEIGHT.data_ptr()
 
 

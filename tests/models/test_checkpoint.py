@@ -75,9 +75,6 @@ def test_every_end_token_that_the_files_name_ends_an_answer(
         (None, "has no config.json"),
         ("{", "is not valid JSON"),
         ("[]", "holds no JSON object"),
-        ('{"quantization_config": {"quant_method": "awq"}}', "quantised by awq"),
-        ('{"compression_config": {"quant_method": "compressed-tensors"}}', "quantised by compressed-tensors"),
-        ('{"text_config": {"quantization_config": {"quant_method": "fp8"}}}', "quantised by fp8"),
     ],
 )
 def test_a_folder_that_cannot_be_served_says_why(tmp_path: Path, text: str | None, message: str) -> None:

@@ -55,7 +55,7 @@ def load_engine(
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     checkpoint = Checkpoint.read(Path(folder))
-    placement = place(config, this_machine(), checkpoint.dtype)
+    placement = place(config, this_machine(), checkpoint.dtype, bool(checkpoint.quantisation))
     device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
     policy = policy_of(placement.quantization)
     kept = kept_matrices(checkpoint, placement, config.quantised_cache_bytes, os.environ)

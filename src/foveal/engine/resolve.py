@@ -39,7 +39,7 @@ class Placement:
 
     device: str  # cpu, cuda or cuda:N
     dtype: str  # bfloat16 or float32
-    quantization: str = "none"  # of the large matrices: none, int8 or int4
+    quantization: str = "none"  # of the large matrices: none, published (as the file has them), int8 or int4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Budget:
     seconds: float | None  # see `pace`; None: no limit
 
 
-def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str) -> Placement:
+def place(config: EngineConfig, machine: Machine, checkpoint_dtype: str, is_quantised: bool = False) -> Placement:
     """Device, dtype and quantization. Raises ConfigError where a setting cannot be met."""
     device = _device(config, machine)
-    quantization = _quantization(config, device, machine)
+    quantization = _quantization(config, device, machine, is_quantised)
     if config.dtype not in ("auto", "bfloat16", "float32"):
         raise ConfigError(f"engine.dtype is {config.dtype!r}: set auto, bfloat16 or float32")
     if config.dtype != "auto":
@@ -84,11 +84,16 @@ def _device(config: EngineConfig, machine: Machine) -> str:
     return device
 
 
-def _quantization(config: EngineConfig, device: str, machine: Machine) -> str:
-    """int8 where the CPU has native code for it (decision 027). Who names a dtype is served in that dtype."""
+def _quantization(config: EngineConfig, device: str, machine: Machine, is_quantised: bool) -> str:
+    """int8 where the CPU has native code for it (decision 027). Who names a dtype is served in that dtype.
+
+    A quantised file keeps its numbers, and what it leaves unquantised is not rounded (decision 084).
+    """
     quantization = config.quantization
     if quantization == "auto":
-        return "int8" if device == "cpu" and machine.has_native_code and config.dtype == "auto" else "none"
+        if device != "cpu" or not machine.has_native_code or config.dtype != "auto":
+            return "none"
+        return "published" if is_quantised else "int8"
     if quantization not in QUANTIZATIONS:
         raise ConfigError(f"engine.quantization is {quantization!r}: set auto, none, int8 or int4")
     if quantization != "none" and device != "cpu":

@@ -108,6 +108,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("hidden_act", "projector_hidden_act", "hd_transform_order", "vision_feature_select_strategy"), TEXT
     ),
+    # quantised files
+    **dict.fromkeys(("quant_method", "quant_algo", "checkpoint_format"), either(TEXT, NOTHING)),
+    **dict.fromkeys(("config_groups", "sparsity_config", "transform_config"), either(OBJECT, NOTHING)),
+    **dict.fromkeys(("weight_block_size", "block_structure"), either(list_of(WIDTH, 2, 2), NOTHING)),
     # decoders
     **dict.fromkeys(("num_hidden_layers", "depth", "sliding_window_pattern"), LAYERS),
     **dict.fromkeys(("num_attention_heads", "num_heads", "attention_heads"), HEADS),

@@ -56,18 +56,16 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> Checkpoint:
-        """Raises CheckpointError if config.json is missing, a setting is malformed, or the weights are quantised."""
+        """Raises CheckpointError if config.json is missing or a setting is malformed."""
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} has no config.json; a model is a folder as the hub has it")
-        checkpoint = cls(
+        return cls(
             folder,
             _settings(folder / "config.json"),
             _settings(folder / "generation_config.json"),
             _settings(folder / "preprocessor_config.json")
             or _settings(folder / "processor_config.json", part="image_processor"),  # the newer layout
         )
-        _refuse_quantised(checkpoint)
-        return checkpoint
 
     @property
     def model_type(self) -> str:
@@ -112,6 +110,16 @@ class Checkpoint:
                 if settings.get(key):
                     return str(settings[key])
         return "float32"
+
+    @property
+    def quantisation(self) -> Settings:
+        """How the weights are quantised; empty where they are not."""
+        for settings in (self.config, self.decoder_config):
+            for key in ("quantization_config", "compression_config"):  # the newer name and the older
+                if found := settings.get(key):
+                    assert isinstance(found, Settings)
+                    return found
+        return Settings()
 
     @property
     def weight_bytes(self) -> int:
@@ -170,14 +178,3 @@ def _settings(path: Path, part: str | None = None) -> Settings:
         raise CheckpointError(f"{path}: {part} must be an object")
     check_settings(str(path), found)
     return found.placed(str(path))
-
-
-def _refuse_quantised(checkpoint: Checkpoint) -> None:
-    for settings in (checkpoint.config, checkpoint.decoder_config):
-        quantization = settings.get("quantization_config") or settings.get("compression_config")
-        if quantization:
-            method = quantization.get("quant_method", "an unnamed method")
-            raise CheckpointError(
-                f"{checkpoint.folder} holds weights quantised by {method}, which cannot be loaded; "
-                "serve the checkpoint that it was made from"
-            )

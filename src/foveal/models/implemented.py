@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.errors import CheckpointError
 from foveal.models.bounds import RULES, shown
 from foveal.models.checkpoint import Settings
+from foveal.models.quantisation import check_quantisation
 
 if TYPE_CHECKING:
     from foveal.models.checkpoint import Checkpoint
@@ -102,6 +103,7 @@ HARMLESS = re.compile(  # known settings of published files that speak of such t
 
 def check_implemented(checkpoint: Checkpoint) -> None:
     """Raises CheckpointError, in a sentence that names the setting, if the checkpoint needs what is not implemented."""
+    check_quantisation(checkpoint)
     config, family, decoder = checkpoint.config, checkpoint.model_type, checkpoint.decoder_config
     of_decoder = OF_DECODERS | OF_DECODER.get(decoder.get("model_type", family), {})
     if family in DECODERS:

@@ -62,12 +62,14 @@ def load_model(
     policy: chooses the form of each weight matrix. kept: quantised matrices of an earlier start.
     """
     from foveal.layers.linear.load import Weights
+    from foveal.layers.linear.packed.readers import packed_matrices
     from foveal.models.weights import CheckpointTensors
 
     checkpoint = Checkpoint.read(Path(folder))
     module = import_module(f"foveal.models.{family_of(checkpoint)}.model")
     tensors = CheckpointTensors(checkpoint.folder, device, dtype, on_progress)
-    model = cast("Model", module.load(checkpoint, Weights(tensors, policy, kept=kept)))
+    packed = packed_matrices(checkpoint.quantisation, tensors, dtype, device)
+    model = cast("Model", module.load(checkpoint, Weights(tensors, policy, kept=kept, packed=packed)))
     if kept is None or not kept.is_complete:
         tensors.note_unread()
     on_progress(1.0)

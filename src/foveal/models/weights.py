@@ -45,17 +45,28 @@ class CheckpointTensors(Mapping[str, "Tensor"]):
         self.device = device
         self.dtype = dtype
         self.on_progress = on_progress
-        self._files = {name: file for file in map(_open, weight_files(folder)) for name in list(file.keys())}
+        opened = [(path, _open(path)) for path in weight_files(folder)]
+        self._files = {name: file for _, file in opened for name in list(file.keys())}
+        self._places = {name: path for path, file in opened for name in list(file.keys())}
         self._unread = set(self._files)
 
     def __getitem__(self, name: str) -> Tensor:
         """Raises CheckpointError, not KeyError, for a missing tensor."""
+        tensor = self.stored(name)
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def stored(self, name: str) -> Tensor:
+        """As it lies in the mapped file."""
         if name not in self._files:
             raise CheckpointError(f"{self.folder} has no tensor {name!r}; its files are incomplete or of another kind")
         tensor: Tensor = self._files[name].get_tensor(name)
         self._unread.discard(name)
         self.on_progress(1 - len(self._unread) / len(self._files))
-        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+        return tensor
+
+    def place(self, name: str) -> str:
+        """The file that holds it, or the folder that does not."""
+        return str(self._places.get(name, self.folder))
 
     def __contains__(self, name: object) -> bool:
         return name in self._files

@@ -49,6 +49,48 @@ class Matrix:
     weight: Tensor  # [out_features, in_features]
     bias: Tensor | None = None  # [out_features]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.weight.shape[0], self.weight.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weight.dtype
+
+
+class Packed(Protocol):
+    """A matrix as a quantised file holds it. It is unpacked some rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[out_features, in_features]"""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's activations."""
+
+    def rows(self, rows: slice | Tensor) -> Tensor:
+        """The weights of some outputs: float32 [n, in_features], on the model's device."""
+
+    def linear(self, bias: Tensor | None) -> Linear | None:
+        """Its product, in a form of the kernels that holds the file's numbers without loss; None where none does."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedMatrix:
+    """A matrix of a quantised file, and the bias that lies beside it."""
+
+    packed: Packed
+    bias: Tensor | None = None  # [out_features]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.packed.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.packed.dtype
+
 
 class Form(NamedTuple):
     """How matrices of one form are made at load."""
@@ -67,10 +109,16 @@ class MatrixFacts:
     dtype: torch.dtype  # of the weights
     use: Use
     part: Part = "the rest"
+    is_packed: bool = False  # the file is quantised, and the matrix is packed in it
 
+
+PUBLISHED = "published"  # the form of matrices that keep a quantised file's numbers
 
 Policy = Callable[[MatrixFacts], str]
-"""Chooses a matrix's form: returns its name in the table of forms. A pure function."""
+"""Chooses a matrix's form: returns its name in the table of forms. A pure function.
+
+Packed matrices have the form PUBLISHED or are unpacked for another one.
+"""
 
 
 def all_plain(facts: MatrixFacts) -> str:

@@ -6,25 +6,27 @@ So a new form is a file in this folder, an entry in FORMS and a policy that name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveal.layers.linear.form import Matrix, MatrixFacts, all_plain
+from foveal.errors import CheckpointError
+from foveal.layers.linear import published
+from foveal.layers.linear.form import PUBLISHED, Matrix, MatrixFacts, PackedMatrix, all_plain
 from foveal.layers.linear.int4 import INT4
 from foveal.layers.linear.int8 import INT8
 from foveal.layers.linear.plain import PLAIN, Plain
+from foveal.layers.linear.published import Unpacking, unpacked
 from foveal.layers.linear.quantised import Quantised, QuantisedEmbedding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
-    from foveal.layers.linear.form import Embedding, Form, Linear, Part, Policy, Use
+    from foveal.layers.linear.form import Embedding, Form, Linear, Packed, Part, Policy, Use
     from foveal.layers.linear.kept import KeptMatrices
 
 FORMS: dict[str, Form] = {"plain": PLAIN, "int8": INT8, "int4": INT4}
+WEIGHTS = ("weight", "qweight", "weight_packed")  # the names that formats give a matrix's numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Weights(Mapping[str, "Tensor"]):
     policy: Policy = all_plain
     part: Part = "the rest"  # of the model, that is loaded from it
     kept: KeptMatrices | None = None  # quantised matrices of an earlier start, and where this one's are kept
+    packed: Callable[[str], Packed | None] | None = None  # in a quantised file: the matrix of a name; None: it is plain
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -75,7 +78,7 @@ def summed_frames(stored: Tensor) -> Tensor:
 
 
 def has_linear(weights: Weights, name: str) -> bool:
-    return f"{name}.weight" in weights or name in weights
+    return name in weights or any(f"{name}.{ending}" in weights for ending in WEIGHTS)
 
 
 def load_linear(
@@ -90,7 +93,7 @@ def load_linear(
         return found
     names = separate if separate and not has_linear(weights, name) else (name,)
     matrices = tuple(_read(weights, part, stored) for part in names)
-    linear = _form(weights, name, matrices, "product").linear(matrices)
+    linear = _linear(weights, name, matrices)
     if weights.kept and isinstance(linear, Quantised):
         weights.kept.add(name, linear)
     return linear
@@ -100,20 +103,35 @@ def load_embedding(weights: Weights, name: str, is_head: bool = False) -> Embedd
     """The table called `name`. is_head: embeddings are tied, so the table is multiplied, too."""
     matrix = _read(weights, name, as_multiplied)
     if weights.kept and (found := weights.kept.get(name)):
-        return QuantisedEmbedding(Plain(matrix), found)
-    embedding = _form(weights, name, (matrix,), "lookup and product" if is_head else "lookup").embedding(matrix)
+        table = Plain(matrix) if isinstance(matrix, Matrix) else Unpacking(matrix.packed, matrix.bias)
+        return QuantisedEmbedding(table, found)
+    chosen = _choice(weights, name, (matrix,), "lookup and product" if is_head else "lookup")
+    if chosen == PUBLISHED and isinstance(matrix, PackedMatrix):
+        embedding = published.embedding(matrix, is_head)
+    else:
+        embedding = FORMS[chosen].embedding(unpacked(matrix))
     if weights.kept and isinstance(embedding, QuantisedEmbedding):
         weights.kept.add(name, embedding.product)
     return embedding
 
 
-def _read(weights: Weights, name: str, stored: Callable[[Tensor], Tensor]) -> Matrix:
+def _linear(weights: Weights, name: str, matrices: tuple[Matrix | PackedMatrix, ...]) -> Linear:
+    chosen = _choice(weights, name, matrices, "product")
+    return published.linear(matrices) if chosen == PUBLISHED else FORMS[chosen].linear(tuple(map(unpacked, matrices)))
+
+
+def _read(weights: Weights, name: str, stored: Callable[[Tensor], Tensor]) -> Matrix | PackedMatrix:
     """`name`.weight and `name`.bias. A few checkpoints store the matrix as `name` itself (Gemma 3's projector)."""
-    has_bias = f"{name}.bias" in weights
-    weight = weights[name if name in weights else f"{name}.weight"]
-    return Matrix(stored(weight), weights[f"{name}.bias"] if has_bias else None)
+    bias = weights[f"{name}.bias"] if f"{name}.bias" in weights else None  # noqa: SIM401 # a missing one is an error
+    if weights.packed and (packed := weights.packed(name)):
+        if stored is not as_multiplied:
+            raise CheckpointError(f"{name} is quantised, which is implemented for plain matrices only")
+        return PackedMatrix(packed, bias)
+    return Matrix(stored(weights[name if name in weights else f"{name}.weight"]), bias)
 
 
-def _form(weights: Weights, name: str, matrices: tuple[Matrix, ...], use: Use) -> Form:
-    first, out_features = matrices[0].weight, sum(matrix.weight.shape[0] for matrix in matrices)
-    return FORMS[weights.policy(MatrixFacts(name, out_features, first.shape[1], first.dtype, use, weights.part))]
+def _choice(weights: Weights, name: str, matrices: tuple[Matrix | PackedMatrix, ...], use: Use) -> str:
+    """The name of their form."""
+    out_features, in_features = sum(matrix.shape[0] for matrix in matrices), matrices[0].shape[1]
+    is_packed = any(isinstance(matrix, PackedMatrix) for matrix in matrices)
+    return weights.policy(MatrixFacts(name, out_features, in_features, matrices[0].dtype, use, weights.part, is_packed))

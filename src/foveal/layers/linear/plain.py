@@ -47,7 +47,7 @@ class Plain:
 class SideBySide:
     """Several matrices that were stored separately. They are not joined, since that would copy mapped weights."""
 
-    parts: tuple[Plain, ...]
+    parts: tuple[Linear, ...]
 
     @property
     def in_features(self) -> int:
@@ -77,7 +77,8 @@ def plain_parts(linear: Linear, shares: Sequence[int] = (1,)) -> Sequence[tuple[
     """
     match linear:
         case SideBySide():
-            return [(part.matrix.weight, part.matrix.bias) for part in linear.parts]
+            plain = [part for part in linear.parts if isinstance(part, Plain)]
+            return [(p.matrix.weight, p.matrix.bias) for p in plain] if len(plain) == len(linear.parts) else None
         case Plain():
             sizes = [share * linear.out_features // sum(shares) for share in shares]
             weights, bias = torch.split(linear.matrix.weight, sizes), linear.matrix.bias

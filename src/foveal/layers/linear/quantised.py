@@ -11,20 +11,23 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from foveal.layers.linear.plain import Plain
 from foveal.layers.native import library as native
 from foveal.layers.native import products
 from foveal.layers.native.library import library
 from foveal.layers.native.products import GROUP, INT8, MAX_ROUNDED, MAX_SUM, Q8_0
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from foveal.layers.linear.form import Matrix
+
+ROWS_AT_ONCE = 4096  # of a matrix: their copies in int16 are what a limit takes in memory
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +66,27 @@ class Quantised:
         return y.to(self.dtype)
 
 
+class Table(Protocol):
+    """What rows are looked up in."""
+
+    @property
+    def in_features(self) -> int: ...
+
+    @property
+    def out_features(self) -> int: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """int64 [...] -> [..., in_features]"""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantisedEmbedding:
     """Rows are looked up as they were published; products are quantised."""
 
-    table: Plain
+    table: Table
     product: Quantised
 
     @property
@@ -91,8 +110,10 @@ class QuantisedEmbedding:
 
 def int8(weight_NK: Tensor, scale_N: Tensor, bias_N: Tensor | None, dtype: torch.dtype) -> Quantised:
     """The form with a scale for each output. Activations keep as many bits as no sum of theirs can exceed int32."""
-    sums = weight_NK.abs().sum(1, dtype=torch.int64)  # of -128 the magnitude overflows; no weight is -128
-    limit = min(MAX_ROUNDED, MAX_SUM // max(int(sums.max()), 1))
+    sums = [
+        part.short().abs().sum(1).max() for part in torch.split(weight_NK, ROWS_AT_ONCE)
+    ]  # -128 has no magnitude in int8
+    limit = min(MAX_ROUNDED, MAX_SUM // max(int(max(sums)), 1))
     return Quantised(INT8, weight_NK, scale_N, bias_N, weight_NK.shape[1], dtype, limit)
 
 
@@ -100,6 +121,23 @@ def blocks(form: int, weight: Tensor, bias_N: Tensor | None, dtype: torch.dtype)
     """A form in blocks: uint8 [N, bytes], as in a GGUF file."""
     size_in = weight.shape[1] // products.BLOCK_BYTES[form] * GROUP
     return Quantised(form, weight, None, bias_N, size_in, dtype)
+
+
+def joined(parts: Sequence[Quantised]) -> Quantised:
+    """Matrices of one form as one: its rows are theirs, one after another."""
+    first = parts[0]
+    scales, biases = [part.scale for part in parts], None
+    if any(part.bias is not None for part in parts):
+        biases = torch.cat([torch.zeros(p.out_features) if p.bias is None else p.bias for p in parts])
+    return Quantised(
+        first.form,
+        torch.cat([part.weight for part in parts]),
+        torch.cat([scale for scale in scales if scale is not None]) if first.scale is not None else None,
+        biases,
+        first.in_features,
+        first.dtype,
+        min(part.limit for part in parts),
+    )
 
 
 def joined_bias(matrices: tuple[Matrix, ...]) -> Tensor | None:
