@@ -86,7 +86,7 @@ def weight_bytes(decoder: Decoder) -> int:
     """Of all that a step multiplies by."""
     linears = [decoder.head]
     for layer in decoder.layers:
-        linears += [layer.attention.qkv, layer.attention.out, layer.mlp.gate_up, layer.mlp.down]
+        linears += layer.linears
     return sum(map(_bytes_of, linears))
 
 

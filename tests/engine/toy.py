@@ -24,7 +24,7 @@ from foveal.engine.engine import Engine
 from foveal.engine.loading import build_engine
 from foveal.engine.protocol import Submit
 from foveal.layers.pieces import Pieces, at_once, finish
-from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
+from foveal.layers.step import AfterLayer, KVShape, Positions, StateShape, StepContext
 from foveal.models.family import CropRange, ImageTraits, Model, SequenceSlice
 from foveal.models.features import place_features
 from foveal.types import Image, ImageLayout, ImageSpan, PixelRef, Prompt, PromptImage, SamplingParams, Size, Token
@@ -43,6 +43,7 @@ class ToyDecoder:
     """See the module's docstring. Two position rows; generated tokens are at t + 5. A hidden state is a number."""
 
     kv_shape: KVShape = ONE_NUMBER
+    state_shapes: Sequence[StateShape] = ()
     max_model_len: int = 512
     vocab_size: int = VOCAB_SIZE
     windows: tuple[int | None, ...] = (None,)

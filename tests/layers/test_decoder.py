@@ -42,13 +42,13 @@ def test_a_layer_gives_the_reference_hidden_states(num_kv_heads: int) -> None:
     positions_RT = torch.arange(NUM_ROWS)[None]
     turn = settings.rope(positions_RT)
     weights = Weights({f"0.{n}": t for n, t in reference.state_dict().items()})
-    layer = DecoderLayer.load(weights, "0", settings, window=None, kv_index=0)
+    layer = DecoderLayer.load(weights, "0", settings, number=0, index=0)
     batch = AttentionBatch([0, NUM_ROWS], [NUM_ROWS], [[0]], range(NUM_ROWS), block_size=16)
     attends = attention_backend(CPU, torch.float32).plan(batch, [None])
     step = StepContext(positions_RT, batch, attends, torch.zeros(1, 2, 1, 16, num_kv_heads, 8))
 
     with torch.inference_mode():
-        y = layer(x, turn, step)
+        y = layer(x, {None: turn}, step)
         cos, sin = (part.transpose(0, 1) for part in turn)
         mask = torch.full((1, 1, NUM_ROWS, NUM_ROWS), -torch.inf).triu(1)
         expected = reference(x[None], attention_mask=mask, position_embeddings=(cos, sin))

@@ -73,7 +73,7 @@ def test_a_policy_puts_a_familys_matrices_into_another_form(tmp_path: Path, monk
 
     decoder, images = cast("Decoder", wide.decoder), cast("Gemma3Images", wide.images)
     layer = decoder.layers[0]
-    of_decoder = [layer.attention.qkv, layer.attention.out, layer.mlp.gate_up, layer.mlp.down, decoder.head]
+    of_decoder = [*layer.linears, decoder.head]
     assert all(isinstance(linear, Wide) for linear in [*of_decoder, images.projector.linear])
     assert decoder.head is decoder.embedding
     assert isinstance(images.tower.patches, Plain)

@@ -80,7 +80,7 @@ GRID = {"depth": 3, "num_heads": 2, "patch_size": 4, "in_channels": 3, "spatial_
 
 
 def qwen(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, seed: int) -> Reference:
-    """kind: Qwen2VL, Qwen2_5_VL or Qwen3VL."""
+    """kind: Qwen2VL, Qwen2_5_VL, Qwen3VL or Qwen3_5."""
     tokenizer = save_tokenizer(folder, QWEN_TOKENS)
     ids = {
         name: tokenizer.convert_tokens_to_ids(token)
@@ -98,7 +98,8 @@ def qwen(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, 
     )
     images.save_pretrained(folder)
     made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
-    return made.with_processor(without_video(getattr(transformers, f"{kind}Processor"))(images, tokenizer))
+    processor_class = getattr(transformers, f"{kind.replace('3_5', '3VL')}Processor")  # Qwen3.5 has none of its own
+    return made.with_processor(without_video(processor_class)(images, tokenizer))
 
 
 def without_video(processor_class: type) -> type:
@@ -259,6 +260,24 @@ def internvl_family(**vision: Any) -> Family:
 
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
+QWEN3_5_TOWER = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32, "num_position_embeddings": 36}
+QWEN3_5_TEXT = {
+    "num_hidden_layers": 5,
+    "head_dim": 32,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention", "linear_attention", "full_attention"],
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "partial_rotary_factor": 0.5,
+        "mrope_section": [4, 2, 2],
+        "mrope_interleaved": True,
+    },
+}
+
 FAMILIES = {
     "qwen2_vl": qwen_family("Qwen2VL", {"embed_dim": 32, "hidden_size": 32}, rope_parameters=SECTIONS),
     "qwen2_5_vl": qwen_family(
@@ -289,6 +308,7 @@ FAMILIES = {
         },
         head_dim=16,
     ),
+    "qwen3_5": qwen_family("Qwen3_5", QWEN3_5_TOWER, **QWEN3_5_TEXT),
     "idefics3": idefics3_family("Idefics3", 6),
     "smolvlm": idefics3_family("SmolVLM", 8),
     "smolvlm, 2.2B": idefics3_family("SmolVLM", 6, rest=3),

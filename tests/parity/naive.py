@@ -10,6 +10,7 @@ from foveal.engine.runner import compute
 from foveal.layers.attention.backends import attention_backend
 from foveal.layers.attention.batch import AttentionBatch
 from foveal.layers.pieces import finish
+from foveal.layers.states import StateRows, StepStates, state_tensors
 from foveal.models.family import CropRange, InputBatch, PlacedImage, SequenceSlice
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class NaiveRun:
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, len(self.block_table), BLOCK_SIZE, num_kv_heads, head_dim)
         self.kv_cache = torch.zeros(shape, dtype=dtype)
+        self.states = state_tensors(model.decoder.state_shapes, 1, dtype, self.kv_cache.device)
 
     def prefill(self, chunk_size: int | None = None) -> torch.Tensor:
         """Compute what is left of the prompt, `chunk_size` tokens at a time: hidden states [rest, hidden]."""
@@ -90,7 +92,11 @@ class NaiveRun:
             ),
         )
         attention = attention_backend(self.kv_cache.device, self.kv_cache.dtype)
-        return compute(self.model, batch, attention, self.kv_cache)
+        states = self.states and StepStates(self.states, [StateRows(0, end - start, 0, is_fresh=start == 0)])
+        hidden = compute(self.model, batch, attention, self.kv_cache, states=states or None)
+        if states:
+            states.commit()
+        return hidden
 
     def _two_way_spans(self) -> list[list[tuple[int, int]]]:
         whole = self.images if self.model.traits.whole_spans else ()

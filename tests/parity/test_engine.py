@@ -229,6 +229,8 @@ def test_a_repeated_prompt_is_found_and_its_images_are_not_encoded(
     model = subject.model
     asked = Asked(model, monkeypatch, encoder_cache_bytes=encoder_cache_bytes)
     found = {name: q.num_tokens_to_find(model.traits.whole_spans) for name, q in subject.questions.items()}
+    if model.decoder.state_shapes:
+        found = dict.fromkeys(found, 0)
     questions = {
         name: question
         for name, question in subject.questions.items()

@@ -23,6 +23,13 @@ LONG_ROPE = {
     "short_factor": [1.0, 1.1, 1.2, 1.3],
     "long_factor": [1.5, 3.0, 4.5, 6.0],
 }
+DELTA = {  # gated delta networks in all layers but every second
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
     "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
@@ -35,6 +42,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3": ("Phi3", {"original_max_position_embeddings": 2048}),
     "phi3 long": ("Phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 256}),
     "phi4 mini": ("Phi3", {"rope_parameters": {"partial_rotary_factor": 0.5}, "tie_word_embeddings": True}),
+    "qwen3_5_text": ("Qwen3_5Text", {"head_dim": 32, **DELTA}),
     "gemma3_text": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),
     "gemma3_text, two kinds": (
         "Gemma3Text",

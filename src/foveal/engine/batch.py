@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.scheduler import Chunk
 from foveal.layers.attention.batch import AttentionBatch
+from foveal.layers.states import StateRows
 from foveal.layers.step import Positions
 from foveal.models.family import ImageTraits, InputBatch, PlacedImage, SequenceSlice
 
@@ -45,6 +46,16 @@ def build_batch(
             two_way_spans=[_spans(chunk) for chunk in chunks] if traits.whole_spans else (),
         ),
     )
+
+
+def state_rows(chunks: Seq[Chunk]) -> list[StateRows]:
+    """Which rows of the batch go with which slot of states."""
+    starts = accumulate((chunk.stop - chunk.start for chunk in chunks), initial=0)
+    return [
+        StateRows(start, start + chunk.stop - chunk.start, chunk.sequence.state_slot, is_fresh=chunk.start == 0)
+        for start, chunk in zip(starts, chunks, strict=False)
+        if chunk.sequence.state_slot is not None
+    ]
 
 
 def positions_of(positions: Positions, start: int, stop: int) -> NDArray[np.int64]:

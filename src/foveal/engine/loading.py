@@ -25,6 +25,7 @@ from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.rounds import Rounds
 from foveal.engine.runner import Runner
 from foveal.engine.scheduler import Limits, Scheduler
+from foveal.engine.state_cache import StateCache
 from foveal.layers.linear.kept import FORMAT, SUFFIX, KeptMatrices
 from foveal.layers.linear.policy import policy_of
 from foveal.models.checkpoint import Checkpoint
@@ -122,9 +123,11 @@ def build_engine(
         rereads_images=model.traits.rereads_images,
     )
     encoder_cache = EncoderCache(config.encoder_cache_bytes)
-    scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache)
+    states = StateCache(config.max_num_seqs) if model.decoder.state_shapes else None
+    scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache, states)
     pace = Pace(budget.seconds, budget.num_tokens)
     rounds = Rounds(budget.num_crops, model.traits.splits_images)
     encoder = Encoder(model.images, rounds, encoder_cache, arena, device)
-    runner = Runner(model, encoder_cache, num_blocks, config.block_size, device, dtype)
+    num_state_slots = states.num_slots if states else 0
+    runner = Runner(model, encoder_cache, num_blocks, num_state_slots, config.block_size, device, dtype)
     return Engine(scheduler, pace, encoder, runner, max_model_len, guides)

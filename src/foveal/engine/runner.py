@@ -1,6 +1,7 @@
-"""Carries out a step's chunks: runs the model, draws tokens. Owns the KV tensor; decides nothing.
+"""Carries out a step's chunks: runs the model, draws tokens. Owns the tensors of keys, values and states.
 
-A batch that raises is run again one item at a time, so that only the items that raise fail.
+It decides nothing. A batch that raises is run again one item at a time, so that only the items that raise fail. To
+write a token's keys and values twice does no harm. A state depends on the one before it, so states are written last.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from foveal.engine.batch import build_batch
+from foveal.engine.batch import build_batch, state_rows
 from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
 from foveal.layers.attention.backends import attention_backend
 from foveal.layers.native.decoder import NativeDecoder, native_decoder
+from foveal.layers.states import StepStates, state_tensors
 from foveal.layers.step import StepContext
 from foveal.types import PromptLogprob
 
@@ -48,6 +50,7 @@ class Runner:
         model: Model,
         encoder_cache: EncoderCache,
         num_blocks: int,
+        num_state_slots: int,
         block_size: int,
         device: torch.device,
         dtype: torch.dtype,
@@ -60,6 +63,7 @@ class Runner:
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
         self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # takes up memory as it is written
+        self.states = state_tensors(model.decoder.state_shapes, num_state_slots, dtype, device)
         self.native = native_decoder(model.decoder, self.kv_cache, block_size)
 
     @torch.inference_mode()
@@ -69,7 +73,8 @@ class Runner:
 
     def _run_all(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:
         batch = build_batch(chunks, self.encoder_cache, self.block_size, self.model.traits, self.device)
-        hidden = compute(self.model, batch, self.attention, self.kv_cache, self.native)
+        states = StepStates(self.states, state_rows(chunks)) if self.states else None
+        hidden = compute(self.model, batch, self.attention, self.kv_cache, self.native, states)
         logits_of = (self.native or self.model.decoder).logits
         ends = batch.attention.query_start_loc
         of_prompts = [
@@ -77,12 +82,13 @@ class Runner:
         ]
         results: list[Computed | Exception] = [Computed(None, found) for found in of_prompts]
         last = [i for i, chunk in enumerate(chunks) if chunk.is_last]
-        if not last:
-            return results
-        logits = logits_of(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
-        rows = [_row(chunks[i]) for i in last]
-        for i, draw in zip(last, sample(logits, rows), strict=True):
-            results[i] = Computed(draw, of_prompts[i]) if draw else FloatingPointError("the logits are not finite")
+        if last:
+            logits = logits_of(hidden[torch.tensor([ends[i + 1] - 1 for i in last], device=self.device)])
+            rows = [_row(chunks[i]) for i in last]
+            for i, draw in zip(last, sample(logits, rows), strict=True):
+                results[i] = Computed(draw, of_prompts[i]) if draw else FloatingPointError("the logits are not finite")
+        if states:
+            states.commit()
         return results
 
 
@@ -92,17 +98,20 @@ def compute(
     attention: AttentionBackend,
     kv_cache: Tensor,
     native: NativeDecoder | None = None,
+    states: StepStates | None = None,
 ) -> Tensor:
     """One step: hidden states [T, hidden]; keys and values are written into `kv_cache`. Attention is planned once.
 
     native: the same decoder over the same cache in native code, for the steps that it covers.
+    states: of a hybrid model, still to be committed.
     """
     x_TW = model.decoder.embed(batch.token_ids_T)
     after_layer = model.images.place(x_TW, batch.slices) if model.images else None
     if native and native.covers(batch.attention, after_layer):
         return native.decode(x_TW, batch.positions_RT, batch.attention)
     attends = attention.plan(batch.attention, model.decoder.windows)
-    return model.decoder.decode(x_TW, StepContext(batch.positions_RT, batch.attention, attends, kv_cache, after_layer))
+    step = StepContext(batch.positions_RT, batch.attention, attends, kv_cache, after_layer, states)
+    return model.decoder.decode(x_TW, step)
 
 
 def one_by_one_if_need_be(run: Callable[[Seq[Item]], list[Result]], items: Seq[Item]) -> list[Result | Exception]:

@@ -5,7 +5,7 @@ first those that lack one token (they are decoding), then the others. Chunked pr
 resumption are all the same case. A sequence waits for the images of its next chunk, so that its prompt is computed in
 few chunks; `pace` and `rounds` say when they are encoded. Meanwhile the others go on.
 
-The scheduler assigns blocks and pins images. It knows nothing of tensors, sampling or messages.
+The scheduler assigns blocks and slots of states, and pins images. It knows nothing of tensors, sampling or messages.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool, IntegrityError, block_hash, root_hash
 from foveal.engine.sequence import ImageKey, Sequence
+from foveal.engine.state_cache import StateCache
 from foveal.engine.turns import Line, count_by_caller, first_to_yield, in_turns
 from foveal.types import EngineStats, Image
 
@@ -79,12 +80,15 @@ class StepPlan:
 
 
 class Scheduler:
-    """The sequences that wait and run, over one block pool and one encoder cache."""
+    """The sequences that wait and run, over a block pool, an encoder cache and, for hybrid models, a state cache."""
 
-    def __init__(self, limits: Limits, pool: BlockPool, encoder_cache: EncoderCache) -> None:
+    def __init__(
+        self, limits: Limits, pool: BlockPool, encoder_cache: EncoderCache, states: StateCache | None = None
+    ) -> None:
         self.limits = limits
         self.pool = pool
         self.encoder_cache = encoder_cache
+        self.states = states
         self.sequences: dict[int, Sequence] = {}  # all that are not done, by sequence id
         self.waiting = Line()
         self.running: list[Sequence] = []  # in order of arrival
@@ -148,6 +152,8 @@ class Scheduler:
         """Raise IntegrityError unless blocks, pins and sequences agree."""
         self.pool.check_integrity(sequence.block_table for sequence in self.running)
         self.encoder_cache.check_integrity(sequence.sequence_id for sequence in self.running)
+        if self.states:
+            self.states.check_integrity(s.state_slot for s in self.running if s.state_slot is not None)
         listed = sorted(sequence.sequence_id for sequence in (*self.waiting, *self.running))
         if listed != sorted(self.sequences):
             raise IntegrityError("a sequence is neither waiting nor running, or both")
@@ -240,6 +246,9 @@ class Scheduler:
         self.running.remove(sequence)
         self.pool.release(sequence.block_table)
         sequence.block_table = []
+        if self.states and sequence.state_slot is not None:
+            self.states.give_back(sequence.state_slot)
+            sequence.state_slot = None
         for index in range(len(sequence.prompt.images)):
             self.encoder_cache.unpin(sequence.image_key(index), sequence.sequence_id)
 
@@ -288,6 +297,8 @@ class Scheduler:
         sequence.num_computed_tokens = len(prefix) * self.limits.block_size
         if sequence.num_cached_tokens is None:
             sequence.num_cached_tokens = min(sequence.num_computed_tokens, sequence.num_prompt_tokens)
+        if self.states:
+            sequence.state_slot = self.states.take()
         sequence.status = "running"
         insort(self.running, sequence, key=lambda s: s.sequence_id)
 
@@ -302,6 +313,8 @@ class Scheduler:
 
     def _cached_prefix(self, sequence: Sequence) -> list[int]:
         """The cached blocks of the sequence's first tokens. The last token is never among them: it must be computed."""
+        if self.states:
+            return []
         block_size, allowed = self.limits.block_size, sequence.prompt.max_cached_tokens
         num_tokens = sequence.num_tokens - 1 if allowed is None else min(allowed, sequence.num_tokens - 1)
         if asked := sequence.prompt_logprob_range:  # the first logprob needs the state before its token

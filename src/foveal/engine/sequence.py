@@ -42,6 +42,7 @@ class Sequence:
     guide: Guide | None = None  # through the grammar of the output
     prompt_logprobs: dict[int, PromptLogprob] = field(default_factory=dict)  # by position; those computed so far
     block_table: list[int] = field(default_factory=list)
+    state_slot: int | None = None  # of its states, while it runs a hybrid model
     block_hashes: list[bytes] = field(default_factory=list)  # of the first full blocks; those needed so far
     span_sources: list[SpanSource] = field(init=False)  # of all images, ascending
 

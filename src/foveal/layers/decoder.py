@@ -1,14 +1,15 @@
 """The decoder of Llama and its many relatives: grouped-query attention with rotary positions and a gated MLP.
 
 One class serves all of them. They differ in a few settings (`DecoderConfig`) and in their tensors: fused or separate
-projections, biases, norms of queries and keys, norms after the sublayers. Tensors have the names of Hugging Face's
-layouts. Knows nothing of images.
+projections, biases, norms of queries and keys, norms after the sublayers. Some layers may have a gated delta network
+instead of attention. Tensors have the names of Hugging Face's layouts. Knows nothing of images.
 
 Letters: T rows in the step, W hidden width, H query heads, K key-value heads, D head_dim, M MLP width, R position rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ import torch
 from torch.nn import functional as F
 
 from foveal.layers.activation import activation
+from foveal.layers.gated_delta import DeltaHeads, GatedDeltaNet
 from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
 from foveal.layers.norm import OffsetRMSNorm, RMSNorm
 from foveal.layers.rope import Rope, Rotation, counted_positions, rotate
-from foveal.layers.step import KVShape, Positions, StepContext
+from foveal.layers.step import KVShape, Positions, StateShape, StepContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
@@ -56,6 +58,12 @@ class DecoderConfig:
     sliding_rope: Rope  # of the sliding layers; only Gemma's differs from `rope`
     norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
     embedding_scale: float = 1.0
+    gates_attention: bool = False  # each head's output is gated; queries and gates are projected together
+    delta_heads: DeltaHeads | None = None
+    delta_layers: tuple[bool, ...] = ()  # which layers are gated delta networks
+
+    def is_delta(self, layer: int) -> bool:
+        return bool(self.delta_layers) and self.delta_layers[layer]
 
     def window_of(self, layer: int) -> int | None:
         """How many tokens a row attends to in a layer; None: all."""
@@ -95,6 +103,10 @@ def sliding_layers(settings: Mapping[str, Any], num_layers: int) -> tuple[bool, 
     return tuple(kind == "sliding_attention" for kind in listed) or tuple(i >= first for i in range(num_layers))
 
 
+Rotations = Mapping[int | None, Rotation]
+"""By the window of the layers."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SelfAttention:
     qkv: Linear  # [(H + 2K) D, W]: queries, keys, values
@@ -105,6 +117,11 @@ class SelfAttention:
     scale: float  # of the scores
     window: int | None  # tokens that a row attends to; None: all
     kv_index: int  # its layer of the KV cache
+    is_gated: bool = False  # after each head's query its gate is projected
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        return self.qkv, self.out
 
     @classmethod
     def load(
@@ -121,11 +138,18 @@ class SelfAttention:
             config.query_scale,
             window,
             kv_index,
+            config.gates_attention,
         )
 
-    def __call__(self, x_TW: Tensor, rotation: Rotation, step: StepContext) -> Tensor:
+    def __call__(self, x_TW: Tensor, rotations: Rotations, step: StepContext) -> Tensor:
         num_heads, num_kv_heads, head_dim = self.heads.num_heads, self.heads.num_kv_heads, self.heads.head_dim
+        rotation = rotations[self.window]
         rows = torch.unflatten(self.qkv(x_TW), -1, (-1, head_dim))
+        gate_THD: Tensor | None = None
+        if self.is_gated:
+            asked, others = torch.split(rows, [2 * num_heads, 2 * num_kv_heads], dim=1)
+            gate_THD = asked[:, 1::2]
+            rows = torch.cat([asked[:, ::2], others], dim=1)
         turned, value_TKD = torch.split(rows, [num_heads + num_kv_heads, num_kv_heads], dim=1)
         if self.query_norm and self.key_norm:
             query_THD, key_TKD = torch.split(turned, [num_heads, num_kv_heads], dim=1)
@@ -134,7 +158,8 @@ class SelfAttention:
         else:
             query_THD, key_TKD = torch.split(rotate(turned, rotation), [num_heads, num_kv_heads], dim=1)
         attend, kv_layer = step.attends[self.window], step.kv_cache[self.kv_index]
-        return self.out(attend(query_THD, key_TKD, value_TKD, kv_layer, self.scale).flatten(1))
+        y_THD = attend(query_THD, key_TKD, value_TKD, kv_layer, self.scale)
+        return self.out((y_THD if gate_THD is None else y_THD * gate_THD.sigmoid()).flatten(1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,35 +185,47 @@ class DecoderLayer:
     """Norms before the sublayers; in Gemma another one after each."""
 
     attention_norm: RMSNorm | OffsetRMSNorm
-    attention: SelfAttention
+    attention: SelfAttention | GatedDeltaNet
     after_attention_norm: RMSNorm | OffsetRMSNorm | None
     mlp_norm: RMSNorm | OffsetRMSNorm
     mlp: GatedMLP
     after_mlp_norm: RMSNorm | OffsetRMSNorm | None
 
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        return *self.attention.linears, self.mlp.gate_up, self.mlp.down
+
     @classmethod
-    def load(
-        cls, weights: Weights, name: str, config: DecoderConfig, window: int | None, kv_index: int
-    ) -> DecoderLayer:
+    def load(cls, weights: Weights, name: str, config: DecoderConfig, number: int, index: int) -> DecoderLayer:
+        """number: of the layer in the checkpoint. index: its layer of the KV cache, or of the states."""
+
         def norm(part: str) -> RMSNorm | OffsetRMSNorm:
             return config.norm.load(weights, f"{name}.{part}", config.rms_norm_eps)
 
         norms_after = f"{name}.pre_feedforward_layernorm.weight" in weights
         return cls(
             norm("input_layernorm"),
-            SelfAttention.load(weights, f"{name}.self_attn", config, window, kv_index),
+            _load_attention(weights, name, config, number, index),
             norm("post_attention_layernorm") if norms_after else None,
             norm("pre_feedforward_layernorm" if norms_after else "post_attention_layernorm"),
             GatedMLP.load(weights, f"{name}.mlp", config.activation),
             norm("post_feedforward_layernorm") if norms_after else None,
         )
 
-    def __call__(self, x_TW: Tensor, rotation: Rotation, step: StepContext) -> Tensor:
+    def __call__(self, x_TW: Tensor, rotations: Rotations, step: StepContext) -> Tensor:
         """[T, W] -> [T, W]; writes the rows' keys and values into its layer of the KV cache."""
-        y_TW = self.attention(self.attention_norm(x_TW), rotation, step)
+        y_TW = self.attention(self.attention_norm(x_TW), rotations, step)
         x_TW = x_TW + (self.after_attention_norm(y_TW) if self.after_attention_norm else y_TW)
         y_TW = self.mlp(self.mlp_norm(x_TW))
         return x_TW + (self.after_mlp_norm(y_TW) if self.after_mlp_norm else y_TW)
+
+
+def _load_attention(
+    weights: Weights, name: str, config: DecoderConfig, number: int, index: int
+) -> SelfAttention | GatedDeltaNet:
+    if config.delta_heads and config.is_delta(number):
+        return GatedDeltaNet.load(weights, f"{name}.linear_attn", config.delta_heads, config.rms_norm_eps, index)
+    return SelfAttention.load(weights, f"{name}.self_attn", config, config.window_of(number), index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,13 +255,13 @@ class Decoder:
         is_tied = config.ties_embeddings and not has_linear(weights, head)
         embedding = load_embedding(weights, f"{name}.embed_tokens", is_head=is_tied)
         norm = config.norm.load(weights, f"{name}.norm", config.rms_norm_eps)
-        windows = dict.fromkeys(map(config.window_of, numbers))
+        windows = dict.fromkeys(config.window_of(number) for number in numbers if not config.is_delta(number))
         of_layers = replace(weights, part="decoder layers")
         return cls(
             embedding,
             tuple(
-                DecoderLayer.load(of_layers, f"{name}.layers.{number}", config, config.window_of(number), kv_index)
-                for kv_index, number in enumerate(numbers)
+                DecoderLayer.load(of_layers, f"{name}.layers.{number}", config, number, index)
+                for number, index in zip(numbers, _indices(config, numbers), strict=True)
             ),
             norm,
             embedding if is_tied else load_linear(weights, head),
@@ -235,7 +272,13 @@ class Decoder:
 
     @property
     def kv_shape(self) -> KVShape:
-        return KVShape(len(self.layers), self.config.heads.num_kv_heads, self.config.heads.head_dim)
+        num_layers = sum(isinstance(layer.attention, SelfAttention) for layer in self.layers)
+        return KVShape(num_layers, self.config.heads.num_kv_heads, self.config.heads.head_dim)
+
+    @property
+    def state_shapes(self) -> tuple[StateShape, ...]:
+        num_layers = sum(isinstance(layer.attention, GatedDeltaNet) for layer in self.layers)
+        return self.config.delta_heads.state_shapes(num_layers) if self.config.delta_heads else ()
 
     @property
     def max_model_len(self) -> int:
@@ -264,7 +307,7 @@ class Decoder:
         """Embeddings -> normed hidden states [T, W]. All that differs between steps is in `x_TW` and `step`."""
         rotations = {window: rope(step.positions_RT) for window, rope in self.ropes.items()}
         for i, layer in enumerate(self.layers):
-            x_TW = layer(x_TW, rotations[layer.attention.window], step)
+            x_TW = layer(x_TW, rotations, step)
             if step.after_layer:
                 x_TW = step.after_layer(i, x_TW)
         return self.norm(x_TW)
@@ -272,3 +315,9 @@ class Decoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, W] -> float32 [rows, vocab_size]."""
         return self.head(hidden).float()
+
+
+def _indices(config: DecoderConfig, numbers: tuple[int, ...]) -> list[int]:
+    """For each layer how many of its kind, attention or gated delta networks, come before it."""
+    kinds = [config.is_delta(number) for number in numbers]
+    return [kinds[:i].count(kind) for i, kind in enumerate(kinds)]

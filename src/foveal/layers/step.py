@@ -1,4 +1,4 @@
-"""The records between a decoder and the engine: the size of a token's cache entry, positions, and the step context.
+"""The records between a decoder and the engine: what it keeps of a sequence, positions, and the step context.
 
 Knows nothing of images or scheduling. Imports no torch at run time.
 
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
     from foveal.layers.attention.batch import Attend, AttentionBatch
+    from foveal.layers.states import StepStates
 
 AfterLayer: TypeAlias = "Callable[[int, Tensor], Tensor]"
 """(a layer's index, x_TW) -> x_TW: called after each layer of a decoder."""
@@ -28,6 +30,14 @@ class KVShape(NamedTuple):
     num_layers: int
     num_kv_heads: int
     head_dim: int
+
+
+class StateShape(NamedTuple):
+    """A state that each of some layers keeps of a sequence, whatever the sequence's length."""
+
+    num_layers: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None = None  # None: the model's
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +58,4 @@ class StepContext:
     attends: Mapping[int | None, Attend]  # by the window of the layers
     kv_cache: Tensor  # [num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim]
     after_layer: AfterLayer | None = None
+    states: StepStates | None = None  # of a decoder that has state shapes

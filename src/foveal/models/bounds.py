@@ -113,16 +113,20 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("config_groups", "sparsity_config", "transform_config"), either(OBJECT, NOTHING)),
     **dict.fromkeys(("weight_block_size", "block_structure"), either(list_of(WIDTH, 2, 2), NOTHING)),
     # decoders
-    **dict.fromkeys(("num_hidden_layers", "depth", "sliding_window_pattern"), LAYERS),
+    **dict.fromkeys(("num_hidden_layers", "depth", "sliding_window_pattern", "full_attention_interval"), LAYERS),
     **dict.fromkeys(("num_attention_heads", "num_heads", "attention_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "head_dim"), either(HEADS, NOTHING)),
+    **dict.fromkeys(
+        ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"), HEADS
+    ),
+    "linear_conv_kernel_dim": whole(2, 64),
     **dict.fromkeys(("hidden_size", "intermediate_size"), WIDTH),
     "vocab_size": whole(1, 2**22),
     **dict.fromkeys(("max_position_embeddings", "original_max_position_embeddings"), TOKENS),
     "sliding_window": either(TOKENS, NOTHING),
     "max_window_layers": whole(0, 1024),
     **dict.fromkeys(("use_sliding_window", "tie_word_embeddings", "mrope_interleaved"), either(SWITCH, NOTHING)),
-    "layer_types": either(list_of(one_of("full_attention", "sliding_attention"), 1024), NOTHING),
+    "layer_types": either(list_of(one_of("full_attention", "sliding_attention", "linear_attention"), 1024), NOTHING),
     "cross_attention_layers": list_of(whole(0, 1023), 1024),
     **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "norm_eps"), EPSILON),
     "query_pre_attn_scalar": number(0, 1e6),

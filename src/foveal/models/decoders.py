@@ -2,7 +2,8 @@
 
 The settings of nearly every decoder are complete. Gemma 3's model_type implies more: norms stored as weight minus one,
 embeddings times sqrt(width), and scores divided by sqrt(query_pre_attn_scalar). Five of six layers slide, and the
-sliding layers have rotary frequencies of their own.
+sliding layers have rotary frequencies of their own. Qwen3.5's norms are stored so, too. Its attention has an output
+gate, and three of four layers have a gated delta network instead.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from foveal.layers.decoder import DecoderConfig
+from foveal.layers.gated_delta import DeltaHeads
 from foveal.layers.norm import OffsetRMSNorm
-from foveal.layers.rope import Rope
+from foveal.layers.rope import Rope, rope_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,12 +22,18 @@ if TYPE_CHECKING:
     from foveal.models.checkpoint import Checkpoint, Settings
 
 
+HYBRIDS = ("qwen3_5_text",)
+
+
 def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     """Raises CheckpointError for a setting that is missing or not implemented."""
     settings = checkpoint.decoder_config
     if settings.get("model_type") == "gemma3_text":
         return _gemma3(settings)
-    config = DecoderConfig.read(settings)
+    if settings.get("model_type") in HYBRIDS:
+        config = _hybrid(settings, has_images="text_config" in checkpoint.config)
+    else:
+        config = DecoderConfig.read(settings)
     ties_embeddings = config.ties_embeddings or bool(checkpoint.config.get("tie_word_embeddings"))
     return replace(config, ties_embeddings=ties_embeddings)
 
@@ -50,3 +58,19 @@ def _gemma3_rope(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, An
     if "full_attention" in newer:
         return {"rope_parameters": newer["full_attention"]}, {"rope_parameters": newer["sliding_attention"]}
     return {}, {"rope_theta": settings["rope_local_base_freq"], "rope_scaling": None}
+
+
+def _hybrid(settings: Settings, has_images: bool) -> DecoderConfig:
+    """Qwen3.5's. Positions have three rows where there are images. Without, the rows are equal, and one is enough."""
+    rope = {"mrope_section": [11, 11, 10], "mrope_interleaved": True} | rope_parameters(settings)
+    if not has_images:
+        del rope["mrope_section"], rope["mrope_interleaved"]
+    every, num_layers = settings["full_attention_interval"], settings["num_hidden_layers"]
+    usual = ["linear_attention" if (i + 1) % every else "full_attention" for i in range(num_layers)]
+    return replace(
+        DecoderConfig.read({**settings, "rope_parameters": rope, "rope_scaling": None}),
+        norm=OffsetRMSNorm,
+        gates_attention=True,
+        delta_heads=DeltaHeads.read(settings),
+        delta_layers=tuple(kind == "linear_attention" for kind in settings.get("layer_types") or usual),
+    )

@@ -18,12 +18,27 @@ _LLAMA = {
     "rms_norm_eps": 1e-6,
 }
 _QWEN = {"use_sliding_window": False, "max_window_layers": 28, "rms_norm_eps": 1e-6}
+_QWEN3_5 = {
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "partial_rotary_factor": 0.25,
+    "full_attention_interval": 4,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "linear_num_key_heads": 16,
+    "linear_num_value_heads": 32,
+}
 
 DECODER_TYPES = {  # of families whose text_config may leave out its model_type
     **dict.fromkeys(("idefics3", "llava", "llava_next", "smolvlm"), "llama"),
     "gemma3": "gemma3_text",
     "internvl": "qwen2",
     "mllama": "mllama_text_model",
+    "qwen3_5": "qwen3_5_text",
 }
 
 DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -38,6 +53,7 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen2_5_vl_text": _QWEN,
     "qwen3": _QWEN | {"head_dim": 128},
     "qwen3_vl_text": {"head_dim": 128, "rope_theta": 500000.0},
+    "qwen3_5_text": _QWEN3_5,
     "mllama_text_model": {"rope_theta": 500000.0},
     "gemma3_text": {
         "vocab_size": 262208,
@@ -70,6 +86,13 @@ _IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "patch_si
 _QWEN2_TOWER = {"hidden_act": "quick_gelu"}
 _QWEN2_5_TOWER = {"hidden_act": "silu", "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31]}
 _QWEN3_TOWER = {"hidden_act": "gelu_pytorch_tanh", "deepstack_visual_indexes": [8, 16, 24]}
+_QWEN3_5_TOWER = {
+    "depth": 27,
+    "num_heads": 16,
+    "hidden_act": "gelu_pytorch_tanh",
+    "patch_size": 16,
+    "spatial_merge_size": 2,
+}
 
 VISION_DEFAULTS: dict[str, dict[str, Any]] = {
     "siglip_vision_model": _SIGLIP,
@@ -79,6 +102,7 @@ VISION_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen2_5_vl_vision": _QWEN2_5_TOWER,
     "qwen3_vl": _QWEN3_TOWER,
     "qwen3_vl_vision": _QWEN3_TOWER,
+    **dict.fromkeys(("qwen3_5", "qwen3_5_vision"), _QWEN3_5_TOWER),
     "internvl_vision": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": 448, "patch_size": 14},
     "idefics3": _IDEFICS3,
     "idefics3_vision": _IDEFICS3,

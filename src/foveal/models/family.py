@@ -10,7 +10,8 @@ What the contract allows, and which family needs it:
   * several spans for one image (Idefics3: tiles with text between);
   * positions of several rows (Qwen: time, height, width) and position variants that make cached keys differ
     (Phi-3's short and long rope);
-  * images that later tokens attend to (Llama 3.2 Vision), spans that one step must not cut (Gemma 3).
+  * images that later tokens attend to (Llama 3.2 Vision), spans that one step must not cut (Gemma 3);
+  * states of layers that are no attention (Qwen3.5).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from foveal.layers.attention.batch import AttentionBatch
     from foveal.layers.pieces import Pieces
-    from foveal.layers.step import AfterLayer, KVShape, Positions, StepContext
+    from foveal.layers.step import AfterLayer, KVShape, Positions, StateShape, StepContext
 
 
 # --- in the server and the image workers ------------------------------------------------------------------------------
@@ -105,6 +106,10 @@ class Decoder(Protocol):
 
     @property
     def kv_shape(self) -> KVShape: ...
+
+    @property
+    def state_shapes(self) -> Sequence[StateShape]:
+        """What its layers keep of a sequence besides keys and values. The engine has a slot of it for each sequence."""
 
     @property
     def max_model_len(self) -> int: ...

@@ -29,6 +29,7 @@ DECODERS: dict[str, tuple[str, ...]] = {  # of families that have a part for it
     "qwen2_vl": ("qwen2_vl_text", "qwen2_vl"),
     "qwen2_5_vl": ("qwen2_5_vl_text", "qwen2_5_vl"),
     "qwen3_vl": ("qwen3_vl_text",),
+    "qwen3_5": ("qwen3_5_text",),
 }
 TOWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("llava", "llava_next"), ("clip_vision_model", "siglip_vision_model")),
@@ -39,6 +40,7 @@ TOWERS: dict[str, tuple[str, ...]] = {
     "qwen2_vl": ("qwen2_vl_vision", "qwen2_vl"),
     "qwen2_5_vl": ("qwen2_5_vl_vision", "qwen2_5_vl"),
     "qwen3_vl": ("qwen3_vl_vision", "qwen3_vl"),
+    "qwen3_5": ("qwen3_5_vision", "qwen3_5"),
     "smolvlm": ("smolvlm_vision", "smolvlm"),
 }
 
@@ -46,6 +48,12 @@ EMPTY = Settings()
 _UNIT = (None, 1)
 _NOT_SLIDING: Only = {"sliding_window": (None,)}
 _GELU = ("gelu_pytorch_tanh",)
+_HYBRID: Only = _NOT_SLIDING | {
+    "hidden_act": ("silu",),
+    "attn_output_gate": (True,),
+    "mrope_interleaved": (True,),
+    "mamba_ssm_dtype": (None, "float32"),
+}
 OF_DECODERS: Only = {
     **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), (None,)),
     **dict.fromkeys(("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"), _UNIT),
@@ -55,6 +63,7 @@ OF_DECODER: dict[str, Only] = {
     "llama": _NOT_SLIDING,
     "mllama_text_model": _NOT_SLIDING,
     "qwen3_vl_text": _NOT_SLIDING,
+    "qwen3_5_text": _HYBRID,
     "gemma3_text": {"hidden_act": _GELU, "hidden_activation": _GELU},
 }
 OF_TOWERS: Only = {
@@ -80,6 +89,7 @@ OF_PICTURES_OF: dict[str, Only] = {
     "qwen2_vl": _BICUBIC,
     "qwen2_5_vl": _BICUBIC,
     "qwen3_vl": _BICUBIC,
+    "qwen3_5": _BICUBIC,
     "smolvlm": _LANCZOS,
 }
 OF_WHOLE: dict[str, Only] = {

@@ -17,7 +17,7 @@ import torch
 
 from foveal.layers.activation import ACTIVATIONS
 from foveal.layers.attention.native import padded
-from foveal.layers.decoder import Decoder
+from foveal.layers.decoder import Decoder, SelfAttention
 from foveal.layers.linear.plain import plain_parts
 from foveal.layers.linear.quantised import Quantised
 from foveal.layers.native import library as native
@@ -54,9 +54,10 @@ def native_decoder(decoder: object, kv_cache: Tensor, block_size: int) -> Native
 
 def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
     config = decoder.config
-    linears = [linear for layer in decoder.layers for linear in _linears(layer)]
+    linears = [linear for layer in decoder.layers for linear in layer.linears]
     return (
-        kv_cache.device.type == "cpu"
+        not config.delta_heads
+        and kv_cache.device.type == "cpu"
         and kv_cache.dtype == decoder.embedding.dtype == torch.float32
         and config.heads.head_dim % LANES == 0
         and config.activation in ACTIVATION_CODES
@@ -66,10 +67,6 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
 
 def _has_parts(linear: Linear) -> bool:
     return isinstance(linear, Quantised) or plain_parts(linear) is not None
-
-
-def _linears(layer: DecoderLayer) -> tuple[Linear, ...]:
-    return layer.attention.qkv, layer.attention.out, layer.mlp.gate_up, layer.mlp.down
 
 
 class NativeDecoder:
@@ -149,7 +146,9 @@ class NativeDecoder:
         return next(iter(self._parts(head, [1]))) if is_covered else None
 
     def _layer(self, layer: DecoderLayer) -> native.Layer:
-        attention, heads = layer.attention, layer.attention.heads
+        attention = layer.attention
+        assert isinstance(attention, SelfAttention)
+        heads = attention.heads
         query, key, value = self._parts(attention.qkv, [heads.num_heads, heads.num_kv_heads, heads.num_kv_heads])
         gate, up = self._parts(layer.mlp.gate_up, [1, 1])
         [out], [down] = self._parts(attention.out, [1]), self._parts(layer.mlp.down, [1])
