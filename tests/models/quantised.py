@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,8 +20,8 @@ from foveal.models.registry import load_model, load_processor
 from tests.builders import picture, prepared_prompt
 from tests.parity.naive import NaiveRun
 
-Packing = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
-"""A weight -> the tensors that a file has for it, by the endings of their names, and the weight that they stand for."""
+Packed = tuple[dict[str, Tensor], Tensor]
+"""The tensors that a file has for a matrix, by the endings of their names, and the weight that they stand for."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,28 @@ class Published:
         torch.testing.assert_close(logits(self.folder, quantization), logits(self.plain, "none"), atol=1e-3, rtol=0)
 
 
-def published(source: Path, settings: dict[str, Any], pack: Packing, names: str = "_proj.weight") -> Published:
+def compressed(
+    weight: Tensor, form: str = "pack-quantized", dtype: torch.dtype = torch.bfloat16, **settings: Any
+) -> Packed:
+    """By the library's own compressor."""
+    library = pytest.importorskip("compressed_tensors")
+    quantization = library.quantization
+    args = quantization.QuantizationArgs(**settings)
+    groups = {"group": (-1, args.group_size or 1), "channel": (1, weight.shape[1]), "tensor": (1, weight.numel())}
+    by_group = weight.view(weight.shape[0] if args.strategy != "tensor" else 1, *groups[args.strategy])
+    low, high = by_group.amin(-1).to(dtype), by_group.amax(-1).to(dtype)
+    scale, zero = quantization.utils.calculate_qparams(low, high, args)
+    scale, zero = (t.reshape(-1) if args.strategy == "tensor" else t for t in (scale, zero))
+    scheme = quantization.QuantizationScheme(targets=["Linear"], weights=args)
+    compressor = library.compressors.BaseCompressor.get_value_from_registry(form)
+    tensors = compressor.compress({"weight": weight, "weight_scale": scale, "weight_zero_point": zero}, scheme)
+    exact = compressor.decompress({n: t.float() if "scale" in n else t for n, t in tensors.items()}, scheme)
+    return tensors, exact["weight"].float()
+
+
+def published(
+    source: Path, settings: dict[str, Any], pack: Callable[[Tensor], Packed], names: str = "_proj.weight"
+) -> Published:
     """`source` with its decoder's matrices packed: those whose names end so."""
     tensors = load_file(source / "model.safetensors")
     packed, plain = dict(tensors), dict(tensors)

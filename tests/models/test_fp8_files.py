@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.quantised import published
+from tests.models.quantised import Packed, published
 from tests.parity.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST = 448.0  # of float8_e4m3fn
 
 
-def by_block(weight: Tensor, size: int, name: str = "weight_scale_inv") -> tuple[dict[str, Tensor], Tensor]:
+def by_block(weight: Tensor, size: int, name: str = "weight_scale_inv") -> Packed:
     """Blocks of size x size share a scale; those at the edges are cut."""
     rows, columns = (torch.arange(length) // size for length in weight.shape)
     scale = torch.zeros(int(rows[-1]) + 1, int(columns[-1]) + 1)
@@ -30,20 +30,20 @@ def by_block(weight: Tensor, size: int, name: str = "weight_scale_inv") -> tuple
     return {"weight": numbers, name: scale}, (numbers.double() * whole.double()).float()
 
 
-def by_output(weight: Tensor, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Tensor], Tensor]:
+def by_output(weight: Tensor, dtype: torch.dtype = torch.float32) -> Packed:
     scale = (weight.abs().amax(1, keepdim=True) / MOST).to(dtype)
     numbers = (weight / scale.float()).to(torch.float8_e4m3fn)
     return {"weight": numbers, "weight_scale": scale}, (numbers.double() * scale.double()).float()
 
 
-def by_matrix(weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def by_matrix(weight: Tensor) -> Packed:
     scale = weight.abs().max() / MOST
     numbers = (weight / scale).to(torch.float8_e4m3fn)
     other = {"input_scale": torch.tensor(0.5)}
     return {"weight": numbers, "weight_scale": scale, **other}, (numbers.double() * scale.double()).float()
 
 
-def by_exponents(weight: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def by_exponents(weight: Tensor) -> Packed:
     """Scales that are powers of two, stored as such."""
     tensors, _ = by_block(weight, 16)
     scale = tensors["weight_scale_inv"].log2().ceil().exp2().to(torch.float8_e8m0fnu)

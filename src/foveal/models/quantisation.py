@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 Only = dict[str, tuple[Any, ...]]  # a setting -> the values that can be read; a missing one is None
 
-FORMATS = ("int-quantized", "float-quantized", "naive-quantized")
+FORMATS = ("int-quantized", "float-quantized", "naive-quantized", "pack-quantized")
 METHODS: dict[str, Only] = {
+    "awq": {"bits": (4,), "version": (None, "gemm", "GEMM")},
     "compressed-tensors": {"format": (*FORMATS, "mixed-precision")},
     "fbgemm_fp8": {},
     "fp8": {},
+    "gptq": {"bits": (2, 4, 8), "checkpoint_format": (None, "gptq", "gptq_v2")},
 }
 OF_GROUPS: Only = {"format": (None, *FORMATS)}  # of compressed-tensors' groups of layers
 

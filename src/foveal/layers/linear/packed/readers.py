@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from foveal.layers.linear.packed import eight_bits
+from foveal.layers.linear.packed import eight_bits, words
 from foveal.layers.linear.packed.stored import Reader, Stored, StoredTensors
 
 if TYPE_CHECKING:
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
     from foveal.layers.linear.form import Packed
 
 READERS: dict[str, Callable[[Mapping[str, Any]], Reader]] = {
-    "compressed-tensors": eight_bits.reader,
+    "awq": lambda settings: words.awq,
+    "compressed-tensors": lambda settings: any_of(words.pack_quantized, eight_bits.reader(settings)),
     "fbgemm_fp8": eight_bits.reader,
     "fp8": eight_bits.reader,
+    "gptq": words.gptq_reader,
 }
+
+
+def any_of(*readers: Reader) -> Reader:
+    """For methods with several formats: each reader knows its own by the tensors' names."""
+    return lambda stored: next((found for read in readers if (found := read(stored))), None)
 
 
 def packed_matrices(
