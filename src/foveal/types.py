@@ -193,6 +193,33 @@ class Size(NamedTuple):
     height: int
 
 
+class CropGrid(NamedTuple):
+    """The crops, or the blocks of pixels a token stands for, as a grid over the image. The whole is not among them.
+
+    The box is in pixels of the upright image. It reaches beyond the image where a family pads, and is smaller where a
+    family cuts.
+    """
+
+    rows: int
+    columns: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @staticmethod
+    def over(size: Size, rows: int, columns: int) -> CropGrid:
+        """A grid into which the whole image is squeezed."""
+        return CropGrid(rows, columns, 0, 0, size.width, size.height)
+
+    @staticmethod
+    def around(size: Size, fitted: Size, rows: int, columns: int, crop: int, corner: tuple[int, int]) -> CropGrid:
+        """A canvas of square crops, in pixels, with the image scaled to `fitted` and its upper left at `corner`."""
+        (left, top), scale_x, scale_y = corner, size.width / fitted.width, size.height / fitted.height
+        right, bottom = columns * crop - left, rows * crop - top
+        return CropGrid(rows, columns, -left * scale_x, -top * scale_y, right * scale_x, bottom * scale_y)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
     """How a family cuts an image of a size. `Processor.layout` alone decides it."""
@@ -202,6 +229,7 @@ class ImageLayout:
     grid: tuple[int, ...]  # the family's own numbers (crop rows and columns; patches; tiles)
     num_crops: int  # the unit of encoder work
     num_tokens: int  # image tokens: those in the prompt, or the states that cross-attention reads
+    crops: CropGrid | None = None  # for people to see; None: the family does not tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,8 @@ class Gemma3Processor:
         """The same for every size and `detail`."""
         if min(size) < 1:
             raise InvalidImageSize("it has no pixels")
-        return ImageLayout(size, (1, self.crop_size, self.crop_size, 3), (1, 1), 1, self.num_features + 2)
+        shape, crops = (1, self.crop_size, self.crop_size, 3), CropGrid.over(size, 1, 1)
+        return ImageLayout(size, shape, (1, 1), 1, self.num_features + 2, crops)
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
         """The image, resized bilinearly."""

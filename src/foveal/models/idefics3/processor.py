@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,7 @@ class Idefics3Processor:
             grid=(rows, columns),
             num_crops=num_units,
             num_tokens=sum(len(self.encode(mark)) for mark in marks(rows, columns)) + num_units * self.tokens_per_unit,
+            crops=CropGrid.over(size, max(rows, 1), max(columns, 1)),
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class InternVLProcessor:
             grid=(rows, columns),
             num_crops=num_units,
             num_tokens=num_units * self.tokens_per_unit + 2,
+            crops=CropGrid.over(size, rows, columns),
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:

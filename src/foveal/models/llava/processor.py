@@ -23,7 +23,7 @@ from PIL import Image
 from foveal.errors import CheckpointError
 from foveal.models.bounds import shown
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,22 +49,32 @@ class LlavaProcessor:
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
         """One crop, whatever the `detail`."""
         _check(size)
-        shape = (1, self.crop_size, self.crop_size, 3)
-        return ImageLayout(size, shape, (1, 1), 1, self.side**2 + self.has_class_token)
+        shape, crops = (1, self.crop_size, self.crop_size, 3), CropGrid.over(size, 1, 1)
+        if self.keeps_ratio:
+            crops = CropGrid.around(size, self._scaled(size), 1, 1, self.crop_size, self._corner(size))
+        return ImageLayout(size, shape, (1, 1), 1, self.side**2 + self.has_class_token, crops)
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
         """The image, resized bicubically."""
         crop = self.crop_size
         if not self.keeps_ratio:
             return np.array(picture.resize((crop, crop), Image.Resampling.BICUBIC))[None]
-        short = min(layout.size)
-        width, height = (crop if x == short else int(crop * x / short) for x in layout.size)
-        left, top = (width - crop) // 2, (height - crop) // 2
-        resized = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
+        left, top = (-x for x in self._corner(layout.size))
+        resized = np.asarray(picture.resize(self._scaled(layout.size), Image.Resampling.BICUBIC))
         return resized[None, top : top + crop, left : left + crop].copy()
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
         return _placeholder(self.image_token_id, layout)
+
+    def _scaled(self, size: Size) -> Size:
+        """The size with its shorter side as long as the crop's."""
+        short = min(size)
+        return Size(*(self.crop_size if x == short else int(self.crop_size * x / short) for x in size))
+
+    def _corner(self, size: Size) -> tuple[int, int]:
+        """Where the scaled image's upper left is, seen from the crop's."""
+        width, height = self._scaled(size)
+        return -((width - self.crop_size) // 2), -((height - self.crop_size) // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class LlavaNextProcessor:
             grid=(rows, columns, token_rows, token_columns),
             num_crops=num_units,
             num_tokens=self.side**2 + num_tokens_behind_whole,
+            crops=self._crops(size, rows, columns),
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
@@ -104,7 +115,7 @@ class LlavaNextProcessor:
             return whole.copy()
         canvas = np.zeros((rows * crop, columns * crop, 3), dtype=np.uint8)
         width, height = fitted(layout.size, Size(columns * crop, rows * crop))
-        top, left = (canvas.shape[0] - height) // 2, (canvas.shape[1] - width) // 2
+        left, top = self._corner(layout.size, rows, columns)
         resized = picture.resize((width, height), Image.Resampling.BICUBIC)
         canvas[top : top + height, left : left + width] = np.asarray(resized)
         crops = canvas.reshape(rows, crop, columns, crop, 3).swapaxes(1, 2).reshape(-1, crop, crop, 3)
@@ -112,6 +123,18 @@ class LlavaNextProcessor:
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
         return _placeholder(self.image_token_id, layout)
+
+    def _corner(self, size: Size, rows: int, columns: int) -> tuple[int, int]:
+        """Where the image's upper left is in its canvas, in whose middle it lies."""
+        canvas = Size(columns * self.crop_size, rows * self.crop_size)
+        width, height = fitted(size, canvas)
+        return (canvas.width - width) // 2, (canvas.height - height) // 2
+
+    def _crops(self, size: Size, rows: int, columns: int) -> CropGrid:
+        if rows == 0:
+            return CropGrid.over(size, 1, 1)
+        inside = fitted(size, Size(columns * self.crop_size, rows * self.crop_size))
+        return CropGrid.around(size, inside, rows, columns, self.crop_size, self._corner(size, rows, columns))
 
     def _canvas(self, size: Size) -> tuple[int, int]:
         def merit(grid: tuple[int, int]) -> tuple[int, int]:

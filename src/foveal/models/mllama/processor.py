@@ -23,7 +23,7 @@ from PIL import Image
 
 from foveal.errors import CheckpointError
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,12 +48,14 @@ class MllamaProcessor:
         if min(size) < 1:
             raise InvalidImageSize("it has no pixels")
         rows, columns = self._canvas(size, 1 if detail == "low" else self.max_num_tiles)
+        canvas = Size(columns * self.tile_size, rows * self.tile_size)
         return ImageLayout(
             size=size,
             pixel_shape=(rows * self.tile_size, columns * self.tile_size, 3),
             grid=(rows, columns),
             num_crops=rows * columns,
             num_tokens=rows * columns * self.num_states,
+            crops=CropGrid.around(size, self._fitted(size, canvas), rows, columns, self.tile_size, (0, 0)),
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +64,7 @@ class Phi3VProcessor:
             grid=(rows, columns),
             num_crops=rows * columns + 1 if rows * columns > 1 else 1,
             num_tokens=num_image_tokens(rows, columns, self.crop_size // PIXELS_PER_TOKEN),
+            crops=self._crops(size, rows, columns),
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
@@ -77,6 +78,14 @@ class Phi3VProcessor:
         pixels = np.full((padded_height, width, 3), WHITE, dtype=np.uint8)
         pixels[above : above + height] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
         return pixels.swapaxes(0, 1) if is_tall else pixels
+
+    def _crops(self, size: Size, rows: int, columns: int) -> CropGrid:
+        long, short = (side * self.crop_size for side in sorted((rows, columns), reverse=True))
+        scaled = _scaled_height(max(size) / min(size), long)
+        padding = (short - scaled) // 2
+        if size.height > size.width:
+            return CropGrid.around(size, Size(scaled, long), rows, columns, self.crop_size, (padding, 0))
+        return CropGrid.around(size, Size(long, scaled), rows, columns, self.crop_size, (0, padding))
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
         """Features fill every position, separators included; the token id has no other use."""

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from foveal.models.family import InvalidImageSize
-from foveal.types import Detail, ImageLayout, ImageSpan, Placeholder, Size
+from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +63,7 @@ class Qwen2VLProcessor:
             grid=(rows, columns),
             num_crops=math.ceil(rows * columns * self.merge_size**2 / PATCHES_PER_UNIT),
             num_tokens=rows * columns,
+            crops=CropGrid.over(size, rows, columns),
         )
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ def test_tokens_images_and_the_longest_answer_are_counted_and_nothing_runs() -> 
         "image_tokens": 30,
         "text_tokens": 3,
         "max_completion_tokens": 10,
-        "images": [{"position": 1, "width": 640, "height": 480, "tokens": 30, "crops": 3, "price": None}],
+        "images": [{"position": 1, "width": 640, "height": 480, "tokens": 30, "crops": 3, "grid": None, "price": None}],
         "price": None,
     }
     assert pipeline.num_running == 0

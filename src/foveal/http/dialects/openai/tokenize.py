@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from foveal.http.dialects.openai.schemas import CompletionBody
     from foveal.http.endpoint import Context
     from foveal.serving.pipeline import Measurement, ModelCard
-    from foveal.types import ChatRequest, CompletionRequest, PromptImage
+    from foveal.types import ChatRequest, CompletionRequest, CropGrid, PromptImage
+
+
+class Crops(TypedDict):
+    """The crops as a grid over the image: a box in its pixels, which reaches beyond it where the model pads."""
+
+    rows: int
+    columns: int
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 class MeasuredImage(TypedDict):
@@ -34,6 +45,7 @@ class MeasuredImage(TypedDict):
     height: int
     tokens: int
     crops: int
+    grid: Crops | None  # null: the model's family does not tell
     price: float | None  # its share of the prompt's price
 
 
@@ -127,7 +139,19 @@ def _measured_image(image: PromptImage, position: int, prices: PriceConfig) -> M
         "height": layout.size.height,
         "tokens": layout.num_tokens,
         "crops": layout.num_crops,
+        "grid": None if layout.crops is None else _crops(layout.crops),
         "price": in_currency(cost_nano(prices, image.num_prompt_tokens)) if has_prices(prices) else None,
+    }
+
+
+def _crops(grid: CropGrid) -> Crops:
+    return {
+        "rows": grid.rows,
+        "columns": grid.columns,
+        "left": grid.left,
+        "top": grid.top,
+        "right": grid.right,
+        "bottom": grid.bottom,
     }
 
 
