@@ -7,16 +7,16 @@ a crash. This module only maps the memory; `media.cache` decides which bytes bel
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from foveal.types import PixelRef
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+
+    from foveal.types import PixelRef
 
 
 class PixelArena:
@@ -25,7 +25,7 @@ class PixelArena:
     def __init__(self, fd: int, num_bytes: int) -> None:
         self.fd = fd
         self.num_bytes = num_bytes
-        self._bytes = np.frombuffer(mmap.mmap(fd, num_bytes), dtype=np.uint8)
+        self._bytes = mmap.mmap(fd, num_bytes)
 
     @classmethod
     def create(cls, num_bytes: int) -> PixelArena:
@@ -35,7 +35,9 @@ class PixelArena:
 
     def view(self, ref: PixelRef) -> NDArray[np.uint8]:
         """The pixels at `ref`, in place and writable, of shape `ref.shape`."""
-        num_bytes = int(np.prod(ref.shape))
+        import numpy as np  # a server makes the arena, and starts its engine, before it takes the time for this
+
+        num_bytes = math.prod(ref.shape)
         if ref.offset < 0 or ref.offset + num_bytes > self.num_bytes:
             raise ValueError("pixel reference outside the arena")
-        return self._bytes[ref.offset : ref.offset + num_bytes].reshape(ref.shape)
+        return np.frombuffer(self._bytes, np.uint8, num_bytes, ref.offset).reshape(ref.shape)

@@ -72,10 +72,13 @@ def command(
 
 def serve(config: Config) -> None:
     """Check what is cheap first: settings, then the machine's state. Then download, import and run."""
+    import gc
+
     from foveal.http.listener import check_keys, check_port
     from foveal.models.hub import check_model, local_folder
 
     started_s = time.monotonic()
+    gc.disable()  # until all is imported, which makes no garbage
     check_model(config.model.path)
     check_port(config.http)
     _prepare_process()
@@ -89,6 +92,7 @@ def serve(config: Config) -> None:
 
 async def _run(config: Config, folder: Path, accounting: Accounting, started_s: float) -> None:
     """Put the server together, and run it until the process is told to stop."""
+    import gc
     from contextlib import AsyncExitStack
 
     from foveal.arena import PixelArena
@@ -105,6 +109,8 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
         from foveal.serving.lifecycle import Service, run, when_told_to_stop
         from foveal.serving.served import ServedModels
 
+        gc.freeze()  # no search for garbage looks at what was imported
+        gc.enable()
         stop = when_told_to_stop()
         accounting.start()
         closing.push_async_callback(accounting.close)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORTH_KEEPING_BYTES = 64 * MIB  # of weights; fewer are quantised in a moment
+WORTH_KEEPING_BYTES = 8 * MIB  # of weights; fewer are quantised in a moment
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 

@@ -51,7 +51,7 @@ NOT_RESTARTED = "The engine stopped and could not be started again; try again la
 CLOSED = "The server is shutting down."
 # OpenMP's threads spin for milliseconds before they sleep. While another process is busy, they then wait for a thread
 # that has no core (benchmarks/two_servers.txt). A value in the server's environment takes precedence.
-_ENGINE = Kind("foveal.engine.process:serve", {"GOMP_SPINCOUNT": "3000"}, INHERITED_BY_TORCH)
+_ENGINE = Kind("foveal.engine.start:serve", {"GOMP_SPINCOUNT": "3000"}, INHERITED_BY_TORCH)
 
 
 class EngineProcess:

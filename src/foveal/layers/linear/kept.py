@@ -44,6 +44,7 @@ class KeptMatrices:
         self._matrices: dict[str, Quantised] = {}  # that were found or added
         self._has_more = False
         self._found = _opened(file)
+        self._names = frozenset(self._found.keys() if self._found else ())
         self._facts: dict[str, Any] = (self._found and self._found.metadata()) or {}
 
     @property
@@ -78,7 +79,7 @@ class KeptMatrices:
 
     def _tensor(self, name: str) -> Tensor | None:
         assert self._found is not None
-        return self._found.get_tensor(name) if name in self._found.keys() else None  # noqa: SIM118 # a file, no dict
+        return self._found.get_tensor(name) if name in self._names else None
 
     def _write(self) -> None:
         parts = {(name, part): getattr(m, part) for name, m in self._matrices.items() for part in PARTS}
