@@ -40,7 +40,7 @@ def main() -> None:
     ) as server:
         try:
             lines += ["$ make serve", *_banner(server), "", f"$ {POST}"]
-            known = f"{POST.replace('8000', port)}; ENGINE=$(pgrep -P {server.pid} -f foveal.engine.process)"
+            known = f"{POST.replace('8000', port)}; ENGINE=$(pgrep -P {server.pid} -f foveal.engine.start)"
             lines += [line for command in SERVED for line in _run(command, known)]
         finally:
             server.terminate()

@@ -90,7 +90,7 @@ def test_a_server_never_imports_torch_and_an_engine_never_the_web() -> None:
         "foveal.cli, foveal.serving.lifecycle, foveal.engine_client.supervisor, foveal.http.app, foveal.http.server"
     )
     accounts = "foveal.cli.keys, foveal.cli.usage, foveal.accounting.accounting, foveal.accounting.database"
-    engine = "foveal.engine.process, foveal.engine_client.local, foveal.models.registry"
+    engine = "foveal.engine.start, foveal.engine_client.local, foveal.models.registry"
     for modules, forbidden in (
         (server, ("torch", "sqlite3")),
         (accounts, ("torch", "starlette")),

@@ -19,7 +19,7 @@ from foveal.engine.engine import Engine
 from foveal.engine.grammar import Grammars
 from foveal.engine.guide import Guides
 from foveal.engine.kv_cache import BlockPool
-from foveal.engine.machine import available_bytes, this_machine
+from foveal.engine.machine import available_bytes, kept_folder, this_machine
 from foveal.engine.pace import Pace
 from foveal.engine.resolve import fit, place, step_budget
 from foveal.engine.rounds import Rounds
@@ -32,8 +32,6 @@ from foveal.models.checkpoint import Checkpoint
 from foveal.types import EngineInfo, OnProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
     from foveal.engine.resolve import Placement
@@ -56,10 +54,11 @@ def load_engine(
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     checkpoint = Checkpoint.read(Path(folder))
-    placement = place(config, this_machine(), checkpoint.dtype, bool(checkpoint.quantisation))
+    folder_of_caches = kept_folder(os.environ)
+    placement = place(config, this_machine(folder_of_caches), checkpoint.dtype, bool(checkpoint.quantisation))
     device, dtype = torch.device(placement.device), DTYPES[placement.dtype]
     policy = policy_of(placement.quantization)
-    kept = kept_matrices(checkpoint, placement, config.quantised_cache_bytes, os.environ)
+    kept = kept_matrices(checkpoint, placement, config.quantised_cache_bytes, folder_of_caches)
     model: Model = pkgutil.resolve_name(load_model)(folder, device, dtype, on_progress, policy, kept)
     if kept:
         kept.save()
@@ -82,16 +81,14 @@ def load_engine(
 
 
 def kept_matrices(
-    checkpoint: Checkpoint, placement: Placement, max_bytes: int, environ: Mapping[str, str]
+    checkpoint: Checkpoint, placement: Placement, max_bytes: int, folder: Path | None
 ) -> KeptMatrices | None:
-    """Quantised weights of earlier starts. None where there are none to keep, or no folder for them."""
+    """Quantised weights of earlier starts in `folder`. None where there are none to keep, or no folder for them."""
     is_worth_it = placement.quantization != "none" and checkpoint.weight_bytes >= WORTH_KEEPING_BYTES
-    caches, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME")
-    if not (is_worth_it and max_bytes and (caches.startswith("/") or home)):
+    if not (is_worth_it and max_bytes and folder):
         return None
-    folder = (Path(caches) if caches.startswith("/") else Path(home or "") / ".cache") / "foveal" / "quantised"
     asked = f"{FORMAT} {placement.quantization} {placement.dtype} {checkpoint.content_key}"
-    return KeptMatrices(folder / f"{hashlib.sha256(asked.encode()).hexdigest()}{SUFFIX}", max_bytes)
+    return KeptMatrices(folder / "quantised" / f"{hashlib.sha256(asked.encode()).hexdigest()}{SUFFIX}", max_bytes)
 
 
 def _guides(folder: Path, vocab_size: int) -> Guides | None:

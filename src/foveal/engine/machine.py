@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -14,11 +19,47 @@ from foveal.layers.native.library import library
 CPUINFO = Path("/proc/cpuinfo")
 TRIED = (4096, 192, 576)  # rows, in, out: a layer of a small vision tower for a few images
 TRIALS = 5
+TELLING = ("model name", "flags", "CPU part", "Features")  # what the kernel lists of a CPU, on x86 and on Arm
+
+log = logging.getLogger(__name__)
 
 
-def this_machine() -> Machine:
-    """The facts that `resolve.place` needs."""
-    return Machine(torch.cuda.is_available(), cpu_bfloat16(), has_native_code=library() is not None)
+def this_machine(folder: Path | None = None) -> Machine:
+    """The facts that `resolve.place` needs. folder: where the result of a trial is kept."""
+    return Machine(torch.cuda.is_available(), kept_bfloat16(folder), has_native_code=library() is not None)
+
+
+def kept_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where what is computed once is kept for later starts; None where there is no place."""
+    caches, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME")
+    if caches.startswith("/"):
+        return Path(caches) / "foveal"
+    return Path(home) / ".cache" / "foveal" if home else None
+
+
+def kept_bfloat16(folder: Path | None) -> Bfloat16:
+    """What an earlier trial found on such a CPU with this torch. So two starts agree, however busy the machine is."""
+    if folder is None:
+        return cpu_bfloat16()
+    lines = {line for line in CPUINFO.read_text("utf-8").splitlines() if line.startswith(TELLING)}
+    key = hashlib.sha256("\n".join([torch.__version__, *sorted(lines)]).encode()).hexdigest()[:16]
+    file = folder / f"bfloat16-{key}"
+    try:
+        found = {word: word for word in get_args(Bfloat16)}.get(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):
+        found = None
+    return found or _kept(file, cpu_bfloat16())
+
+
+def _kept(file: Path, found: Bfloat16) -> Bfloat16:
+    unfinished = file.with_suffix(f".{os.getpid()}")  # replaced at once: nobody reads half a word
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(found, "utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        log.info("the result of a trial could not be kept in %s: %s", file.parent, error)
+    return found
 
 
 @cache

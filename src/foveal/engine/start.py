@@ -1,12 +1,11 @@
-"""The entry point of the engine's process. Imports what it runs by the shortest way, which is most of a start.
+"""The entry point of the engine's process: imports torch without what only compiling, exporting and training take.
 
-Two things make importing torch twice as fast: no search for garbage, since imports make none, and no modules that only
-compiling, exporting and training take. Those are imported when something of theirs is asked for.
+Importing torch is most of a start. What is left out is imported when something of it is asked for. torch's compiler
+needs more than that: who compiles in an engine takes these names off the list.
 """
 
 from __future__ import annotations
 
-import gc
 import sys
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -14,7 +13,6 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
@@ -23,24 +21,17 @@ if TYPE_CHECKING:
 RARELY_USED = (
     "torch._meta_registrations",  # the shapes that operators give: half a second, for tensors without numbers
     "torch.ao",
+    "torch.distributions",
     "torch.export",
+    "torch.fx.passes",
     "torch.masked",
     "torch.nn.intrinsic",
     "torch.nn.qat",
     "torch.nn.quantizable",
     "torch.nn.quantized",
     "torch.quantization",
+    "torch.utils.data",
 )
-
-
-def serve(server: socket.socket) -> None:
-    """See `process.serve`."""
-    gc.disable()
-    with imported_when_used(RARELY_USED):
-        from foveal.engine import process
-    gc.freeze()  # so that no search goes through all of torch again while answers wait
-    gc.enable()
-    process.serve(server)
 
 
 @contextmanager
@@ -85,3 +76,7 @@ class _Later(Loader):
             return getattr(module, name)
 
         module.__dict__["__getattr__"] = fill
+
+
+with imported_when_used(RARELY_USED):
+    from foveal.engine.process import serve as serve

@@ -5,5 +5,5 @@ In the child:  child runs first; jobs answers one job after another; limits drop
 In both:       frames, the messages on the socket between the two.
 
 The code that a child runs belongs to another stage and is called by name: `media.worker`,
-`engine_client.grammar_trial` and `engine.process`.
+`engine_client.grammar_trial` and `engine.start`.
 """
