@@ -46,12 +46,11 @@ class Shares:
         Raises TooManyRequests where too many of the caller's wait already.
         """
         amount = min(amount, self._capacity)
-        await self._take(caller, amount)
+        await self.take(caller, amount)
         try:
             yield
         finally:
-            self._give_back(caller, amount)
-            self._grant()
+            self.give_back(caller, amount)
 
     async def run(self, caller: str, executor: Executor, work: Callable[[], T]) -> T:
         """The result of `work`, run in a thread. The thread counts until it ends, also when nobody waits for it."""
@@ -63,7 +62,8 @@ class Shares:
                 await asyncio.wait([running])
                 raise
 
-    async def _take(self, caller: str, amount: int) -> None:
+    async def take(self, caller: str, amount: int) -> None:
+        """As `hold` does, for what is given back piece by piece. The amount is within the capacity."""
         wish = _Wish(amount, asyncio.get_running_loop().create_future())
         queue = self._waiting.setdefault(caller, deque())
         if len(queue) >= self._max_waiting:
@@ -76,17 +76,18 @@ class Shares:
             await wish.granted
         except asyncio.CancelledError:
             if not wish.granted.cancelled():  # it was granted in the same moment
-                self._give_back(caller, amount)
+                self.give_back(caller, amount)
             elif wish in queue:  # or it would count as one that waits
                 queue.remove(wish)
             self._grant()
             raise
 
-    def _give_back(self, caller: str, amount: int) -> None:
+    def give_back(self, caller: str, amount: int) -> None:
         self._free += amount
         self._held[caller] -= amount
         if not self._held[caller]:
             del self._held[caller]
+        self._grant()
 
     def _grant(self) -> None:
         while (caller := self._next()) is not None:

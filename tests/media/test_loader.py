@@ -16,6 +16,7 @@ from foveal.errors import ImageError, InvalidRequest, Overloaded
 from foveal.media.loader import hash_image
 from foveal.media.protocol import Job, Measure, Prepare, Reply
 from foveal.types import Caller, Image, ImageRef, Size
+from tests.accounting.builders import until
 from tests.media.builders import Bench, data_url, encode, image_loader, plain, png, refs
 from tests.media.host import Page, redirect, serving
 from tests.media.tiny import SLOT_BYTES, TRAP
@@ -256,10 +257,29 @@ async def test_pixels_stay_while_the_context_is_open_and_may_go_after() -> None:
     async with image_loader(arena_bytes=2 * SLOT_BYTES) as bench:
         async with bench.loader.load(refs(png("red"))) as (image,):
             for i in range(5):
-                await load(bench, refs(png((0, 0, i))))
+                async with bench.loader.load(refs(png((0, 0, i))), Caller("another")):
+                    pass
             assert np.all(bench.arena.view(image.pixels) == RED)
 
         assert bench.loader.cache.num_pinned == 0
+
+
+async def test_a_caller_whose_pixels_stay_leaves_room_for_another() -> None:
+    """Ten requests of one picture each would fill the arena; half of it is left."""
+    attacker, bystander = Caller("r1", "attacker"), Caller("r2", "bystander")
+    async with image_loader(arena_bytes=8 * SLOT_BYTES) as bench, asyncio.TaskGroup() as attacks:
+
+        async def hold(number: int) -> None:
+            async with bench.loader.load(refs(png((0, 0, number))), attacker):
+                await asyncio.Event().wait()
+
+        running = [attacks.create_task(hold(number)) for number in range(10)]
+        await until(lambda: bench.loader.cache.num_pinned == 4)
+        for number in range(3):
+            async with bench.loader.load(refs(png((0, number, 0))), bystander):
+                assert bench.loader.cache.num_pinned <= 5
+        for task in running:
+            task.cancel()
 
 
 async def test_the_same_bytes_are_decoded_once_however_they_come() -> None:

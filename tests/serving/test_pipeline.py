@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pytest
@@ -12,6 +12,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.config import LimitConfig
 from foveal.conversation.config import load_conversation
 from foveal.conversation.render import Renderer
+from foveal.engine_client.client import Tokens
 from foveal.errors import (
     Draining,
     GenerationFailed,
@@ -45,6 +46,17 @@ from tests.conversation.builders import IMAGE, chat, images, processor, tokenize
 CONTEXT_LENGTH = 100
 
 
+@dataclass(frozen=True)
+class Given:
+    """Tokens of a script; `num_unread` more were made."""
+
+    tokens: AsyncIterator[Token]
+    num_unread: int
+
+    def __aiter__(self) -> AsyncIterator[Token]:
+        return self.tokens
+
+
 class ScriptedEngine:
     """Answers each submission with the tokens of `script(seed)`; remembers what is running."""
 
@@ -53,6 +65,7 @@ class ScriptedEngine:
         self.fails_after = fails_after
         self.running = 0
         self.given = 0
+        self.unread = 0
         self.prompts: list[Prompt] = []
         self.sampling: list[SamplingParams] = []
 
@@ -73,12 +86,12 @@ class ScriptedEngine:
         return 0
 
     @asynccontextmanager
-    async def submit(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
+    async def submit(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[Tokens]:
         self.prompts.append(prompt)
         self.sampling.append(sampling)
         self.running += 1
         try:
-            yield self._tokens(self.script(sampling.seed))
+            yield Given(self._tokens(self.script(sampling.seed)), self.unread)
         finally:
             self.running -= 1
 
@@ -360,6 +373,29 @@ def test_an_answer_that_is_left_is_aborted_and_counts_what_it_gave() -> None:
     asyncio.run(leave())
     assert accounting.totals.by_status == {"aborted": 1}
     assert accounting.totals.completion_tokens == 3
+
+
+def test_an_answer_that_is_left_counts_what_was_made_and_not_taken() -> None:
+    accounting = Accounting()
+    engine = ScriptedEngine(lambda seed: says("a long answer"))
+    engine.unread = 7
+    served = pipeline(engine, accounting=accounting)
+
+    async def leave() -> None:
+        async with served.answer(chat(("user", "hi"))) as answer:
+            await anext(answer.deltas())
+
+    asyncio.run(leave())
+    assert accounting.totals.completion_tokens == 8
+
+
+def test_what_was_made_after_a_stop_text_does_not_count() -> None:
+    accounting = Accounting()
+    engine = ScriptedEngine(lambda seed: says("yes and no"))
+    engine.unread = 7
+    request = replace(chat(("user", "hi")), options=GenerationOptions(stop=(" and",)))
+    _, usage = asyncio.run(collect(pipeline(engine, accounting=accounting), request))
+    assert accounting.totals.completion_tokens == usage.completion_tokens
 
 
 def test_an_answer_that_breaks_off_has_failed() -> None:

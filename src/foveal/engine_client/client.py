@@ -13,6 +13,16 @@ from typing import Protocol
 from foveal.types import EngineInfo, EngineStats, Prompt, SamplingParams, Token
 
 
+class Tokens(Protocol):
+    """The tokens of one request as they come, the last one with a finish_reason."""
+
+    def __aiter__(self) -> AsyncIterator[Token]: ...
+
+    @property
+    def num_unread(self) -> int:
+        """Those that are there, and have not been asked for yet."""
+
+
 class EngineClient(Protocol):
     """Tokens in, tokens out."""
 
@@ -30,8 +40,8 @@ class EngineClient(Protocol):
     def num_restarts(self) -> int:
         """How often the engine crashed or hung and was started again."""
 
-    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
-        """Continue `prompt`; the context's value yields the tokens, the last one with a finish_reason.
+    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[Tokens]:
+        """Continue `prompt`.
 
         Leaving the context aborts an unfinished request. The images' pixels must stay in place while it is open.
         Raises PromptTooLong, InvalidRequest or Overloaded on entering; the iterator raises GenerationFailed.

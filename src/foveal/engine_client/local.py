@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from foveal.engine.loop import EngineLoop
 from foveal.engine.protocol import LOAD_MODEL, Close, FromEngine, StepDone, ToEngine
-from foveal.engine_client.streams import Streams
+from foveal.engine_client.streams import Stream, Streams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
     from foveal.engine.engine import Engine
-    from foveal.types import EngineInfo, EngineStats, OnProgress, Prompt, SamplingParams, Token
+    from foveal.types import EngineInfo, EngineStats, OnProgress, Prompt, SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class LocalEngine:
     def num_restarts(self) -> int:
         return 0
 
-    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
+    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[Stream]:
         """See EngineClient."""
         return self._streams.open(prompt, sampling)
 

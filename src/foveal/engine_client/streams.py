@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
 from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
@@ -33,6 +33,8 @@ class Stream:
     num_cached_tokens: int | None = None
     mirostat_mu: float | None = None
     events: asyncio.Queue[Token | GenerationFailed] = field(default_factory=asyncio.Queue)
+    num_read: int = 0
+    has_ended: bool = False  # for its reader
 
     def submission(self) -> Submit:
         """The message that starts or resumes the request in an engine."""
@@ -45,15 +47,24 @@ class Stream:
         self.mirostat_mu = token.mirostat_mu
         self.events.put_nowait(token)
 
-    async def tokens(self) -> AsyncIterator[Token]:
-        """The tokens as they come. Raises GenerationFailed."""
-        while True:
-            event = await self.events.get()
-            if isinstance(event, GenerationFailed):
-                raise event
-            yield event
-            if event.finish_reason is not None:
-                return
+    @property
+    def num_unread(self) -> int:
+        return len(self.output_token_ids) - self.num_read
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Token:
+        """Raises GenerationFailed."""
+        if self.has_ended:
+            raise StopAsyncIteration
+        event = await self.events.get()
+        if isinstance(event, GenerationFailed):
+            self.has_ended = True
+            raise event
+        self.num_read += 1
+        self.has_ended = event.finish_reason is not None
+        return event
 
 
 class Streams:
@@ -68,7 +79,7 @@ class Streams:
         self._ids = count(1)
 
     @asynccontextmanager
-    async def open(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[AsyncIterator[Token]]:
+    async def open(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[Stream]:
         """See EngineClient.submit. Nothing is awaited on leaving, so that a cancelled caller unwinds at once."""
         check_request(prompt, sampling, self.info)
         self._check_room(prompt.share)
@@ -76,7 +87,7 @@ class Streams:
         self.in_flight[stream.sequence_id] = stream
         try:
             self._send(stream.submission())
-            yield stream.tokens()
+            yield stream
         finally:
             if self.in_flight.pop(stream.sequence_id, None):
                 self._send(Abort(stream.sequence_id))

@@ -29,18 +29,18 @@ from foveal.engine.protocol import (
     ToEngine,
 )
 from foveal.engine_client.quarantine import Quarantine
-from foveal.engine_client.streams import Streams
+from foveal.engine_client.streams import Stream, Streams
 from foveal.errors import CheckpointError, ConfigError
 from foveal.workers.process import ChildProcess, Gone
 from foveal.workers.spawn import INHERITED_BY_TORCH, Kind, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractAsyncContextManager
 
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
-    from foveal.types import EngineInfo, EngineStats, OnProgress, Prompt, SamplingParams, Token
+    from foveal.types import EngineInfo, EngineStats, OnProgress, Prompt, SamplingParams
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class EngineProcess:
         """See EngineClient."""
         return self._child is not None
 
-    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[AsyncIterator[Token]]:
+    def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[Stream]:
         """See EngineClient. While the engine is being restarted, requests are accepted and wait."""
         return self._streams.result().open(prompt, sampling)
 

@@ -17,6 +17,8 @@ from foveal.media.slots import Slots, slot_bytes
 from foveal.media.tasks import BackgroundTasks
 from foveal.types import Image, ImageLayout, PixelRef
 
+NO_ROOM = "the memory for pictures is in use; try again in a moment"
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
@@ -82,7 +84,7 @@ class PixelCache:
             return entries
         except TimeoutError:
             self.unpin(entries)
-            raise Overloaded("the memory for pictures is in use; try again in a moment") from None
+            raise Overloaded(NO_ROOM) from None
         except BaseException:
             self.unpin(entries)
             raise

@@ -29,6 +29,7 @@ from foveal.media.fetch import Fetcher
 from foveal.media.pool import Decoder, InProcess, WorkerPool
 from foveal.media.protocol import Job, Measure, Measured, Prepare, Refusal, Reply
 from foveal.media.refusal import Refused
+from foveal.media.room import Room
 from foveal.media.source import read_source
 from foveal.media.stats import ImageStats
 from foveal.models.family import InvalidImageSize, Processor
@@ -86,6 +87,7 @@ class ImageLoader:
             if config.num_workers
             else InProcess(processor, arena, config.max_image_pixels)
         )
+        self._room = Room(arena.num_bytes, _MAX_WAIT_FOR_ROOM_S)
         self.cache = PixelCache(arena.num_bytes, self._prepare, _MAX_WAIT_FOR_ROOM_S)
 
     @asynccontextmanager
@@ -105,6 +107,7 @@ class ImageLoader:
                 async with asyncio.timeout(self._config.load_timeout_s):
                     images = await _each(refs, [self._identify(ref, client) for ref in refs])
                     self._check_total(images)
+                    await pins.enter_async_context(self._room.hold(client.share, images))
                     entries = await self.cache.pin(images)
                     pins.callback(self.cache.unpin, entries)
                     await _each(refs, [_shielded(entry.written) for entry in entries])

@@ -9,10 +9,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.rendered import Rendered
-from foveal.types import Delta, Outcome, Status, Token, Usage
+from foveal.engine_client.client import Tokens
+from foveal.types import Delta, Outcome, Status, Usage
 
 TOKENS_IN_A_ROW = 64  # of one choice, before it yields to the event loop
 
@@ -62,8 +64,12 @@ class Answer:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended: aborted, if it was left before its end."""
-        return Outcome(self.usage, self._status, self.first_token_s, self.total_s)
+        """How it ended: aborted, if it was left before its end. Then tokens count that were made and not taken."""
+        usage = self.usage
+        if self._status == "aborted":
+            num_unread = sum(choice.num_unread for choice in self._choices)
+            usage = replace(usage, completion_tokens=usage.completion_tokens + num_unread)
+        return Outcome(usage, self._status, self.first_token_s, self.total_s)
 
     async def deltas(self) -> AsyncIterator[Delta]:
         """The deltas of all choices as they come; the last one of each choice has its finish_reason."""
@@ -84,13 +90,19 @@ class Answer:
 class Choice:
     """One continuation of the prompt: tokens in, text out."""
 
-    def __init__(self, tokens: AsyncIterator[Token], text: Detokenizer, generation: AsyncExitStack) -> None:
+    def __init__(self, tokens: Tokens, text: Detokenizer, generation: AsyncExitStack) -> None:
         self.num_tokens = 0
         self.num_cached_tokens = 0
         self.spell = text.spell
         self._tokens = tokens
         self._text = text
         self._generation = generation  # closing it stops the engine's work on this choice
+        self._has_ended = False
+
+    @property
+    def num_unread(self) -> int:
+        """Tokens that were made for it, and not taken. Those after its end are not its own."""
+        return 0 if self._has_ended else self._tokens.num_unread
 
     async def deltas(self) -> AsyncIterator[Delta]:
         async for token in self._tokens:
@@ -98,6 +110,7 @@ class Choice:
             self.num_cached_tokens = token.num_cached_tokens
             delta = self._text.push(token)
             if delta.finish_reason is not None:  # by the engine, or by a stop string, which the engine does not know
+                self._has_ended = True
                 await self._generation.aclose()
             yield delta
             if delta.finish_reason is not None:

@@ -1,0 +1,159 @@
+"""Streams that are cut, seen through a socket: the client is told in its dialect, and what it took is billed once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from foveal.accounting.accounting import Accounting
+from foveal.accounting.database import Database
+from foveal.config import Config, HttpConfig, ImageConfig, ModelConfig, PriceConfig
+from foveal.engine_client import supervisor
+from foveal.engine_client.supervisor import CLOSED, NOT_RESTARTED, EngineProcess
+from foveal.http import connection
+from foveal.http.listener import listen
+from foveal.http.server import create_server
+from foveal.serving import lifecycle
+from foveal.serving.lifecycle import Service, Stop, run
+from tests.accounting.builders import KEY, SECRET, until, with_keys
+from tests.builders import tiny_llama
+from tests.faults.engines import NUM_AT_ONCE
+from tests.faults.test_engine_loading import run_instead
+from tests.http.client import ASK, COMPLETE, app_for
+from tests.http.server import post_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+STREAMED = {"stream": True, "model": "tiny", "max_tokens": 400}
+
+
+@dataclass(frozen=True)
+class Life:
+    """A server with the engine of a test, from start to end."""
+
+    port: int
+    service: Service
+    stop: Stop
+
+
+@asynccontextmanager
+async def living(folder: Path, accounting: Accounting | None = None) -> AsyncIterator[Life]:
+    http = HttpConfig(port=0)
+    tiny_llama(folder / "tiny")
+    config = Config(
+        ModelConfig(path=str(folder / "tiny")),
+        images=ImageConfig(arena_bytes=1 << 20),
+        prices=PriceConfig(prompt=1.0, completion=2.0),
+    )
+    service, stop, ready = Service(config, folder / "tiny", accounting), Stop(), asyncio.Event()
+    app = app_for(service.pipeline, http, service.accounting)  # type: ignore[arg-type]  # no fake
+    server = create_server(app, http, service.accounting)
+    listener = listen(http)
+    start = EngineProcess.start
+    living = asyncio.create_task(
+        run(service, server, listener, start, stop, nullcontext(lambda _: None), lambda _: ready.set())
+    )
+    try:
+        await ready.wait()
+        yield Life(listener.getsockname()[1], service, stop)
+    finally:
+        stop.told.set()
+        await living
+        await service.close()
+        listener.close()
+
+
+def streams_of(life: Life) -> list[asyncio.Task[list[Any]]]:
+    """One stream of each kind: a client reads its events to the end."""
+
+    async def read(path: str, body: dict[str, Any]) -> list[Any]:
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.post(f"http://127.0.0.1:{life.port}{path}", json=body | STREAMED)
+        return [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
+
+    return [
+        asyncio.create_task(read(path, body))
+        for path, body in (("/v1/chat/completions", ASK), ("/v1/completions", COMPLETE))
+    ]
+
+
+async def both_have_begun(life: Life) -> None:
+    engine = life.service.pipeline.engine
+    assert isinstance(engine, EngineProcess)
+    await until(lambda: sum(len(s.output_token_ids) for s in engine._streams.result().in_flight.values()) == 2)
+
+
+def check_ends(events: list[Any], why: str) -> None:
+    """Deltas, and then one event with an error, which is the last: no [DONE] says that all is well."""
+    assert [event for event in events[:-1] if "error" in event] == []
+    assert "choices" in events[0]
+    assert events[-1]["error"]["message"] == why
+    assert events[-1]["error"]["object"] == "error"
+
+
+def test_streams_that_outlast_the_drain_end_with_an_error_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_instead(monkeypatch, "says_a_word")
+    monkeypatch.setattr(lifecycle, "DRAIN_S", 0.1)
+
+    async def scene() -> list[list[Any]]:
+        async with living(tmp_path) as life:
+            streams = streams_of(life)
+            await both_have_begun(life)
+            life.stop.told.set()
+            return await asyncio.gather(*streams)
+
+    for events in asyncio.run(scene()):
+        check_ends(events, CLOSED)
+
+
+def test_streams_of_an_engine_that_is_given_up_end_with_an_error_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_instead(monkeypatch, "dies_for_good")
+    monkeypatch.setattr(supervisor, "MAX_FAILED_STARTS", 2)
+    monkeypatch.setattr(lifecycle, "DRAIN_S", 0.1)
+
+    async def scene() -> list[list[Any]]:
+        async with living(tmp_path) as life:
+            return await asyncio.gather(*streams_of(life))
+
+    for events in asyncio.run(scene()):
+        check_ends(events, NOT_RESTARTED)
+
+
+def test_a_client_that_does_not_read_is_billed_once_for_all_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_instead(monkeypatch, "says_much")
+    monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 0.3)
+    accounting = Accounting(open_books=with_keys(tmp_path, KEY))
+
+    async def scene() -> None:
+        accounting.start()
+        async with living(tmp_path, accounting) as life:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)  # or the kernel reads megabytes for it
+                client.connect(("127.0.0.1", life.port))
+                wordy = ASK | STREAMED | {"max_tokens": 8000}
+                client.sendall(post_bytes("/v1/chat/completions", wordy, f"authorization: Bearer {SECRET.decode()}"))
+                await until(lambda: sum(accounting.totals.by_status.values()) > 0)
+        await accounting.close()
+
+    asyncio.run(scene())
+
+    database = Database(tmp_path / "accounting.db")
+    (row,) = database.usage("key")
+    assert accounting.totals.by_status == {"aborted": 1}
+    assert (row.num_requests, row.completion_tokens) == (1, NUM_AT_ONCE)
+    assert database.key(KEY.name).spent_nano == 1000 * row.prompt_tokens + 2000 * NUM_AT_ONCE
