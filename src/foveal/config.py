@@ -119,6 +119,9 @@ class AccountingConfig:
     path: str | None = None  # an SQLite file; default: foveal/accounting.db in $XDG_STATE_HOME, or in ~/.local/state
     ledger: bool | None = None  # keep a row of each answer; default: if the file is there (foveal keys create)
     retention_days: int = 400  # rows of the ledger that are older are deleted; 0: never
+    responses_days: int = 30  # how long responses are kept for clients that go on from them; 0: not at all
+    responses_bytes: int = 256 * MIB  # of kept responses, images included; the oldest go first
+    responses_on_disk: bool = False  # keep them in the accounts' file, images included, instead of in memory
 
 
 @dataclass(frozen=True, slots=True)

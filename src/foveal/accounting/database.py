@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 
@@ -46,20 +46,9 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Opens the file, or creates it for its owner only. Raises ConfigError."""
         self.path = path
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise ConfigError(
-                f"the accounts cannot be kept at {path}: {error.strerror}; set accounting.path (FOVEAL_ACCOUNTING_PATH)"
-            ) from None
+        self._connection = connect(path)
         with self._telling():
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
             self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")  # survives the death of a process
             self._create()
 
     def close(self) -> None:
@@ -156,12 +145,36 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _telling(self) -> AbstractContextManager[None]:
+        return telling(self.path)
+
+
+def connect(path: Path | None) -> sqlite3.Connection:
+    """A connection to the file, which is created for its owner only; None: to one in memory. Raises ConfigError."""
+    if path is not None:
         try:
-            yield
-        except sqlite3.Error as error:
-            raise ConfigError(f"the accounts at {self.path} cannot be used: {error}") from None
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise ConfigError(
+                f"the accounts cannot be kept at {path}: {error.strerror}; set accounting.path (FOVEAL_ACCOUNTING_PATH)"
+            ) from None
+    with telling(path):
+        connection = sqlite3.connect(
+            path or ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # survives the death of a process
+        return connection
+
+
+@contextmanager
+def telling(path: Path | None) -> Iterator[None]:
+    """Errors of the file as ConfigErrors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConfigError(f"the accounts at {path} cannot be used: {error}") from None
 
 
 def _key(row: sqlite3.Row) -> Key:

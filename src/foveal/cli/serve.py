@@ -103,6 +103,7 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
         engine = await StartedAhead.begin(str(folder), config.engine, arena)  # while this process imports the rest
         closing.push_async_callback(engine.close)
 
+        from foveal.accounting.kept import KeptAnswers
         from foveal.http.app import create_app
         from foveal.http.listener import listen
         from foveal.http.server import create_server
@@ -116,9 +117,11 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
         closing.push_async_callback(accounting.close)
         service = Service(config, folder, accounting, arena)
         closing.push_async_callback(service.close)
-        server = create_server(
-            create_app(ServedModels([service.pipeline]), config.http, accounting), config.http, accounting
-        )
+        path = accounts_path(config.accounting, os.environ) if config.accounting.responses_on_disk else None
+        kept = KeptAnswers(config.accounting, path)
+        closing.push_async_callback(kept.close)
+        app = create_app(ServedModels([service.pipeline]), config.http, accounting, kept=kept)
+        server = create_server(app, config.http, accounting)
         listener = closing.enter_context(listen(config.http))
         loading = progress(f"Loading {service.pipeline.card.id}")
 

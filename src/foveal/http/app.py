@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware.cors import CORSMiddleware
 
+from foveal.accounting.kept import KeptAnswers
+from foveal.config import AccountingConfig
 from foveal.http.body import BodyReader
 from foveal.http.dialects.anthropic.dialect import ANTHROPIC
 from foveal.http.dialects.openai.dialect import OPENAI
+from foveal.http.dialects.responses.dialect import RESPONSES
 from foveal.http.endpoint import Context
 from foveal.http.middleware.admission import Admission
 from foveal.http.middleware.auth import Authentication
@@ -32,18 +35,26 @@ if TYPE_CHECKING:
     from foveal.http.dialects.dialect import Dialect
     from foveal.serving.served import ServedModels
 
-DIALECTS = (OPENAI, ANTHROPIC)  # the first one is used where the path belongs to none
+DIALECTS = (OPENAI, RESPONSES, ANTHROPIC)  # the first one is used where the path belongs to none
 NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
 
 def create_app(
-    models: ServedModels, config: HttpConfig, accounting: Accounting, dialects: Sequence[Dialect] = DIALECTS
+    models: ServedModels,
+    config: HttpConfig,
+    accounting: Accounting,
+    dialects: Sequence[Dialect] = DIALECTS,
+    kept: KeptAnswers | None = None,
 ) -> ASGIApp:
-    """The application that serves `models`. `accounting` tells which keys are valid and what they may take."""
+    """The application that serves `models`. `accounting` tells which keys are valid and what they may take.
+
+    `kept`: where responses are kept, by default in memory.
+    """
+    kept = kept or KeptAnswers(AccountingConfig())
     routes = all_routes(dialects)
     traffic = Traffic()
     bodies, document = BodyReader(config), cache(lambda: describe(routes, dialects))
-    app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, document))
+    app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, kept, document))
     app = BodyLimit(app, config.max_body_bytes)
     app = Admission(app, accounting)
     app = Authentication(app, accounting, config.host)
@@ -51,7 +62,7 @@ def create_app(
     app = RateLimitHeaders(app, accounting)
     if config.cors_origins:
         app = CORSMiddleware(
-            app, config.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
+            app, config.cors_origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"], expose_headers=["*"]
         )
     app = RequestLog(app, traffic)
     return Routing(app, routes, dialects[0])

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 if TYPE_CHECKING:
+    from foveal.accounting.kept import KeptAnswers
     from foveal.accounting.totals import Totals
     from foveal.config import HttpConfig
     from foveal.http.body import BodyReader
@@ -32,6 +33,7 @@ class Context:
     bodies: BodyReader
     traffic: Traffic
     totals: Totals  # of all answers
+    kept: KeptAnswers
     document: Callable[[], Mapping[str, Any]]  # the OpenAPI document
 
 

@@ -51,7 +51,7 @@ class TalkWriter:
     def headers(self, answers: Answers) -> dict[str, str]:
         return {"x-test-cost": str(answers.usage.prompt_tokens)}
 
-    def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> object:
+    async def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> object:
         return {"reply": "".join(delta.text for delta in said[0]), "cost": answers.usage.completion_tokens}
 
     async def stream(self, answers: Answers) -> AsyncIterator[bytes]:
@@ -204,7 +204,7 @@ def test_a_key_that_is_wrong_elsewhere_or_there_twice_lets_nobody_in(headers: di
 
 def test_the_document_names_every_dialect_and_which_headers_hold_its_keys() -> None:
     document = ask(method="GET", path="/openapi.json").json()
-    assert "the Fireworks, OpenAI, Anthropic and Talk dialects" in document["info"]["description"]
+    assert "the Fireworks, OpenAI, OpenAI Responses, Anthropic and Talk dialects" in document["info"]["description"]
     assert document["components"]["securitySchemes"] == {
         "key": {"type": "http", "scheme": "bearer"},
         "key2": {"type": "apiKey", "in": "header", "name": "x-api-key"},

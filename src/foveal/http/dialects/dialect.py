@@ -57,7 +57,7 @@ class Writer(Protocol):
     def headers(self, answers: Answers) -> Mapping[str, str]:
         """Headers of either response, from what is known when it begins."""
 
-    def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> object:
+    async def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> object:
         """The body, for JSON. `said`: the deltas of each choice."""
 
     def stream(self, answers: Answers) -> AsyncIterator[bytes]:

@@ -64,7 +64,7 @@ class Generation:
 
 async def _respond(answers: Answers, writer: Writer) -> Response:
     said = await answers.all_deltas()
-    return json_response(writer.whole(answers, said), _headers(answers, writer))
+    return json_response(await writer.whole(answers, said), _headers(answers, writer))
 
 
 async def _stream(answers: Answers, writer: Writer, send: Send, request_id: str) -> None:

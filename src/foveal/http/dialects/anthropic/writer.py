@@ -41,7 +41,7 @@ class MessagesWriter:
     def headers(self, answers: Answers) -> Mapping[str, str]:
         return {"request-id": self.request_id}
 
-    def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> MessageReply:
+    async def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> MessageReply:
         message = self._message(answers, [self._block(block) for block in Blocks().push_all(said[0])])
         message.update(self._end(said[0][-1]))  # type: ignore[typeddict-item] # the same fields
         return message

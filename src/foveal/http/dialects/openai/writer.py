@@ -95,7 +95,7 @@ class OpenAIWriter:
         """The performance metrics that are known so far."""
         return {f"fireworks-{name}": str(value) for name, value in _perf_metrics(answers).items()}
 
-    def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> Reply:
+    async def whole(self, answers: Answers, said: Sequence[Sequence[Delta]]) -> Reply:
         job = self.job
         choices = [job.format.whole(_join(said[index], answers.of(index), job)) for index in range(answers.num_choices)]
         reply = _envelope(job, job.format.kind, choices) | {"usage": usage_reply(answers.usage)}
