@@ -2,6 +2,7 @@
  *
  * Every buffer has exactly the size that it must have, so that a byte beyond is found.
  */
+#include "blocks.h"
 #include "pool.h"
 #include "prefill.h"
 #include "quantised.h"
@@ -23,7 +24,7 @@ static float *numbers(int64_t count) {
 
 static int64_t bytes_of(int64_t form, int64_t out, int64_t in) {
     if (form == INT8) return out * in;
-    return out * (in / GROUP) * (int64_t)(form == Q4_0 ? sizeof(Q4Block) : sizeof(Q8Block));
+    return out * row_bytes(&(Quantised){.in = in, .form = form});
 }
 
 static Matrix matrix(int64_t form, int64_t out, int64_t in, int has_bias) {
@@ -95,7 +96,11 @@ int main(int argc, char **argv) {
     for (int64_t T = 1; T <= 19; T += 3) {
         double total = 0;
         for (int64_t form = INT8; form <= FLOAT32; form++) {
-            const int is_grouped = form == Q4_0 || form == Q8_0;
+            if (form != INT8 && form != FLOAT32 && groups_of_block(form) > 1) {
+                total += run_one(pool, form, T, 256, 4, 2, 64, 512);
+                continue;
+            }
+            const int is_grouped = form != INT8 && form != FLOAT32;
             total += run_one(pool, form, T, is_grouped ? 64 : 36, 6, 2, 16, is_grouped ? 32 : 37);
             total += run_one(pool, form, T, is_grouped ? 32 : 16, is_grouped ? 2 : 5, 1, 64, is_grouped ? 96 : 8);
         }
@@ -103,7 +108,7 @@ int main(int argc, char **argv) {
     }
     for (int64_t rows = 1; rows <= 150; rows += rows < 14 ? 1 : 136) {
         double total = multiply(pool, INT8, rows, 37, 259) + multiply(pool, INT8, rows, 3, 1);
-        for (int64_t form = Q4_0; form <= Q8_0; form++) total += multiply(pool, form, rows, 37, 288);
+        for (int64_t form = Q4_0; form < FLOAT32; form++) total += multiply(pool, form, rows, 37, 288 * groups_of_block(form));
         if (!isfinite(total)) return printf("products of %d rows: not finite\n", (int)rows), 1;
     }
     if (!isfinite(attend_rows(pool, 6, 2, 16) + attend_rows(pool, 3, 3, 37))) return puts("attention: not finite"), 1;

@@ -1,4 +1,4 @@
-"""A matrix in fewer bits: int8 with a scale for each output, or blocks of 32 weights as they lie in GGUF files.
+"""A matrix in fewer bits: int8 with a scale for each output, or blocks of 32 or 256 weights as they lie in GGUF files.
 
 Activations are rounded to int16, each row by its own largest number, and integers are summed exactly. So an output
 depends on its own row alone: prefill, decoding and a resumed stream compute the same numbers (decision 027).
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from foveal.layers.linear.block_types import BY_NAME
+from foveal.layers.linear.blocks import unpacked
 from foveal.layers.native import library as native
 from foveal.layers.native import products
 from foveal.layers.native.library import library
-from foveal.layers.native.products import GROUP, INT8, MAX_ROUNDED, MAX_SUM, Q8_0
+from foveal.layers.native.products import INT8, MAX_ROUNDED, MAX_ROUNDED_OF, MAX_SUM, TYPE_OF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 class Quantised:
     """x W^T + b. Its fields are those of the native struct (layers/native/quantised.h)."""
 
-    form: int  # INT8, Q4_0 or Q8_0
+    form: int  # INT8, or that of blocks
     weight: Tensor  # int8 [N, K], or blocks: uint8 [N, bytes]
     scale: Tensor | None  # float32 [N] of INT8
     bias: Tensor | None  # float32 [N]
@@ -119,8 +121,9 @@ def int8(weight_NK: Tensor, scale_N: Tensor, bias_N: Tensor | None, dtype: torch
 
 def blocks(form: int, weight: Tensor, bias_N: Tensor | None, dtype: torch.dtype) -> Quantised:
     """A form in blocks: uint8 [N, bytes], as in a GGUF file."""
-    size_in = weight.shape[1] // products.BLOCK_BYTES[form] * GROUP
-    return Quantised(form, weight, None, bias_N, size_in, dtype)
+    kind = BY_NAME[TYPE_OF[form]]
+    size_in = weight.shape[1] // kind.block_bytes * kind.block_weights
+    return Quantised(form, weight, None, bias_N, size_in, dtype, MAX_ROUNDED_OF.get(form, MAX_ROUNDED))
 
 
 def joined(parts: Sequence[Quantised]) -> Quantised:
@@ -152,14 +155,7 @@ def dequantised(matrix: Quantised) -> Tensor:
     if matrix.form == INT8:
         assert matrix.scale is not None
         return matrix.weight.float() * matrix.scale[:, None]
-    groups = matrix.weight.view(matrix.out_features, -1, products.BLOCK_BYTES[matrix.form])
-    scale = groups[..., :2].contiguous().view(torch.float16).float()
-    values = groups[..., 2:]
-    if matrix.form == Q8_0:
-        numbers = values.contiguous().view(torch.int8).float()
-    else:
-        numbers = torch.cat([values & 15, values >> 4], -1).float() - 8
-    return (numbers * scale).flatten(1)
+    return unpacked(TYPE_OF[matrix.form], matrix.weight)
 
 
 def _by_torch(matrix: Quantised, x: Tensor) -> Tensor:

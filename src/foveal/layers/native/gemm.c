@@ -4,8 +4,8 @@
  * stay in its first cache, and multiplies pairs of neighbours with one instruction into int32. The numbers are those of
  * quantised.h, whatever is shared out how.
  */
+#include "blocks.h"
 #include "pool.h"
-#include "quantised.h"
 #include "records.h"
 #include "vectors.h"
 
@@ -29,8 +29,9 @@ _Static_assert(COLUMNS % (WIDE * LANES) == 0 && DEPTH % GROUP == 0, "no tile and
 typedef struct {
     int32_t sums[ROWS * COLUMNS];            /* of groups: float */
     int16_t panel[DEPTH * COLUMNS];          /* [pairs of inputs, columns, 2] */
-    float group_scales[DEPTH / GROUP * COLUMNS]; /* [groups, columns] */
-    int8_t widened[COLUMNS * DEPTH];
+    float scales[DEPTH / GROUP * COLUMNS];   /* [groups, columns] */
+    float minima[DEPTH / 16 * COLUMNS];      /* [groups, one or two, columns] */
+    int16_t unpacked[8 * DEPTH];             /* a group's numbers are neighbours */
 } Own;
 
 typedef struct {
@@ -40,11 +41,18 @@ typedef struct {
     int64_t num_rows, x_stride, y_stride;
     int64_t row_blocks, rows_of_block;
     int16_t *rounded;                        /* [depths, rows, DEPTH]: a panel's rows are neighbours */
+    float *sums;                             /* [depths, rows, DEPTH / 16]: of what shares a minimum, where there are any */
     float *factors;                          /* [rows] */
     Own *own;                                /* [threads] */
 } Task;
 
 /* --- the rows, rounded ---------------------------------------------------------------------------------------------- */
+
+/* The sums of what shares a minimum. */
+static void sum_up(const int16_t *rounded, int64_t count, int minima, float *sums) {
+    const int length = GROUP / minima;
+    for (int64_t i = 0; i < count; i += length) *sums++ = sum_of_row(rounded + i, length);
+}
 
 static void round_rows(const Task *task, int64_t start, int64_t stop) {
     const Quantised *m = task->matrix;
@@ -56,77 +64,97 @@ static void round_rows(const Task *task, int64_t start, int64_t stop) {
             int16_t *rounded = task->rounded + at * task->num_rows + row * DEPTH;
             round_row(x + at, count, rounding, rounded);
             if (count % 2) rounded[count] = 0;
+            if (minima_of(m->form)) sum_up(rounded, count, minima_of(m->form), task->sums + (rounded - task->rounded) / 16);
         }
     }
 }
 
 /* --- the weights, widened ------------------------------------------------------------------------------------------- */
 
-/* The weights of one output from input `at` on, as bytes; blocks are unpacked to `bytes`. */
-static const int8_t *unpacked(const Quantised *m, int64_t out, int64_t at, int64_t count, int8_t *bytes, float *group_scales) {
-    if (m->form == INT8) return (const int8_t *)m->weight + out * m->in + at;
-    const int64_t first = (out * m->in + at) / GROUP;
-    for (int64_t g = 0; g < count / GROUP; g++) {
-        if (m->form == Q8_0) {
-            const Q8Block *block = (const Q8Block *)m->weight + first + g;
-            group_scales[g * COLUMNS] = from_half(block->scale);
-            memcpy(bytes + g * GROUP, block->values, GROUP);
-        } else {
-            const Q4Block *block = (const Q4Block *)m->weight + first + g;
-            group_scales[g * COLUMNS] = from_half(block->scale);
-            for (int i = 0; i < GROUP / 2; i++) {
-                bytes[g * GROUP + i] = (int8_t)((block->pairs[i] & 15) - 8);
-                bytes[g * GROUP + GROUP / 2 + i] = (int8_t)((block->pairs[i] >> 4) - 8);
-            }
-        }
+/* Groups of one output from input `at` on, and their scales and minima in column `o`. */
+#define UNPACK(form_of)                                                                                                \
+    for (int64_t g = 0; g < count / GROUP; g++) {                                                                      \
+        const int64_t number = at / GROUP + g, in_block = number % groups_of_block(form_of);                           \
+        const Group own = unpack_group(row + number / groups_of_block(form_of) * block_bytes(form_of), form_of,        \
+            in_block, w + g * GROUP);                                                                                  \
+        scales[g * COLUMNS] = from_half(own.scale) * (float)own.factor;                                                \
+        for (int i = 0; i < minima_of(form_of); i++)                                                                   \
+            minima[(g * minima_of(form_of) + i) * COLUMNS] = -(from_half(own.minimum) * (float)own.min_factor[i]);     \
     }
-    return bytes;
+
+static void unpack_row(const Quantised *m, int64_t out, int64_t at, int64_t count, int16_t *w, float *scales, float *minima) {
+    const uint8_t *row = (const uint8_t *)m->weight + out * row_bytes(m);
+    WITH_FORM(m->form, UNPACK)
 }
 
-/* Inputs [start, stop) of 8 outputs into their places in a panel. */
-static void widen_some(const int8_t *const weights[8], int64_t start, int64_t stop, int16_t *panel) {
-    for (int o = 0; o < 8; o++)
-        for (int64_t i = start; i < stop; i++) panel[i / 2 * 2 * COLUMNS + o * 2 + i % 2] = weights[o] ? weights[o][i] : 0;
-}
+/* Inputs [start, stop) of 8 outputs into their places in a panel. A macro for both kinds of numbers. */
+#define WIDEN_SOME(weights, start, stop)                                                                               \
+    for (int o = 0; o < 8; o++)                                                                                        \
+        for (int64_t j = start; j < stop; j++) panel[j / 2 * 2 * COLUMNS + o * 2 + j % 2] = weights[o] ? weights[o][j] : 0;
 
 #if defined(__AVX2__)
-static inline __m256i two_rows(const int8_t *low, const int8_t *high, int64_t at) {
-    const __m128i half = _mm_loadl_epi64((const __m128i *)(low + at));
-    return _mm256_cvtepi8_epi16(_mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(half), (const double *)(high + at))));
+INLINE __m256i two_rows_of_bytes(const int8_t *low, const int8_t *high) {
+    const __m128i half = _mm_loadl_epi64((const __m128i *)low);
+    return _mm256_cvtepi8_epi16(_mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(half), (const double *)high)));
+}
+
+INLINE __m256i two_rows_of_shorts(const int16_t *low, const int16_t *high) {
+    return _mm256_loadu2_m128i((const __m128i *)high, (const __m128i *)low);
 }
 
 /* Pairs of inputs are transposed, 4 x 4 in each half of a vector: the halves hold outputs 0 to 3 and 4 to 7. */
-static void widen(const int8_t *const weights[8], int64_t count, int16_t *panel) {
-    int64_t i = 0;
-    if (weights[7])
-        for (; i + 8 <= count; i += 8) {
-            const __m256i a = two_rows(weights[0], weights[4], i), b = two_rows(weights[1], weights[5], i);
-            const __m256i c = two_rows(weights[2], weights[6], i), d = two_rows(weights[3], weights[7], i);
-            const __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
-            const __m256i AB = _mm256_unpackhi_epi32(a, b), CD = _mm256_unpackhi_epi32(c, d);
-            __m256i *place = (__m256i *)(panel + i * COLUMNS);
-            const int next = COLUMNS * 4 / sizeof *place;
-            _mm256_storeu_si256(place, _mm256_unpacklo_epi64(ab, cd));
-            _mm256_storeu_si256(place + next, _mm256_unpackhi_epi64(ab, cd));
-            _mm256_storeu_si256(place + 2 * next, _mm256_unpacklo_epi64(AB, CD));
-            _mm256_storeu_si256(place + 3 * next, _mm256_unpackhi_epi64(AB, CD));
-        }
-    widen_some(weights, i, count, panel);
+INLINE void put_pairs(__m256i a, __m256i b, __m256i c, __m256i d, int16_t *panel) {
+    const __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
+    const __m256i AB = _mm256_unpackhi_epi32(a, b), CD = _mm256_unpackhi_epi32(c, d);
+    __m256i *place = (__m256i *)panel;
+    const int next = COLUMNS * 4 / sizeof *place;
+    _mm256_storeu_si256(place, _mm256_unpacklo_epi64(ab, cd));
+    _mm256_storeu_si256(place + next, _mm256_unpackhi_epi64(ab, cd));
+    _mm256_storeu_si256(place + 2 * next, _mm256_unpacklo_epi64(AB, CD));
+    _mm256_storeu_si256(place + 3 * next, _mm256_unpackhi_epi64(AB, CD));
 }
+
+#define WIDEN_EIGHT(weights, two_rows)                                                                                 \
+    if (weights[7])                                                                                                    \
+        for (; i + 8 <= count; i += 8)                                                                                 \
+            put_pairs(two_rows(weights[0] + i, weights[4] + i), two_rows(weights[1] + i, weights[5] + i),              \
+                two_rows(weights[2] + i, weights[6] + i), two_rows(weights[3] + i, weights[7] + i), panel + i * COLUMNS);
 #else
-static void widen(const int8_t *const weights[8], int64_t count, int16_t *panel) { widen_some(weights, 0, count, panel); }
+#define WIDEN_EIGHT(weights, two_rows)
 #endif
 
-/* COLUMNS outputs from `first` on, and `count` inputs from `at` on; nothing where the matrix ends. */
+static void widen_bytes(const int8_t *const weights[8], int64_t count, int16_t *panel) {
+    int64_t i = 0;
+    WIDEN_EIGHT(weights, two_rows_of_bytes)
+    WIDEN_SOME(weights, i, count)
+}
+
+static void widen_shorts(const int16_t *const weights[8], int64_t count, int16_t *panel) {
+    int64_t i = 0;
+    WIDEN_EIGHT(weights, two_rows_of_shorts)
+    WIDEN_SOME(weights, i, count)
+}
+
+/* 8 outputs from `first` on; nothing where the matrix ends. */
+static void fill_columns(const Quantised *m, int64_t first, int64_t column, int64_t at, int64_t count, Own *own) {
+    int16_t *panel = own->panel + column * 2;
+    const int64_t outs = m->out - first < 8 ? m->out - first : 8;
+    const int8_t *bytes[8] = {0};
+    const int16_t *shorts[8] = {0};
+    for (int64_t o = 0; o < outs; o++) {
+        bytes[o] = (const int8_t *)m->weight + (first + o) * m->in + at;
+        shorts[o] = own->unpacked + o * DEPTH;
+        if (m->form != INT8)
+            unpack_row(m, first + o, at, count, own->unpacked + o * DEPTH, own->scales + column + o, own->minima + column + o);
+    }
+    if (m->form == INT8) widen_bytes(bytes, count, panel);
+    else widen_shorts(shorts, count, panel);
+}
+
+/* COLUMNS outputs from `first` on, and `count` inputs from `at` on. */
 static void fill_panel(const Quantised *m, int64_t first, int64_t at, int64_t count, Own *own) {
     if (count % 2) memset(own->panel + (count - 1) * COLUMNS, 0, 2 * COLUMNS * sizeof *own->panel);
-    for (int64_t column = 0; column < COLUMNS; column += 8) {
-        const int8_t *weights[8];
-        for (int64_t o = column; o < column + 8; o++)
-            weights[o - column] = first + o < m->out
-                ? unpacked(m, first + o, at, count, own->widened + o * DEPTH, own->group_scales + o) : NULL;
-        widen(weights, count, own->panel + column * 2);
-    }
+    for (int64_t column = 0; column < COLUMNS; column += 8) fill_columns(m, first + column, column, at, count, own);
 }
 
 /* --- the sums ------------------------------------------------------------------------------------------------------- */
@@ -156,8 +184,10 @@ static inline __attribute__((always_inline)) void add_tile(
         for (int v = 0; v < WIDE; v++) *(ivec_u *)(sums + r * COLUMNS + v * LANES) = acc[r][v];
 }
 
+/* sums: of the rows, where the weights have minima. */
 static inline __attribute__((always_inline)) void add_groups(
-    const int16_t *rounded, const int16_t *panel, const float *scales, int64_t groups, const int rows, float *totals) {
+    const int16_t *rounded, const int16_t *panel, const float *scales, const float *minima, const float *sums,
+    const int num_minima, int64_t groups, const int rows, float *totals) {
     for (int64_t g = 0; g < groups; g++) {
         ivec acc[TILE][WIDE];
         for (int r = 0; r < rows; r++)
@@ -166,23 +196,29 @@ static inline __attribute__((always_inline)) void add_groups(
         for (int r = 0; r < rows; r++)
             for (int v = 0; v < WIDE; v++) {
                 vec_u *total = (vec_u *)(totals + r * COLUMNS + v * LANES);
-                *total = __builtin_convertvector(acc[r][v], vec) * load(scales + g * COLUMNS + v * LANES) + *total;
+                vec found = __builtin_convertvector(acc[r][v], vec) * load(scales + g * COLUMNS + v * LANES) + *total;
+                for (int64_t i = g * num_minima; i < (g + 1) * num_minima; i++)
+                    found = sums[r * (DEPTH / 16) + i] * load(minima + i * COLUMNS + v * LANES) + found;
+                *total = found;
             }
     }
 }
 
 #define TILE_WITH(some)                                                                                                \
     case some:                                                                                                         \
-        if (is_grouped) add_groups(rounded, panel, scales, count / GROUP, some, (float *)sums);                        \
-        else add_tile(rounded, panel, (count + 1) / 2, some, sums);                                                    \
+        if (form == INT8) add_tile(rounded, panel, (count + 1) / 2, some, sums);                                       \
+        else if (num_minima == 0) add_groups(rounded, panel, scales, minima, NULL, 0, count / GROUP, some, (float *)sums); \
+        else add_groups(rounded, panel, scales, minima, row_sums, num_minima, count / GROUP, some, (float *)sums);     \
         break;
 
 /* A panel's share of the sums of up to TILE rows. */
-static void add_rows(const Own *own, const int16_t *rounded, int64_t count, int rows, int is_grouped, int32_t *row_sums) {
+static void add_rows(
+    const Own *own, const int16_t *rounded, const float *row_sums, int64_t count, int rows, int64_t form, int32_t *totals) {
+    const int num_minima = minima_of(form);
     for (int64_t column = 0; column < COLUMNS; column += WIDE * LANES) {
         const int16_t *panel = own->panel + 2 * column;
-        const float *scales = own->group_scales + column;
-        int32_t *sums = row_sums + column;
+        const float *scales = own->scales + column, *minima = own->minima + column;
+        int32_t *sums = totals + column;
         switch (rows) {
             TILE_WITH(1) TILE_WITH(2) TILE_WITH(3) TILE_WITH(4) TILE_WITH(5) TILE_WITH(6)
 #if TILE > 6
@@ -220,11 +256,11 @@ static void compute(const Task *task, Own *own, int64_t unit) {
     memset(own->sums, 0, (stop - start) * COLUMNS * sizeof *own->sums);
     for (int64_t at = 0; at < m->in; at += DEPTH) {
         const int64_t count = m->in - at < DEPTH ? m->in - at : DEPTH;
-        const int16_t *rounded = task->rounded + at * task->num_rows;
         fill_panel(m, first, at, count, own);
         for (int64_t row = start; row < stop; row += TILE) {
             const int rows = stop - row < TILE ? (int)(stop - row) : TILE;
-            add_rows(own, rounded + row * DEPTH, count, rows, m->form != INT8, own->sums + (row - start) * COLUMNS);
+            const int64_t from = at * task->num_rows + row * DEPTH;
+            add_rows(own, task->rounded + from, task->sums + from / 16, count, rows, m->form, own->sums + (row - start) * COLUMNS);
         }
     }
     finish_rows(task, own, first, start, stop);
@@ -260,11 +296,13 @@ int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_r
     const int64_t depths = (m->in + DEPTH - 1) / DEPTH, at_once = num_rows < ROWS_AT_ONCE ? num_rows : ROWS_AT_ONCE;
     const int64_t own_bytes = ((int64_t)sizeof(Own) + 63) / 64 * 64 * pool->num_threads;
     const int64_t rounded_bytes = depths * at_once * DEPTH * (int64_t)sizeof(int16_t), factor_bytes = (at_once * 4 + 63) / 64 * 64;
-    char *scratch = aligned_alloc(64, own_bytes + rounded_bytes + factor_bytes);
+    const int64_t sum_bytes = minima_of(m->form) ? rounded_bytes / 16 * 2 : 0;
+    char *scratch = aligned_alloc(64, own_bytes + rounded_bytes + factor_bytes + sum_bytes);
     if (!scratch) return 1;
     Task task = {.matrix = m, .x_stride = x_stride, .y_stride = y_stride, .own = (Own *)scratch};
     task.rounded = (int16_t *)(scratch + own_bytes);
     task.factors = (float *)(scratch + own_bytes + rounded_bytes);
+    task.sums = (float *)(scratch + own_bytes + rounded_bytes + factor_bytes);
     int failed = 0;
     for (int64_t row = 0; row < num_rows && !failed; row += at_once) {
         task.x = x + row * x_stride;

@@ -25,7 +25,9 @@ NEEDS = {
 log = logging.getLogger(__name__)
 
 SILU, GELU, GELU_TANH = range(3)
-INT8, Q4_0, Q8_0, FLOAT32 = range(4)  # forms of a matrix
+# The forms of a matrix: of quantised.h, in its order, and plain numbers.
+BLOCK_TYPES = ("Q4_0", "Q8_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
+INT8, Q4_0, Q8_0, FLOAT32 = 0, 1, 2, 1 + len(BLOCK_TYPES)
 
 
 class Matrix(ctypes.Structure):

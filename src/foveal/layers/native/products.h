@@ -6,6 +6,7 @@
 #pragma once
 #include <math.h>
 
+#include "blocks.h"
 #include "records.h"
 #include "vectors.h"
 
@@ -146,22 +147,7 @@ static void product_int8(const Matrix *m, const Rows *rows, float *y, int64_t y_
     }
 }
 
-/* --- blocks of 32 with a scale each --- */
-
-/* The weights of a block: 32 of 16 bits. */
-static inline __attribute__((always_inline)) void unpack(const uint8_t *block, const int64_t form, int16_t w[GROUP]) {
-    int8_t bytes[GROUP];
-    if (form == Q8_0) memcpy(bytes, ((const Q8Block *)block)->values, GROUP);
-    else {
-        typedef uint8_t nibbles __attribute__((vector_size(GROUP / 2)));
-        nibbles pairs, apart[2];
-        memcpy(&pairs, ((const Q4Block *)block)->pairs, sizeof pairs);
-        apart[0] = (pairs & 15) - 8;
-        apart[1] = (pairs >> 4) - 8;
-        memcpy(bytes, apart, GROUP);
-    }
-    for (int i = 0; i < GROUP; i += SHORTS) *(svec_u *)(w + i) = widened(bytes + i);
-}
+/* --- blocks --- */
 
 typedef uint16_t halves __attribute__((vector_size(LANES * 2)));
 
@@ -177,44 +163,65 @@ static inline vec from_halves(halves h) {
 #endif
 }
 
+/* A group of LANES outputs, unpacked: w [LANES, GROUP]. */
+typedef struct {
+    int16_t w[LANES * GROUP];
+    vec scales, minima[2];
+} Unpacked;
+
+static inline __attribute__((always_inline)) void unpack(
+    const uint8_t *const rows_of[LANES], const int64_t form, int64_t at, int64_t g, Unpacked *group) {
+    halves scales = {0}, minimums = {0};
+    ivec factors = {0}, first = {0}, second = {0};
+    for (int o = 0; o < LANES; o++) {
+        const Group own = unpack_group(rows_of[o] + at, form, g, group->w + o * GROUP);
+        scales[o] = own.scale;
+        minimums[o] = own.minimum;
+        factors[o] = own.factor;
+        first[o] = own.min_factor[0];
+        second[o] = own.min_factor[1];
+    }
+    group->scales = from_halves(scales) * floats(factors);
+    group->minima[0] = -(from_halves(minimums) * floats(first));
+    group->minima[1] = -(from_halves(minimums) * floats(second));
+}
+
 /* LANES outputs of all rows over their inputs: totals [T]. Where there are fewer outputs, the last one is repeated. */
 static inline __attribute__((always_inline)) void blocks_tile(
-    const uint8_t *w, int64_t row_bytes, const int64_t form, const int64_t outs, int64_t in, const int16_t *x,
-    int64_t num_rows, vec *totals) {
-    const int64_t block_bytes = form == Q4_0 ? sizeof(Q4Block) : sizeof(Q8Block);
-    int16_t unpacked[LANES * GROUP];
+    const Matrix *m, const int64_t form, int64_t first, int64_t outs, const int16_t *x, int64_t num_rows, vec *totals) {
+    const int64_t bytes = block_bytes(form), stride = row_bytes(m);
+    const uint8_t *rows_of[LANES];
+    Unpacked group;
+    for (int o = 0; o < LANES; o++) rows_of[o] = (const uint8_t *)m->weight + (first + (o < outs ? o : outs - 1)) * stride;
     for (int64_t t = 0; t < num_rows; t++) totals[t] = (vec){0};
-    for (int64_t g = 0; g < in / GROUP; g++) {
-        const uint8_t *block = w + g * block_bytes, *next = w + LANES * (row_bytes + g * block_bytes);
-        for (int64_t i = 0; i < LANES * block_bytes; i += 64) __builtin_prefetch(next + i);
-        halves scales_of;
-        for (int o = 0; o < LANES; o++) {
-            const uint8_t *own = block + (o < outs ? o : outs - 1) * row_bytes;
-            unpack(own, form, unpacked + o * GROUP);
-            scales_of[o] = ((const Q4Block *)own)->scale;
-        }
-        const vec scales = from_halves(scales_of);
-        for (int64_t t = 0; t < num_rows; t++) {
-            ivec sums[LANES];
-            for (int o = 0; o < LANES; o++) {
-                sums[o] = (ivec){0};
-                for (int i = 0; i < GROUP; i += SHORTS)
-                    sums[o] = add_pairs(sums[o], *(const svec_u *)(unpacked + o * GROUP + i), *(const svec_u *)(x + t * in + g * GROUP + i));
+    for (int64_t at = 0; at < stride; at += bytes, x += groups_of_block(form) * GROUP) {
+        const uint8_t *next = rows_of[0] + LANES * (stride + at);
+        for (int64_t i = 0; i < LANES * bytes; i += 64) __builtin_prefetch(next + i);
+        for (int64_t g = 0; g < groups_of_block(form); g++) {
+            unpack(rows_of, form, at, g, &group);
+            for (int64_t t = 0; t < num_rows; t++) {
+                const int16_t *row = x + t * m->in + g * GROUP;
+                ivec sums[LANES];
+                for (int o = 0; o < LANES; o++) {
+                    sums[o] = (ivec){0};
+                    for (int i = 0; i < GROUP; i += SHORTS)
+                        sums[o] = add_pairs(sums[o], *(const svec_u *)(group.w + o * GROUP + i), *(const svec_u *)(row + i));
+                }
+                totals[t] = floats(sums_of(sums)) * group.scales + totals[t]; /* add_group */
+                for (int i = 0, count = GROUP / (minima_of(form) + !minima_of(form)); i < minima_of(form); i++)
+                    totals[t] = sum_of_row(row + i * count, count) * group.minima[i] + totals[t];
             }
-            totals[t] = floats(sums_of(sums)) * scales + totals[t]; /* add_group */
         }
     }
 }
 
 static void product_blocks(const Matrix *m, const Rows *rows, float *y, int64_t y_stride, int64_t start, int64_t stop) {
-    const int64_t row_bytes = m->in / GROUP * (int64_t)(m->form == Q4_0 ? sizeof(Q4Block) : sizeof(Q8Block));
     vec totals[rows->num_rows];
     for (int64_t o = start; o < stop; o += LANES) {
         const int64_t outs = stop - o < LANES ? stop - o : LANES;
-        const uint8_t *w = (const uint8_t *)m->weight + o * row_bytes;
-        if (outs < LANES) blocks_tile(w, row_bytes, m->form, outs, m->in, rows->rounded, rows->num_rows, totals);
-        else if (m->form == Q4_0) blocks_tile(w, row_bytes, Q4_0, LANES, m->in, rows->rounded, rows->num_rows, totals);
-        else blocks_tile(w, row_bytes, Q8_0, LANES, m->in, rows->rounded, rows->num_rows, totals);
+#define TILE_OF(form) blocks_tile(m, form, o, outs, rows->rounded, rows->num_rows, totals)
+        WITH_FORM(m->form, TILE_OF)
+#undef TILE_OF
         for (int64_t t = 0; t < rows->num_rows; t++)
             for (int64_t i = 0; i < outs; i++)
                 y[t * y_stride + o + i] = finish_groups(totals[t][i], rows->factors[t], bias_of(m, o + i));

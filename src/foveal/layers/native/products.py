@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from foveal.layers.linear.block_types import BY_NAME
 from foveal.layers.native import library as native
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 INT8, Q4_0, Q8_0 = native.INT8, native.Q4_0, native.Q8_0
-GROUP = 32  # weights of one output that share a scale, in the forms in blocks
-BLOCK_BYTES = {Q4_0: 18, Q8_0: 34}  # of a group
+GROUP = 32  # weights of one output whose products are added up as integers, in the forms in blocks
+TYPE_OF = dict(enumerate(native.BLOCK_TYPES, 1))  # the type of a form's blocks
+FORM_OF = {kind: form for form, kind in TYPE_OF.items()}
+BLOCK_BYTES = {form: BY_NAME[kind].block_bytes for form, kind in TYPE_OF.items()}
 MAX_SUM = 2**31 - 1  # of products: they are added up in int32
 MAX_ROUNDED = 2**15 - 1  # of an activation
+MAX_ROUNDED_OF = {FORM_OF["Q6_K"]: MAX_SUM // (GROUP * 128 * 32)}  # whose numbers are multiplied by their factors first
 
 
 def multiply(matrix: native.Matrix, x: Tensor) -> Tensor:

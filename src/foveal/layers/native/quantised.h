@@ -15,13 +15,10 @@
 
 #define GROUP 32 /* weights of one output that share a scale, in the forms in blocks */
 
-enum { INT8, Q4_0, Q8_0 };
-
-typedef struct { uint16_t scale; uint8_t pairs[GROUP / 2]; } Q4Block; /* as in GGUF: (nibble - 8) scale; the high ones are the last 16 */
-typedef struct { uint16_t scale; int8_t values[GROUP]; } Q8Block;
+enum { INT8, Q4_0, Q8_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS }; /* all but the first in blocks.h */
 
 typedef struct {
-    const void *weight; /* [out, in] int8_t, or [out, in / GROUP] blocks; row after row */
+    const void *weight; /* [out, in] int8_t, or blocks of 32 or 256; row after row */
     const float *scale; /* [out] of INT8; NULL for blocks, which have their own */
     const float *bias;  /* [out] or NULL */
     int64_t out, in, form;
