@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP_INSTALL := --disable-pip-version-check install --quiet
 PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast contract check shapes evaluate train clean
+.PHONY: help install serve test test-fast nightly contract check shapes evaluate train clean
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 # Many small models: one thread each is fastest.
 test test-fast contract: export OMP_NUM_THREADS = 1
@@ -23,8 +23,11 @@ serve: .venv/installed ## a server on http://127.0.0.1:8000; another port: make 
 test: .venv/tested-with ## all tests, and how much of the code they run
 	$(PYTEST) --cov --cov-report=
 
+nightly: .venv/tested-with ## every type that modules of transformers serve, a small checkpoint each
+	OMP_NUM_THREADS=1 $(PYTEST) tests/parity/generic -m 'nightly or not nightly'
+
 test-fast: .venv/tested-with ## the server's tests without the slow ones, in some three minutes
-	$(PYTEST) -m 'not slow and not clients' --ignore tests/training
+	$(PYTEST) -m 'not slow and not clients and not nightly' --ignore tests/training
 
 contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
 	$(BIN)/python -m pytest tests/contract -m clients

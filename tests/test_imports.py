@@ -14,6 +14,12 @@ from pkgutil import walk_packages
 import foveal
 
 WEB = ("fastapi", "starlette", "uvicorn", "httpx", "pydantic", "click", "rich")
+TRANSFORMERS = (  # what may import transformers, or something that does
+    "foveal.models.generic.check",
+    "foveal.models.generic.model",
+    "foveal.models.generic.modules",
+    "foveal.models.generic.pictures",
+)
 COMPUTES = (  # what may import torch, or something that does
     "foveal.engine.*",
     "foveal.engine_client.local",
@@ -21,6 +27,7 @@ COMPUTES = (  # what may import torch, or something that does
     "foveal.models.*.model",
     "foveal.models.decoders",
     "foveal.models.features",
+    *TRANSFORMERS,
 )
 SCHEDULES = (  # of the engine, what decides and what is said
     "foveal.engine.grammar",
@@ -52,6 +59,11 @@ def without(refused: tuple[str, ...], names: list[str]) -> None:
     command = [sys.executable, "-c", IMPORT_ALL, json.dumps([names, refused])]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_only_one_family_needs_transformers() -> None:
+    others = [name for name in modules("foveal.*") if name not in TRANSFORMERS]
+    without(("transformers",), others)
 
 
 def test_what_computes_needs_no_web_stack() -> None:

@@ -230,6 +230,7 @@ class ImageLayout:
     num_crops: int  # the unit of encoder work
     num_tokens: int  # image tokens: those in the prompt, or the states that cross-attention reads
     crops: CropGrid | None = None  # for people to see; None: the family does not tell
+    facts: bytes = field(default=b"", repr=False)  # what else a family's engine side must know of an image of the size
 
 
 @dataclass(frozen=True, slots=True)

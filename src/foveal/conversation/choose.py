@@ -7,21 +7,25 @@ Then the family's is taken: it leaves images where people put them. Knows nothin
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from foveal.conversation.config import load_conversation
+from foveal.conversation.config import ConversationConfig, PromptRules, load_conversation
 from foveal.conversation.published import CHECKPOINT, with_own_template
 from foveal.conversation.render import Renderer
 from foveal.errors import CheckpointError, ConfigError, InvalidRequest
+from foveal.models.registry import described
 from foveal.types import ChatRequest, ImageRef, Message
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from foveal.conversation.tokenizer import Tokenizer
-    from foveal.models.family import Processor
+    from foveal.models.family import Described, Processor
 
 _log = logging.getLogger(__name__)
+
+GENERIC = "generic"  # what stands for the name of a config where a type has none
 
 _SYSTEM = Message("system", ("Be brief.",))
 _TURNS = (Message("user", ("Hello",)), Message("assistant", ("Hi",)), Message("user", ("Why?",)))
@@ -36,6 +40,8 @@ def renderer_of(
 
     Raises ConfigError, and CheckpointError where the tokenizer lacks the BOS that the config needs.
     """
+    if (found := described(processor)) is not None:
+        return Renderer(_of_library(found, name, folder), tokenizer, processor)
     if name == CHECKPOINT:
         return Renderer(with_own_template(load_conversation(model_type), folder), tokenizer, processor)
     if name is not None:
@@ -48,6 +54,18 @@ def renderer_of(
             raise
         return own
     return family if own is None or _agree(own, family, has_images=processor is not None) else own
+
+
+def _of_library(found: Described, name: str | None, folder: Path) -> ConversationConfig:
+    """Of a type that has no config here: the checkpoint's own template, or the config that the operator names."""
+    rules = PromptRules(image_tokens=found.image_tokens)
+    if name in (None, CHECKPOINT):
+        own = ConversationConfig(GENERIC, "", image_mark=found.image_mark, rules=rules)
+        try:
+            return with_own_template(own, folder)
+        except ConfigError as error:
+            raise ConfigError("The checkpoint has no chat template: choose a conversation config.") from error
+    return replace(load_conversation(GENERIC, name), rules=rules)
 
 
 def _own(model_type: str, folder: Path, tokenizer: Tokenizer, processor: Processor | None) -> Renderer | None:

@@ -37,7 +37,7 @@ from foveal.shares import Shares
 from foveal.telemetry import Histogram
 from foveal.types import Caller, Detail, Image, ImageRef
 
-LOAD_PROCESSOR = "foveal.models.registry:load_processor"
+LOAD_PROCESSOR = "foveal.models.registry:load_worker_processor"
 _MAX_WAIT_FOR_ROOM_S = 5.0
 _FAR_TOO_LONG = 4  # times the limit of a worker, by an estimate
 _MAX_UNREAD = 4096  # of one caller; read, they wait for a worker, where fewer may
@@ -152,7 +152,7 @@ class ImageLoader:
         if measured.cost_s > _FAR_TOO_LONG * self._config.decode_timeout_s:
             raise Refused("decoding would take too long: it is large and has many scans; save it again as PNG or JPEG")
         try:
-            layout = self._processor.layout(measured.size, ref.detail)
+            layout = await self._in_thread(client, self._processor.layout, measured.size, ref.detail)
         except InvalidImageSize as error:
             raise Refused(str(error)) from None
         return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s)

@@ -13,7 +13,7 @@ from foveal.workers.frames import Messages
 from foveal.workers.jobs import MAX_SETTINGS_BYTES
 
 MAX_REPLY_BYTES = 1 << 16
-_MAX_PLACE_BYTES = 1 << 12  # all of a job but the encoded image
+_MAX_PLACE_BYTES = 1 << 16  # all of a job but the encoded image
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):

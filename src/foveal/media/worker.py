@@ -16,7 +16,7 @@ from foveal.media.cost import decode_cost_s
 from foveal.media.decode import decode, measure
 from foveal.media.protocol import REPLIES, SETTINGS, Done, Job, Measure, Measured, Prepare, Refusal, Reply, jobs
 from foveal.media.refusal import DAMAGED, Refused
-from foveal.models.family import Processor
+from foveal.models.family import InvalidImageSize, Processor
 from foveal.workers.frames import receive
 from foveal.workers.jobs import answer_jobs
 from foveal.workers.limits import Limits
@@ -40,6 +40,8 @@ def answer(job: Job, processor: Processor, arena: PixelArena, max_image_pixels: 
                 return Done(layout.size)
     except Refused as refused:
         return Refusal(str(refused))
+    except InvalidImageSize as error:
+        return Refusal(str(error))
     except MemoryError:
         return Refusal("the picture needs too much memory to decode; scale it down or save it as PNG or JPEG")
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from foveal.layers.attention.batch import AttentionBatch
     from foveal.layers.pieces import Pieces
     from foveal.layers.step import AfterLayer, KVShape, Positions, StateShape, StepContext
+    from foveal.models.checkpoint import Settings
 
 
 # --- in the server and the image workers ------------------------------------------------------------------------------
@@ -54,6 +55,15 @@ class Processor(Protocol):
 
     def placeholder(self, layout: ImageLayout) -> Placeholder:
         """The token ids that stand for the image in the prompt, separators included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a library knows of a checkpoint whose type has no conversation config here: a processor's `described`."""
+
+    config: Settings  # config.json with all defaults
+    image_mark: str  # what its template prints for an image
+    image_tokens: tuple[str, ...]  # that only an image may add to a prompt
 
 
 class InvalidImageSize(ValueError):

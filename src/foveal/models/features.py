@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from foveal.layers.pieces import Pieces
+    from foveal.layers.step import AfterLayer
     from foveal.models.family import CropRange, SequenceSlice
 
 
@@ -38,3 +39,25 @@ def place_features(x_TW: Tensor, slices: Sequence[SequenceSlice]) -> None:
     for part in slices:
         for row, features in feature_rows(part):
             x_TW[row : row + len(features)] = features
+
+
+def place_feature_sets(x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
+    """`ImageSide.place` where features are sets side by side: one for the embeddings, the others (DeepStack) are added.
+
+    Set n + 1 is added after layer n.
+    """
+    width = x_TW.shape[1]
+    rows = [found for part in slices for found in feature_rows(part)]
+    placed = [(row, torch.split(features, width, dim=1)) for row, features in rows]
+    for row, (own, *_) in placed:
+        x_TW[row : row + len(own)] = own
+    if all(len(sets) == 1 for _, sets in placed):
+        return None
+
+    def add_features(layer: int, x_TW: Tensor) -> Tensor:
+        for row, (_, *added) in placed:
+            if layer < len(added):
+                x_TW[row : row + len(added[layer])] += added[layer]
+        return x_TW
+
+    return add_features

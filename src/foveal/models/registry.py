@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from foveal.errors import CheckpointError
 from foveal.layers.linear.form import Policy, all_plain
 from foveal.models.checkpoint import Checkpoint
+from foveal.models.family import Described
+from foveal.models.generic.types import check_type
 from foveal.models.implemented import check_implemented
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ def load_processor(folder: Path | str) -> Processor | None:
     return cast("Processor | None", module.load(checkpoint))
 
 
+def load_worker_processor(folder: Path | str) -> Processor | None:
+    """The same in an image worker, with all that it will need: a worker limits its memory after that."""
+    processor = load_processor(folder)
+    getattr(processor, "get_ready", lambda: None)()
+    return processor
+
+
+def described(processor: Processor | None) -> Described | None:
+    """What the processor's library knows of the checkpoint; None where its files and our configs say all."""
+    found = getattr(processor, "described", None)
+    return found if isinstance(found, Described) else None
+
+
 def load_model(
     folder: Path | str,
     device: torch.device,
@@ -84,7 +98,7 @@ def family_of(checkpoint: Checkpoint) -> str:
     Raises CheckpointError for an unknown model type, and for a setting that changes numbers and is not implemented.
     """
     if checkpoint.model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise CheckpointError(f"{checkpoint.folder} has model_type {checkpoint.model_type!r}; supported: {known}")
+        check_type(checkpoint, FAMILIES)
+        return "generic"
     check_implemented(checkpoint)
     return FAMILIES[checkpoint.model_type]

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from foveal.engine_client.grammar_check import GrammarCheck
 from foveal.media.loader import ImageLoader
 from foveal.media.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
-from foveal.models.registry import load_processor
+from foveal.models.registry import described, family_of, load_processor
 from foveal.serving.pipeline import ModelCard, Pipeline
 from foveal.types import Caller, EngineInfo, Image, ImageRef, OnProgress, SamplingParams
 
@@ -126,6 +126,8 @@ class Service:
         """
         checkpoint = Checkpoint.read(folder)
         processor = load_processor(folder)
+        if (found := described(processor)) is not None:
+            checkpoint = replace(checkpoint, config=found.config)
         tokenizer = load_tokenizer(folder)
         renderer = renderer_of(checkpoint.model_type, config.model.conversation, folder, tokenizer, processor)
         self._config = config
@@ -182,6 +184,7 @@ def _card(
 ) -> ModelCard:
     return ModelCard(
         id=model_id(config),
+        family=family_of(checkpoint),
         created=int(time.time()),
         context_length=config.engine.max_model_len or checkpoint.context_length,
         vocab_size=checkpoint.vocab_size,

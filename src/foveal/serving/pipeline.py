@@ -51,6 +51,7 @@ class ModelCard:
     aliases: tuple[str, ...] = ()
     prices: PriceConfig = field(default_factory=PriceConfig)
     owned_by: str = "foveal"
+    family: str = ""  # the folder in models/ that serves it
 
 
 @dataclass(frozen=True, slots=True)

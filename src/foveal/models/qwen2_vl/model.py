@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.grid_vision import GridConfig, GridTower
@@ -24,7 +23,8 @@ from foveal.layers.pieces import at_once, one_by_one
 from foveal.layers.step import Positions
 from foveal.layers.vision import Normalisation
 from foveal.models.decoders import decoder_config
-from foveal.models.family import ImageTraits, Model, feature_rows
+from foveal.models.family import ImageTraits, Model
+from foveal.models.features import place_feature_sets
 from foveal.models.weights import prefix
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
     from foveal.layers.pieces import Pieces
     from foveal.layers.rope import Rope
-    from foveal.layers.step import AfterLayer
     from foveal.models.checkpoint import Checkpoint
-    from foveal.models.family import CropRange, SequenceSlice
+    from foveal.models.family import CropRange
     from foveal.types import ImageLayout, Prompt
 
 
@@ -82,6 +81,7 @@ class Qwen2VLImages:
     tower: GridTower
     config: Config
     traits: ClassVar[ImageTraits] = ImageTraits(splits_images=False)
+    place = staticmethod(place_feature_sets)
 
     @classmethod
     def load(cls, weights: Weights, config: Config) -> Qwen2VLImages:
@@ -97,23 +97,6 @@ class Qwen2VLImages:
 
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         return at_once(crops)
-
-    def place(self, x_TW: Tensor, slices: Sequence[SequenceSlice]) -> AfterLayer | None:
-        width = x_TW.shape[1]
-        rows = [found for part in slices for found in feature_rows(part)]
-        placed = [(row, torch.split(features, width, dim=1)) for row, features in rows]
-        for row, (own, *_) in placed:
-            x_TW[row : row + len(own)] = own
-        if all(len(sets) == 1 for _, sets in placed):
-            return None
-
-        def add_features(layer: int, x_TW: Tensor) -> Tensor:
-            for row, (_, *added) in placed:
-                if layer < len(added):
-                    x_TW[row : row + len(added[layer])] += added[layer]
-            return x_TW
-
-        return add_features
 
 
 # --- positions --------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ def test_the_list_has_an_item_for_each_name() -> None:
         "supports_image_input": True,
         "supports_tools": False,
         "context_length": 1024,
+        "family": "phi3_v",
     }
 
 

@@ -28,6 +28,7 @@ class ModelItem(TypedDict):
     supports_image_input: bool
     supports_tools: bool
     context_length: int
+    family: str
 
 
 class ModelList(TypedDict):
@@ -109,6 +110,7 @@ def _item(card: ModelCard, name: str) -> ModelItem:
         "supports_image_input": card.supports_image_input,
         "supports_tools": False,
         "context_length": card.context_length,
+        "family": card.family,
     }
 
 
