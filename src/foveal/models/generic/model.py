@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from foveal.layers.linear.load import Weights
     from foveal.layers.pieces import Pieces
-    from foveal.layers.step import StepContext
+    from foveal.layers.step import StateShape, StepContext
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout, Prompt
@@ -44,6 +44,7 @@ class TransformersDecoder:
     kv_shape: KVShape
     vocab_size: int
     max_model_len: int
+    state_shapes: ClassVar[tuple[StateShape, ...]] = ()
 
     @classmethod
     def of(cls, modules: Modules) -> TransformersDecoder:
