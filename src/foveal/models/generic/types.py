@@ -29,7 +29,7 @@ def check_type(checkpoint: Checkpoint, own: Iterable[str]) -> None:
         known = ", ".join(sorted({*own, *VERIFIED}))
         own_code = "; code in a checkpoint is never run" if "auto_map" in checkpoint.config else ""
         raise CheckpointError(f"{folder} has model_type {kind!r}{own_code}; supported: {known}")
-    if checkpoint.quantisation is not None:
+    if checkpoint.quantisation:
         raise CheckpointError(f"{folder} holds quantised weights, which are not read for model_type {kind!r}")
     if find_spec("transformers") is None:
         raise CheckpointError(
