@@ -24,7 +24,7 @@ def test_jobs(job: Job) -> None:
 def test_a_job_has_room_for_the_largest_image_and_not_for_two() -> None:
     assert JOBS.frame(Prepare(bytes(1000), LAYOUT, PixelRef(2**40, (2, 3, 3))))
     with pytest.raises(FrameTooLarge):
-        jobs(10_000).frame(Measure(bytes(20_000)))
+        jobs(100_000).frame(Measure(bytes(200_000)))
 
 
 @pytest.mark.parametrize("reply", [Done(Size(3, 2)), Refusal("no")])
