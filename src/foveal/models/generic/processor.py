@@ -89,7 +89,7 @@ class GenericProcessor:
 
 def layout_of(size: Size, facts: Facts) -> ImageLayout:
     num_tokens = sum(span.length for span in facts.spans)
-    return ImageLayout(size, (facts.num_bytes,), (), 1, num_tokens, encode(facts))
+    return ImageLayout(size, (facts.num_bytes,), (), 1, num_tokens, facts=encode(facts))
 
 
 def load(checkpoint: Checkpoint) -> GenericProcessor:
