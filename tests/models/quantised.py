@@ -87,3 +87,13 @@ def logits(folder: Path, quantization: str) -> Tensor:
     prepared = prepared_prompt(processor, segments, pictures) if processor else prepared_prompt(None, segments[:1], [])
     run = NaiveRun(model, prepared.prompt, len(prepared.prompt.token_ids) + 2, prepared.pixels)
     return model.decoder.logits(torch.cat([run.prefill(), run.compute([5])]))
+
+
+class Files(dict[str, Tensor]):
+    """Tensors by name, as a checkpoint has them."""
+
+    def stored(self, name: str) -> Tensor:
+        return self[name]
+
+    def place(self, name: str) -> str:
+        return "model.safetensors"

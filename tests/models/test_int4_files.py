@@ -15,7 +15,7 @@ from foveal.layers.linear.packed.readers import packed_matrices
 from foveal.layers.linear.policy import policy_of
 from foveal.layers.linear.quantised import Quantised, dequantised
 from foveal.layers.native.products import INT8, Q4_0, Q8_0
-from tests.models.quantised import Packed, compressed, published
+from tests.models.quantised import Files, Packed, compressed, published
 from tests.parity.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -124,16 +124,6 @@ def test_int4_files(
 
 
 # --- in blocks --------------------------------------------------------------------------------------------------------
-
-
-class Files(dict[str, Tensor]):
-    """Tensors by name, as a checkpoint has them."""
-
-    def stored(self, name: str) -> Tensor:
-        return self[name]
-
-    def place(self, name: str) -> str:
-        return "model.safetensors"
 
 
 WEIGHT, X = (torch.randn(size, 128, generator=torch.Generator().manual_seed(5)) for size in (40, 6))

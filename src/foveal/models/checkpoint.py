@@ -119,6 +119,9 @@ class Checkpoint:
                 if found := settings.get(key):
                     assert isinstance(found, Settings)
                     return found
+        apart = read_json(self.folder / "hf_quant_config.json").get("quantization")  # ModelOpt's older files
+        if isinstance(apart, Settings) and apart.get("quant_algo"):
+            return apart.over({"quant_method": "modelopt"}).placed(f"{self.folder}/hf_quant_config.json")
         return Settings()
 
     @property

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
 
 Only = dict[str, tuple[Any, ...]]  # a setting -> the values that can be read; a missing one is None
 
-FORMATS = ("int-quantized", "float-quantized", "naive-quantized", "pack-quantized")
+FORMATS = (
+    "int-quantized",
+    "float-quantized",
+    "naive-quantized",
+    "pack-quantized",
+    "nvfp4-pack-quantized",
+    "mxfp4-pack-quantized",
+    "mxfp8-quantized",
+)
 METHODS: dict[str, Only] = {
     "awq": {"bits": (4,), "version": (None, "gemm", "GEMM")},
+    "bitsandbytes": {},
     "compressed-tensors": {"format": (*FORMATS, "mixed-precision")},
     "fbgemm_fp8": {},
     "fp8": {},
     "gptq": {"bits": (2, 4, 8), "checkpoint_format": (None, "gptq", "gptq_v2")},
+    "modelopt": {"quant_algo": ("FP8", "NVFP4")},
 }
 OF_GROUPS: Only = {"format": (None, *FORMATS)}  # of compressed-tensors' groups of layers
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from foveal.layers.linear.packed.grouped import scaled
+from foveal.layers.linear.packed.grouped import exponents, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def _scales(stored: Stored, ending: str, shape: tuple[int, int], blocks: tuple[i
     scale = stored.read(ending, *FLOATS)
     size_out, size_in = shape
     if scale.dtype == torch.uint8:
-        scale = torch.exp2(scale.float() - 127)
+        scale = exponents(scale)
     if scale.numel() == 1 or scale.shape in ((size_out,), (size_out, 1)):
         return scaled(size_out, scale), size_in
     if scale.dim() == 2 and len(scale) == size_out and size_in % scale.shape[1] == 0:

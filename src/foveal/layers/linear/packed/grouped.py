@@ -116,6 +116,11 @@ def _pieces(packed: Grouped) -> Iterator[Tensor]:
         yield packed.numbers(slice(start, start + ROWS_AT_ONCE))
 
 
+def exponents(stored: Tensor) -> Tensor:
+    """Powers of two, stored as bytes (E8M0)."""
+    return torch.exp2(stored.float() - 127)
+
+
 def scaled(size_out: int, scale: Tensor) -> Tensor:
     """A scale for the whole matrix or for each output, as a group for each row: float32 [N, 1]"""
     return scale.float().reshape(-1, 1).expand(size_out, 1)
