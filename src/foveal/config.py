@@ -49,6 +49,7 @@ class EngineConfig:
     step_budget_ms: float | None = None  # a step's, while answers stream; 0: none; default: 100 (CPU), 0 (GPU)
     block_size: int = 16  # tokens in a KV block
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
+    state_cache_bytes: int | None = None  # snapshots of hybrid models' states; default: 1/8 of free memory, up to 2 GiB
     encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)
     max_num_waiting: int = 1024  # requests accepted and not yet running; one caller has at most half of all
     step_timeout_s: float = 600.0  # a step that takes longer counts as hung, and the engine is restarted

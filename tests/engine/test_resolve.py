@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from foveal.config import GIB, EngineConfig
-from foveal.engine.resolve import Budget, Capacity, Machine, Placement, fit, place, step_budget
+from foveal.engine.resolve import Budget, Capacity, Machine, Placement, StateRoom, fit, place, step_budget
 from foveal.errors import ConfigError
 
 PLAIN, SLOW, FAST = Machine(False, "absent"), Machine(False, "slow"), Machine(False, "fast")
@@ -130,3 +130,29 @@ def test_limits_that_cannot_work_are_refused(settings: dict[str, Any], words: st
 )
 def test_what_a_step_may_take(settings: dict[str, Any], device: str, expected: Budget) -> None:
     assert step_budget(EngineConfig(**settings), device) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "available_bytes", "expected"),
+    [
+        ({}, 64 * GIB, StateRoom(64, 20)),
+        ({}, 8 * GIB, StateRoom(20, 10)),
+        ({"max_num_seqs": 4}, 8 * GIB, StateRoom(4, 10)),
+        ({"state_cache_bytes": 5 * GIB}, 64 * GIB, StateRoom(64, 50)),
+        ({"state_cache_bytes": 0}, 64 * GIB, StateRoom(64, 0)),
+        ({}, GIB // 10, StateRoom(1, 0)),
+    ],
+)
+def test_how_many_states_fit(settings: dict[str, Any], available_bytes: int, expected: StateRoom) -> None:
+    """Of a model that keeps 100 MiB of each sequence, or nearly so."""
+    config = EngineConfig(kv_cache_bytes=GIB, **settings)
+
+    assert fit(config, ON_CPU, available_bytes, 1000, 4096, state_bytes=GIB // 10).states == expected
+
+
+def test_keys_and_values_get_what_states_leave() -> None:
+    config = EngineConfig(max_num_seqs=10, state_cache_bytes=GIB)
+
+    capacity = fit(config, ON_CUDA, 10 * GIB, GIB // 1000, 10**6, state_bytes=GIB // 10)
+
+    assert capacity.num_blocks == pytest.approx(0.8 * 8000 / 16, abs=1)

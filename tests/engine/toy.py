@@ -23,6 +23,7 @@ from foveal.config import EngineConfig
 from foveal.engine.engine import Engine
 from foveal.engine.loading import build_engine
 from foveal.engine.protocol import Submit
+from foveal.engine.resolve import Capacity, StateRoom
 from foveal.layers.pieces import Pieces, at_once, finish
 from foveal.layers.step import AfterLayer, KVShape, Positions, StateShape, StepContext
 from foveal.models.family import CropRange, ImageTraits, Model, SequenceSlice
@@ -230,14 +231,23 @@ def expected_tokens(prompt: Prompt, num_tokens: int, arena: PixelArena, traits: 
 class ToyEngine:
     """An engine over a toy model, stepped by hand, that keeps what came of each request."""
 
-    def __init__(self, traits: ImageTraits = USUAL, *, num_blocks: int = 256, **settings: float) -> None:
-        self.decoder, self.images = ToyDecoder(), ToyImages(traits)
+    def __init__(
+        self,
+        traits: ImageTraits = USUAL,
+        decoder: ToyDecoder | None = None,
+        num_snapshots: int = 0,
+        /,
+        *,
+        num_blocks: int = 256,
+        **settings: float,
+    ) -> None:
+        self.decoder, self.images = decoder or ToyDecoder(), ToyImages(traits)
         model = Model(self.decoder, self.images)
         self.arena = PixelArena.create(1 << 16)
         config = EngineConfig(**{"block_size": 4, "max_num_seqs": 16, **settings})  # type: ignore[arg-type]  # all numbers
-        self.engine: Engine = build_engine(
-            model, config, self.arena, num_blocks, self.decoder.max_model_len, torch.device("cpu"), torch.float32
-        )
+        states = StateRoom(config.max_num_seqs, num_snapshots) if self.decoder.state_shapes else None
+        capacity = Capacity(num_blocks, self.decoder.max_model_len, states)
+        self.engine: Engine = build_engine(model, config, self.arena, capacity, torch.device("cpu"), torch.float32)
         self.tokens: defaultdict[int, list[Token]] = defaultdict(list)
         self.ends: defaultdict[int, list[str]] = defaultdict(list)  # the terminal events of each request
         self._num_requests = 0

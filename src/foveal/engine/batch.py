@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.scheduler import Chunk
 from foveal.layers.attention.batch import AttentionBatch
-from foveal.layers.states import StateRows
+from foveal.layers.states import Save, StateRows
 from foveal.layers.step import Positions
 from foveal.models.family import ImageTraits, InputBatch, PlacedImage, SequenceSlice
 
@@ -52,7 +52,13 @@ def state_rows(chunks: Seq[Chunk]) -> list[StateRows]:
     """Which rows of the batch go with which slot of states."""
     starts = accumulate((chunk.stop - chunk.start for chunk in chunks), initial=0)
     return [
-        StateRows(start, start + chunk.stop - chunk.start, chunk.sequence.state_slot, is_fresh=chunk.start == 0)
+        StateRows(
+            start,
+            start + chunk.stop - chunk.start,
+            chunk.sequence.state_slot,
+            is_fresh=chunk.start == 0,
+            saves=tuple(Save(save.position - chunk.start, save.slot) for save in chunk.saves),
+        )
         for start, chunk in zip(starts, chunks, strict=False)
         if chunk.sequence.state_slot is not None
     ]

@@ -120,6 +120,7 @@ class Engine:
         num_streams = self.scheduler.num_streams
         plan = self.scheduler.schedule(self.pace.num_prompt_tokens(num_streams, self.encoder.is_busy))
         self._failed += [(sequence.sequence_id, TOO_LARGE) for sequence in plan.too_large]
+        self.runner.copy_states(plan.state_copies)
         self._encode(plan, on_start, has_news)
         draws = self._run(plan, waiting, on_start)
         receive()

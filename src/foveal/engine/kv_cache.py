@@ -51,6 +51,10 @@ class BlockPool:
         """How many blocks are idle."""
         return len(self._idle)
 
+    def has(self, block_hash: bytes) -> bool:
+        """Whether `find` can find it."""
+        return block_hash in self._block_of
+
     def num_idle(self, blocks: Iterable[int]) -> int:
         """How many of `blocks` are idle, so that sharing them makes fewer available."""
         return sum(block in self._idle for block in blocks)

@@ -34,7 +34,7 @@ from foveal.types import EngineInfo, OnProgress
 if TYPE_CHECKING:
     from foveal.arena import PixelArena
     from foveal.config import EngineConfig
-    from foveal.engine.resolve import Placement
+    from foveal.engine.resolve import Capacity, Placement
     from foveal.models.family import Model
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,8 @@ def load_engine(
         kept.save()
     decoder = model.decoder
     token_bytes = 2 * math.prod(decoder.kv_shape) * dtype.itemsize
-    capacity = fit(config, placement, available_bytes(device), token_bytes, decoder.max_model_len)
+    state_bytes = sum(shape.num_bytes(dtype) for shape in decoder.state_shapes)
+    capacity = fit(config, placement, available_bytes(device), token_bytes, decoder.max_model_len, state_bytes)
     info = EngineInfo(
         model_type=checkpoint.model_type,
         device=placement.device,
@@ -76,7 +77,7 @@ def load_engine(
         kv_cache_bytes=capacity.num_blocks * config.block_size * token_bytes,
     )
     guides = _guides(Path(folder), decoder.vocab_size)
-    engine = build_engine(model, config, arena, capacity.num_blocks, capacity.max_model_len, device, dtype, guides)
+    engine = build_engine(model, config, arena, capacity, device, dtype, guides)
     return engine, info
 
 
@@ -104,27 +105,25 @@ def build_engine(
     model: Model,
     config: EngineConfig,
     arena: PixelArena,
-    num_blocks: int,
-    max_model_len: int,
+    capacity: Capacity,
     device: torch.device,
     dtype: torch.dtype,
     guides: Guides | None = None,
 ) -> Engine:
     """Put a loaded model, its caches and a scheduler together."""
-    budget = step_budget(config, device.type)
+    budget, pool, room = step_budget(config, device.type), BlockPool(capacity.num_blocks), capacity.states
     limits = Limits(
-        max_num_seqs=config.max_num_seqs,
+        max_num_seqs=room.num_slots if room else config.max_num_seqs,
         max_num_batched_tokens=budget.num_tokens,
         block_size=config.block_size,
         whole_spans=model.traits.whole_spans,
         rereads_images=model.traits.rereads_images,
     )
     encoder_cache = EncoderCache(config.encoder_cache_bytes)
-    states = StateCache(config.max_num_seqs) if model.decoder.state_shapes else None
-    scheduler = Scheduler(limits, BlockPool(num_blocks), encoder_cache, states)
+    states = StateCache(room.num_slots, room.num_snapshots, pool.has) if room else None
+    scheduler = Scheduler(limits, pool, encoder_cache, states)
     pace = Pace(budget.seconds, budget.num_tokens)
     rounds = Rounds(budget.num_crops, model.traits.splits_images)
     encoder = Encoder(model.images, rounds, encoder_cache, arena, device)
-    num_state_slots = states.num_slots if states else 0
-    runner = Runner(model, encoder_cache, num_blocks, num_state_slots, config.block_size, device, dtype)
-    return Engine(scheduler, pace, encoder, runner, max_model_len, guides)
+    runner = Runner(model, encoder_cache, capacity, config.block_size, device, dtype)
+    return Engine(scheduler, pace, encoder, runner, capacity.max_model_len, guides)

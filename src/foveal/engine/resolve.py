@@ -14,6 +14,8 @@ from foveal.errors import ConfigError
 CPU_KV_CACHE_BYTES = 4 * GIB  # at most, unless set
 CPU_MEMORY_SHARE = 0.25  # of the memory available after the weights are loaded
 CUDA_MEMORY_SHARE = 0.8  # the rest is for the activations of a step
+STATE_SHARE = 0.25  # of the memory available, at most, for the states of running sequences
+SNAPSHOT_SHARE, SNAPSHOT_BYTES = 0.125, 2 * GIB  # for snapshots of them, whichever is less, unless set
 QUANTIZATIONS = ("none", "int8", "int4")
 # Tokens of a step, crops of a run of the encoder, milliseconds of a step with streams. On a CPU, a step of 2048 tokens
 # takes minutes with a model of some billions of parameters. Matrix products are as fast with 512 rows.
@@ -43,11 +45,20 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class StateRoom:
+    """How many states fit into memory, of a model that keeps them: of sequences that run, and snapshots."""
+
+    num_slots: int
+    num_snapshots: int
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """How much fits into memory: decided after the model is loaded."""
 
     num_blocks: int
     max_model_len: int  # tokens
+    states: StateRoom | None = None  # of a model that keeps states
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +113,43 @@ def _quantization(config: EngineConfig, device: str, machine: Machine, is_quanti
 
 
 def fit(
-    config: EngineConfig, placement: Placement, available_bytes: int, token_bytes: int, model_max_len: int
+    config: EngineConfig,
+    placement: Placement,
+    available_bytes: int,
+    token_bytes: int,
+    model_max_len: int,
+    state_bytes: int = 0,
 ) -> Capacity:
-    """How many blocks fit, and the longest sequence.
+    """How many states and blocks fit, and the longest sequence.
 
     available_bytes: of the device's memory, after the weights are loaded. token_bytes: keys and values of one token.
+    state_bytes: states of one sequence; 0: the model has none.
     Raises ConfigError for limits below one, a context longer than the model's, or a cache that holds no block.
     """
     _check_positive(config)
     if config.max_model_len is not None and config.max_model_len > model_max_len:
         raise ConfigError(f"engine.max_model_len is {config.max_model_len}, but the model ends at {model_max_len}")
     block_bytes = config.block_size * token_bytes
+    states = _state_room(config, available_bytes, state_bytes) if state_bytes else None
+    if states:
+        available_bytes -= state_bytes * (states.num_slots + states.num_snapshots)
     if config.kv_cache_bytes is None:
         num_blocks = _default_num_blocks(config, placement, available_bytes, block_bytes, model_max_len)
     else:
         num_blocks = config.kv_cache_bytes // block_bytes
     if num_blocks < 1:
         raise ConfigError(f"there is no memory for a KV cache: engine.kv_cache_bytes must be at least {block_bytes}")
-    return Capacity(num_blocks, config.max_model_len or min(model_max_len, num_blocks * config.block_size))
+    max_model_len = config.max_model_len or min(model_max_len, num_blocks * config.block_size)
+    return Capacity(num_blocks, max_model_len, states)
+
+
+def _state_room(config: EngineConfig, available_bytes: int, state_bytes: int) -> StateRoom:
+    """Fewer sequences run where memory is short."""
+    num_slots = max(1, min(config.max_num_seqs, int(available_bytes * STATE_SHARE) // state_bytes))
+    num_bytes = config.state_cache_bytes
+    if num_bytes is None:
+        num_bytes = min(SNAPSHOT_BYTES, int(available_bytes * SNAPSHOT_SHARE))
+    return StateRoom(num_slots, num_bytes // state_bytes)
 
 
 def _default_num_blocks(

@@ -7,7 +7,7 @@ write a token's keys and values twice does no harm. A state depends on the one b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ from foveal.types import PromptLogprob
 
 if TYPE_CHECKING:
     from foveal.engine.encoder_cache import EncoderCache
+    from foveal.engine.resolve import Capacity
     from foveal.engine.scheduler import Chunk
     from foveal.layers.attention.batch import AttentionBackend
     from foveal.models.family import InputBatch, Model
@@ -49,8 +50,7 @@ class Runner:
         self,
         model: Model,
         encoder_cache: EncoderCache,
-        num_blocks: int,
-        num_state_slots: int,
+        capacity: Capacity,
         block_size: int,
         device: torch.device,
         dtype: torch.dtype,
@@ -61,10 +61,17 @@ class Runner:
         self.device = device
         self.attention = attention_backend(device, dtype)
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
-        shape = (num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim)
+        shape = (num_layers, 2, capacity.num_blocks, block_size, num_kv_heads, head_dim)
         self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # takes up memory as it is written
-        self.states = state_tensors(model.decoder.state_shapes, num_state_slots, dtype, device)
+        num_states = capacity.states.num_slots + capacity.states.num_snapshots if capacity.states else 0
+        self.states = state_tensors(model.decoder.state_shapes, num_states, dtype, device)
         self.native = native_decoder(model.decoder, self.kv_cache, block_size)
+
+    @torch.inference_mode()
+    def copy_states(self, copies: Mapping[int, int]) -> None:
+        """Let slots of sequences (the keys) begin with what is in slots of snapshots (the values)."""
+        for tensor in self.states if copies else ():
+            tensor[:, [*copies]] = tensor[:, [*copies.values()]]
 
     @torch.inference_mode()
     def run(self, chunks: Seq[Chunk]) -> list[Computed | Exception]:

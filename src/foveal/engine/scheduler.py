@@ -11,11 +11,14 @@ The scheduler assigns blocks and slots of states, and pins images. It knows noth
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from foveal.engine.encoder_cache import EncoderCache
 from foveal.engine.kv_cache import BlockPool, IntegrityError, block_hash, root_hash
 from foveal.engine.sequence import ImageKey, Sequence
+from foveal.engine.snapshot_points import end_of_prompt, snapshot_points
 from foveal.engine.state_cache import StateCache
 from foveal.engine.turns import Line, count_by_caller, first_to_yield, in_turns
 from foveal.types import EngineStats, Image
@@ -32,6 +35,14 @@ class Limits:
     rereads_images: bool = False
 
 
+class Saved(NamedTuple):
+    """A snapshot to be written: the state after the tokens before a position."""
+
+    position: int
+    slot: int
+    block_hash: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A step's share of one sequence: the tokens at positions [start, stop)."""
@@ -39,6 +50,7 @@ class Chunk:
     sequence: Sequence
     start: int
     stop: int
+    saves: tuple[Saved, ...] = ()  # ascending
 
     @property
     def is_last(self) -> bool:
@@ -66,6 +78,7 @@ class StepPlan:
     num_tokens_left: int
     chunks: dict[int, Chunk] = field(default_factory=dict)  # by sequence id
     wanted: dict[ImageKey, WantedImage] = field(default_factory=dict)
+    state_copies: dict[int, int] = field(default_factory=dict)  # slot -> the snapshot that it starts from
     too_large: list[Sequence] = field(default_factory=list)  # that do not fit into the pool even alone; they are done
     has_preempted: bool = False
 
@@ -131,13 +144,20 @@ class Scheduler:
         self._advance_each(in_turns(sequence for sequence in self.running if not _lacks_one(sequence)), plan)
         if not plan.has_preempted:
             self._admit(plan)
+        if self.states:
+            for sequence_id, chunk in plan.chunks.items():
+                plan.chunks[sequence_id] = replace(chunk, saves=tuple(self._saves(chunk, self.states)))
         return plan
 
     def update(self, plan: StepPlan) -> None:
         """Store the results of a plan that was carried out, except those of requests aborted since."""
         for chunk in plan.chunks.values():
-            if chunk.sequence.status == "running":
+            is_running = chunk.sequence.status == "running"
+            if is_running:
                 self._mark_computed(chunk)
+            if self.states:
+                for save in chunk.saves:
+                    self.states.settle(save.block_hash, is_written=is_running)
 
     def finish(self, sequence: Sequence) -> None:
         """End a sequence, for whatever reason, and release its blocks and pins."""
@@ -261,7 +281,7 @@ class Scheduler:
             sequence = self.waiting.next(num_running)
             if num_running[sequence.prompt.share]:
                 return
-            while not self._start(sequence) and max(num_running.values()) > 1:
+            while not self._start(sequence, plan) and max(num_running.values()) > 1:
                 yielding = first_to_yield(self.running)
                 num_running[yielding.prompt.share] -= 1
                 self._preempt(yielding, plan)
@@ -273,14 +293,14 @@ class Scheduler:
         """Start waiting sequences in turns, while the budget lasts and there are blocks for their known tokens."""
         while self.waiting and len(self.running) < self.limits.max_num_seqs and plan.num_tokens_left > 0:
             sequence = self.waiting.next(count_by_caller(self.running))
-            if self._start(sequence):
+            if self._start(sequence, plan):
                 self._advance(sequence, plan)
             elif self.running:
                 return
             else:
                 self._fail_too_large(sequence, plan)
 
-    def _start(self, sequence: Sequence) -> bool:
+    def _start(self, sequence: Sequence, plan: StepPlan) -> bool:
         """Whether there was room for a waiting sequence, so that it runs now."""
         if len(self.running) >= self.limits.max_num_seqs:
             return False
@@ -288,10 +308,10 @@ class Scheduler:
         if self._num_blocks_wanted(sequence, prefix) > self.pool.num_available:
             return False
         self.waiting.remove(sequence)
-        self._start_running(sequence, prefix)
+        self._start_running(sequence, prefix, plan)
         return True
 
-    def _start_running(self, sequence: Sequence, prefix: list[int]) -> None:
+    def _start_running(self, sequence: Sequence, prefix: list[int], plan: StepPlan) -> None:
         self.pool.share(prefix)
         sequence.block_table = prefix
         sequence.num_computed_tokens = len(prefix) * self.limits.block_size
@@ -299,6 +319,8 @@ class Scheduler:
             sequence.num_cached_tokens = min(sequence.num_computed_tokens, sequence.num_prompt_tokens)
         if self.states:
             sequence.state_slot = self.states.take()
+            if prefix:
+                plan.state_copies[sequence.state_slot] = self.states.use(sequence.block_hashes[len(prefix) - 1])
         sequence.status = "running"
         insort(self.running, sequence, key=lambda s: s.sequence_id)
 
@@ -313,8 +335,6 @@ class Scheduler:
 
     def _cached_prefix(self, sequence: Sequence) -> list[int]:
         """The cached blocks of the sequence's first tokens. The last token is never among them: it must be computed."""
-        if self.states:
-            return []
         block_size, allowed = self.limits.block_size, sequence.prompt.max_cached_tokens
         num_tokens = sequence.num_tokens - 1 if allowed is None else min(allowed, sequence.num_tokens - 1)
         if asked := sequence.prompt_logprob_range:  # the first logprob needs the state before its token
@@ -324,7 +344,7 @@ class Scheduler:
             stop = len(blocks) * block_size
             first_cut = next((s.span.offset for s in sequence.spans_within(stop - 1, stop) if s.span.end > stop), stop)
             blocks = blocks[: first_cut // block_size]
-        return blocks
+        return blocks[: self.states.longest(sequence.block_hashes[: len(blocks)])] if self.states else blocks
 
     # --- computed chunks ----------------------------------------------------------------------------------------------
 
@@ -340,6 +360,21 @@ class Scheduler:
             for index, image in enumerate(sequence.prompt.images):
                 if image.spans[-1].end <= chunk.stop:
                     self.encoder_cache.unpin(sequence.image_key(index), sequence.sequence_id)
+
+    def _saves(self, chunk: Chunk, states: StateCache) -> Iterator[Saved]:
+        """The snapshots to take while the chunk is computed, as far as there is room for them."""
+        sequence, block_size = chunk.sequence, self.limits.block_size
+        for num_blocks in snapshot_points(sequence, chunk.start, chunk.stop, block_size):
+            hashes = self._block_hashes(sequence, num_blocks)
+            if sequence.last_snapshot:
+                states.drop(sequence.last_snapshot)
+                sequence.last_snapshot = None
+            slot = states.reserve(hashes)
+            if slot is None:
+                continue
+            if num_blocks > end_of_prompt(sequence, block_size):
+                sequence.last_snapshot = hashes[-1]
+            yield Saved(num_blocks * block_size, slot, hashes[-1])
 
     def _block_hashes(self, sequence: Sequence, num_blocks: int) -> list[bytes]:
         """The chain hashes of the first full blocks, each computed once."""

@@ -43,6 +43,8 @@ class Sequence:
     prompt_logprobs: dict[int, PromptLogprob] = field(default_factory=dict)  # by position; those computed so far
     block_table: list[int] = field(default_factory=list)
     state_slot: int | None = None  # of its states, while it runs a hybrid model
+    snapshot_points: list[int] | None = None  # of the prompt, once they were needed
+    last_snapshot: bytes | None = None  # behind the prompt, where each takes the place of the one before
     block_hashes: list[bytes] = field(default_factory=list)  # of the first full blocks; those needed so far
     span_sources: list[SpanSource] = field(init=False)  # of all images, ascending
 

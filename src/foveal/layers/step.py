@@ -7,6 +7,7 @@ Letters: T rows in the step, R position rows, W hidden width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -38,6 +39,10 @@ class StateShape(NamedTuple):
     num_layers: int
     shape: tuple[int, ...]
     dtype: torch.dtype | None = None  # None: the model's
+
+    def num_bytes(self, dtype: torch.dtype) -> int:
+        """Of one sequence, for a model of `dtype`."""
+        return self.num_layers * math.prod(self.shape) * (self.dtype or dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)
