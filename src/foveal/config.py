@@ -62,6 +62,8 @@ class ImageConfig:
 
     max_num_images: int = 30  # in a request
     max_image_bytes: int = 4_999_999  # encoded, each: the API promises images of under 5 MB
+    max_file_bytes: int = 10_000_000  # of a PDF or a text, each
+    pdf_dpi: float = 144.0  # of a PDF's pages; a page that would have too many pixels gets fewer
     max_image_pixels: int = 50_000_000  # decoded, each; read from the header before anything is decoded
     max_request_pixels: int = 200_000_000  # decoded, of all images of a request together
     fetch_timeout_s: float = 1.5  # one download, from resolving the name to the last byte

@@ -4,6 +4,7 @@
     ├── RequestError               what the client is told, with an HTTP status of its own
     │   ├── InvalidRequest         400
     │   │   ├── ImageError         400, names the image by position
+    │   │   ├── FileError          400, names the file by position
     │   │   ├── PromptTooLong      400
     │   │   └── MethodNotAllowed   405
     │   ├── Unauthorized           401
@@ -58,6 +59,14 @@ class ImageError(InvalidRequest):
 
     def __init__(self, position: int, message: str) -> None:
         super().__init__(f"image {position}: {message}", param="images")
+        self.position = position
+
+
+class FileError(InvalidRequest):
+    """One file of the request cannot be used. `position` is 1-based."""
+
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(f"file {position}: {message}", param="files")
         self.position = position
 
 

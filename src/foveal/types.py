@@ -9,7 +9,7 @@ framework, and properties only combine fields. Sizes are in pixels and offsets i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -37,13 +37,34 @@ class Caller:
         return f"key {self.key_id}" if self.key_id else f"request {self.request_id}"
 
 
+class Page(NamedTuple):
+    """A page of a PDF as a picture."""
+
+    number: int  # from 1
+    dpi: float
+    max_pixels: int  # a larger page is drawn at a lower resolution
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a client says of a file: a PDF, whose pages become images, or text."""
+
+    name: str = ""
+    pages: tuple[int, int] | None = None  # the first and the last that are wanted, from 1; None: all
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where an image is, as the request names it: a URL, a data URL or bare base64."""
+    """Where an image is, as the request names it: a URL, a data URL or bare base64. Or its bytes, if those are known.
 
-    source: str = field(repr=False)
+    With `file` it stands for a file, until the file is read: then other parts stand in its place.
+    """
+
+    source: str | bytes = field(repr=False)
     position: int  # among the request's images, from 1; error messages contain it
     detail: Detail = "auto"
+    page: Page | None = None  # the image is this page of the PDF at `source`
+    file: File | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +183,12 @@ class ChatRequest:
     @property
     def image_refs(self) -> tuple[ImageRef, ...]:
         return tuple(part for message in self.messages for part in message.content if isinstance(part, ImageRef))
+
+    @property
+    def file_refs(self) -> tuple[ImageRef, ...]:
+        """Files that are not read yet. Their positions are those among the files, from 1."""
+        files = (ref for ref in self.image_refs if ref.file is not None)
+        return tuple(replace(ref, position=position) for position, ref in enumerate(files, 1))
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ REFUSED = [
     ("base64 over the limit",         data_url(padded(PNG, MAX_IMAGE_BYTES + 1)), TOO_LARGE),
     ("truncated",                     data_url(JPEG[: len(JPEG) // 2]),           "damaged or incomplete"),
     ("header only",                   data_url(PNG[:33]),                         NO_PICTURE),
-    ("PDF",                           data_url(PDF),                              "a PDF, which is not read here"),
+    ("PDF",                           data_url(PDF),                              "a PDF, which is no picture"),
     ("SVG",                           data_url(b"<svg></svg>"),                   "an SVG drawing, which is not"),
     ("too many pixels",               sent(drawing("1").resize((10_000, 5_001))), "more than 50,000,000 pixels"),
     ("too narrow",                    sent(drawing("1").resize((9_000, 1))),      "too narrow"),

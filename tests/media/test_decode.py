@@ -291,7 +291,7 @@ def test_a_bmp_whose_alpha_was_never_written_is_opaque(
 @pytest.mark.parametrize(
     ("encoded", "sentence"),
     [
-        (b"%PDF-1.7\n1 0 obj\n", "a PDF, which is not read here; send each page as a picture"),
+        (b"%PDF-1.7\n1 0 obj\n", "a PDF, which is no picture; send it as a file"),
         (b"\0\0\0\x20ftypavif\0\0\0\0", "an AVIF picture, which is not read here; save it as PNG"),
         (b"\0\0\0\x20ftypheic\0\0\0\0", "a HEIC picture, as phones take them, which is not read here; save"),
         (b"\0\0\0\x20ftypmif1\0\0\0\0", "a HEIF picture, as phones take them"),

@@ -134,7 +134,7 @@ async def test_sources_that_become_pixels(source: str, size: Size, pixel: tuple[
         pytest.param("/private", "this address is not allowed", id="redirect to a private address"),
         pytest.param("/loop", "more than 3 redirects; use the address that they lead to", id="redirects without end"),
         pytest.param("/large.png", "larger than 4,999,999 bytes, the limit for each image", id="URL too large"),
-        pytest.param("/a.pdf", "a PDF, which is not read here; send each page", id="PDF"),
+        pytest.param("/a.pdf", "a PDF, which is no picture; send it as a file", id="PDF"),
         pytest.param("/page.html", "a web page and no picture; check that", id="a sign-in page"),
         pytest.param("/cut.png", "the picture is damaged or incomplete; save it again", id="truncated"),
         pytest.param("/empty", "the image is empty; send", id="0 bytes"),

@@ -9,7 +9,7 @@ from foveal.media.protocol import REPLIES, Done, Job, Measure, Prepare, Refusal,
 from foveal.types import ImageLayout, PixelRef, Size
 from foveal.workers.frames import HEADER_BYTES, FrameTooLarge
 
-JOBS = jobs(max_image_bytes=1000)
+JOBS = jobs(max_encoded_bytes=1000)
 LAYOUT = ImageLayout(Size(3, 2), (2, 3, 3), grid=(1, 1), num_crops=1, num_tokens=4)
 
 

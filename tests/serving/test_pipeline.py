@@ -15,6 +15,7 @@ from foveal.conversation.render import Renderer
 from foveal.engine_client.client import Tokens
 from foveal.errors import (
     Draining,
+    FileError,
     GenerationFailed,
     ImageError,
     InvalidRequest,
@@ -32,10 +33,13 @@ from foveal.types import (
     Delta,
     EngineInfo,
     EngineStats,
+    File,
     GenerationOptions,
     Grammar,
     Image,
     ImageRef,
+    Message,
+    Page,
     Prompt,
     SamplingParams,
     Token,
@@ -125,6 +129,11 @@ class ReadyImages:
         finally:
             self.pinned -= len(refs)
 
+    async def read_file(self, ref: ImageRef, caller: Caller, salt: bytes) -> list[str | ImageRef]:
+        if ref.source == "broken":
+            raise FileError(ref.position, "not a file")
+        return [*(ImageRef(b"", ref.position, page=Page(number, 72, 100)) for number in (1, 2)), "text"]
+
 
 class EasyGrammars:
     """Takes every grammar but one that is called "bad"."""
@@ -182,6 +191,26 @@ def test_the_images_are_pinned_while_the_answer_runs_and_no_longer() -> None:
 
     assert asyncio.run(leave_early()) == (2, 1)
     assert (loader.pinned, engine.running) == (0, 0)
+
+
+def user(*parts: str | ImageRef) -> ChatRequest:
+    return ChatRequest((Message("user", parts),))
+
+
+def test_the_text_and_the_pages_of_a_file_stand_in_its_place() -> None:
+    loader, engine = ReadyImages(), ScriptedEngine(lambda seed: says("yes"))
+    with_file = user("a", ImageRef("file", 1, file=File()), "b")
+    written_out = user("a", ImageRef("", 1), ImageRef("", 2), "text", "b")
+    asyncio.run(collect(pipeline(engine, loader), with_file))
+    asyncio.run(collect(pipeline(engine), written_out))
+    assert loader.num_loaded == 2
+    assert engine.prompts[0].token_ids == engine.prompts[1].token_ids
+
+
+def test_a_file_that_cannot_be_read_is_named_by_its_place_among_the_files() -> None:
+    asked = user(ImageRef("", 1), ImageRef("file", 2, file=File()), ImageRef("broken", 3, file=File()))
+    with pytest.raises(FileError, match="file 2: not a file"):
+        asyncio.run(collect(pipeline(ScriptedEngine(lambda seed: [])), asked))
 
 
 def test_a_stop_text_ends_the_answer_and_the_engines_work_on_it() -> None:

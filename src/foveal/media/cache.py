@@ -15,7 +15,7 @@ from typing import Any
 from foveal.errors import Overloaded
 from foveal.media.slots import Slots, slot_bytes
 from foveal.media.tasks import BackgroundTasks
-from foveal.types import Image, ImageLayout, PixelRef
+from foveal.types import Image, ImageLayout, Page, PixelRef
 
 NO_ROOM = "the memory for pictures is in use; try again in a moment"
 
@@ -29,6 +29,7 @@ class EncodedImage:
     layout: ImageLayout
     caller: str = ""  # whose turn its decoding takes
     cost_s: float = 0.0  # of decoding it
+    page: Page | None = None  # which page it is of a PDF
 
 
 @dataclass(eq=False, slots=True)

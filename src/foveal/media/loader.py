@@ -14,20 +14,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from foveal.arena import PixelArena
 from foveal.config import ImageConfig
-from foveal.errors import ImageError, InvalidRequest, Overloaded
+from foveal.errors import FileError, ImageError, InvalidRequest, Overloaded
 from foveal.media.cache import EncodedImage, PixelCache, arena_bytes
 from foveal.media.cost import decode_cost_s
 from foveal.media.downloads import Downloads
 from foveal.media.fetch import Fetcher
+from foveal.media.files import pages_of, read_text
+from foveal.media.pdf import is_pdf
 from foveal.media.pool import Decoder, InProcess, WorkerPool
-from foveal.media.protocol import Job, Measure, Measured, Prepare, Refusal, Reply
+from foveal.media.protocol import CountPages, Job, Measure, Measured, Pages, Prepare, Refusal, Reply
 from foveal.media.refusal import Refused
 from foveal.media.room import Room
 from foveal.media.source import read_source
@@ -35,7 +37,7 @@ from foveal.media.stats import ImageStats
 from foveal.models.family import InvalidImageSize, Processor
 from foveal.shares import Shares
 from foveal.telemetry import Histogram
-from foveal.types import Caller, Detail, Image, ImageRef
+from foveal.types import Caller, Detail, Image, ImageRef, Page
 
 LOAD_PROCESSOR = "foveal.models.registry:load_worker_processor"
 _MAX_WAIT_FOR_ROOM_S = 5.0
@@ -82,6 +84,8 @@ class ImageLoader:
         self._thread_turns = Shares(1, max_waiting=_MAX_UNREAD)
         self._fetcher = Fetcher(config)
         self._downloads = Downloads(self._fetcher.fetch, config.url_cache_bytes)
+        self._file_fetcher = Fetcher(replace(config, max_image_bytes=config.max_file_bytes))
+        self._file_downloads = Downloads(self._file_fetcher.fetch, 0)
         self.decoder: Decoder = (
             WorkerPool(config, arena, processor_factory, str(checkpoint))
             if config.num_workers
@@ -117,6 +121,22 @@ class ImageLoader:
                 ) from None
             yield tuple(entry.image for entry in entries)
 
+    async def read_file(self, ref: ImageRef, caller: Caller = NOBODY, salt: bytes = b"") -> list[str | ImageRef]:
+        """What stands for a file: its text, or its pages as references to images, whose positions are to be counted.
+
+        Raises FileError.
+        """
+        client = _Client(caller.share, b"" if self._config.shared_caches else salt)
+        try:
+            async with asyncio.timeout(self._config.load_timeout_s):
+                return await self._read(ref, client)
+        except Refused as refused:
+            raise FileError(ref.position, str(refused)) from None
+        except TimeoutError:
+            raise Overloaded(
+                f"the file was not ready within {self._config.load_timeout_s:g} s; try again later"
+            ) from None
+
     @property
     def stats(self) -> ImageStats:
         return ImageStats(
@@ -131,8 +151,12 @@ class ImageLoader:
 
     async def close(self) -> None:
         """Ends downloads and workers. No `load` may be open."""
-        await self._downloads.close()
-        await self._fetcher.close()
+        for downloads, fetcher in (
+            (self._downloads, self._fetcher),
+            (self._file_downloads, self._file_fetcher),
+        ):
+            await downloads.close()
+            await fetcher.close()
         await self.cache.close()
         await self.decoder.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -140,14 +164,14 @@ class ImageLoader:
     async def _identify(self, ref: ImageRef, client: _Client) -> EncodedImage:
         encoded = await self._encoded(ref.source, client)
         image_hash = await self._in_thread(
-            client, hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt
+            client, hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt, ref.page
         )
         layout = self.cache.layout(image_hash)
         self._num_images += 1
         self._num_hits += layout is not None
         if layout is not None:
-            return EncodedImage(image_hash, encoded, layout, client.share, decode_cost_s(layout.size))
-        measured = await self._run(Measure(encoded), client.share, _MEASURE_S)
+            return EncodedImage(image_hash, encoded, layout, client.share, decode_cost_s(layout.size), ref.page)
+        measured = await self._run(Measure(encoded, ref.page), client.share, _MEASURE_S)
         assert isinstance(measured, Measured)
         if measured.cost_s > _FAR_TOO_LONG * self._config.decode_timeout_s:
             raise Refused("decoding would take too long: it is large and has many scans; save it again as PNG or JPEG")
@@ -155,18 +179,33 @@ class ImageLoader:
             layout = await self._in_thread(client, self._processor.layout, measured.size, ref.detail)
         except InvalidImageSize as error:
             raise Refused(str(error)) from None
-        return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s)
+        return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s, ref.page)
 
-    async def _encoded(self, source: str, client: _Client) -> bytes:
+    async def _encoded(self, source: str | bytes, client: _Client) -> bytes:
+        if isinstance(source, bytes):
+            return source
         found = await self._in_thread(client, read_source, source, self._config.max_image_bytes)
         return found if isinstance(found, bytes) else await self._downloads.get(found, client.share, client.salt)
+
+    async def _read(self, ref: ImageRef, client: _Client) -> list[str | ImageRef]:
+        """The file's parts. Raises Refused."""
+        assert isinstance(ref.source, str)
+        found = await self._in_thread(client, read_source, ref.source, self._config.max_file_bytes)
+        encoded = (
+            found if isinstance(found, bytes) else await self._file_downloads.get(found, client.share, client.salt)
+        )
+        if not is_pdf(encoded):
+            return [await self._in_thread(client, read_text, encoded, ref.file)]
+        counted = await self._run(CountPages(encoded), client.share, _MEASURE_S)
+        assert isinstance(counted, Pages)
+        return list(pages_of(ref, encoded, counted.num_pages, self._config))
 
     async def _in_thread(self, client: _Client, function: Callable[..., T], *arguments: object) -> T:
         return await self._thread_turns.run(client.share, self._thread, partial(function, *arguments))
 
     async def _prepare(self, image: EncodedImage, place: Image) -> None:
         started_s = time.monotonic()
-        await self._run(Prepare(image.encoded, place.layout, place.pixels), image.caller, image.cost_s)
+        await self._run(Prepare(image.encoded, place.layout, place.pixels, image.page), image.caller, image.cost_s)
         self._decode_s.observe(time.monotonic() - started_s)
 
     async def _run(self, job: Job, caller: str, cost_s: float) -> Reply:
@@ -196,9 +235,10 @@ class ImageLoader:
             )
 
 
-def hash_image(encoded: bytes, detail: Detail, fingerprint: str, salt: bytes = b"") -> bytes:
+def hash_image(encoded: bytes, detail: Detail, fingerprint: str, salt: bytes = b"", page: Page | None = None) -> bytes:
     """SHA-256 over the salt and all that determines the pixels. The image's bytes come last and can imitate nothing."""
-    digest = hashlib.sha256(hashlib.sha256(salt).digest() + f"{fingerprint}\0{detail}\0".encode())
+    of_page = "" if page is None else f"{page}"
+    digest = hashlib.sha256(hashlib.sha256(salt).digest() + f"{fingerprint}\0{detail}\0{of_page}\0".encode())
     digest.update(encoded)
     return digest.digest()
 

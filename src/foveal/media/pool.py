@@ -73,7 +73,7 @@ class WorkerPool:
         self._arena = arena
         self._processor_factory = processor_factory
         self._checkpoint = checkpoint
-        self._jobs = jobs(config.max_image_bytes)
+        self._jobs = jobs(_max_encoded_bytes(config))
         self._tasks = BackgroundTasks()
         self._turns = Turns(Rules(num_places=config.num_workers, max_waiting=_MAX_WAITING, large_s=_LARGE_S))
         self._workers = {self._spawn() for _ in range(config.num_workers)}
@@ -174,9 +174,13 @@ class WorkerPool:
             arena_bytes=self._arena.num_bytes,
             processor_factory=self._processor_factory,
             checkpoint=self._checkpoint,
-            max_image_bytes=self._config.max_image_bytes,
+            max_encoded_bytes=_max_encoded_bytes(self._config),
             max_image_pixels=self._config.max_image_pixels,
             job_timeout_s=self._config.decode_timeout_s,
             job_memory_bytes=self._config.decode_memory_bytes,
         )
         return spawn(_WORKER, SETTINGS.frame(settings), [self._arena.fd])
+
+
+def _max_encoded_bytes(config: ImageConfig) -> int:
+    return max(config.max_image_bytes, config.max_file_bytes)

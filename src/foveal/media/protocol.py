@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from foveal.types import ImageLayout, PixelRef, Size
+from foveal.types import ImageLayout, Page, PixelRef, Size
 from foveal.workers.frames import Messages
 from foveal.workers.jobs import MAX_SETTINGS_BYTES
 
@@ -23,20 +23,30 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     arena_bytes: int
     processor_factory: str  # "module:function"
     checkpoint: str  # its argument
-    max_image_bytes: int
+    max_encoded_bytes: int  # of an image or a file
     max_image_pixels: int
     job_timeout_s: float
     job_memory_bytes: int  # address space above that of the idle worker
 
 
+class CountPages(msgspec.Struct, frozen=True, tag=True):
+    encoded: bytes  # a PDF
+
+
 class Measure(msgspec.Struct, frozen=True, tag=True):
     encoded: bytes
+    page: Page | None = None  # of a PDF
 
 
 class Prepare(msgspec.Struct, frozen=True, tag=True):
     encoded: bytes
     layout: ImageLayout
     pixels: PixelRef  # where to write
+    page: Page | None = None
+
+
+class Pages(msgspec.Struct, frozen=True, tag=True):
+    num_pages: int
 
 
 class Measured(msgspec.Struct, frozen=True, tag=True):
@@ -52,13 +62,13 @@ class Refusal(msgspec.Struct, frozen=True, tag=True):
     sentence: str
 
 
-Job = Measure | Prepare
-Reply = Measured | Done | Refusal
+Job = CountPages | Measure | Prepare
+Reply = Pages | Measured | Done | Refusal
 
 SETTINGS: Messages[WorkerSettings] = Messages(WorkerSettings, MAX_SETTINGS_BYTES)
 REPLIES: Messages[Reply] = Messages(Reply, MAX_REPLY_BYTES)
 
 
-def jobs(max_image_bytes: int) -> Messages[Job]:
-    """The messages for jobs whose encoded images have at most this size."""
-    return Messages(Job, max_image_bytes + _MAX_PLACE_BYTES)
+def jobs(max_encoded_bytes: int) -> Messages[Job]:
+    """The messages for jobs whose encoded images and files have at most this size."""
+    return Messages(Job, max_encoded_bytes + _MAX_PLACE_BYTES)

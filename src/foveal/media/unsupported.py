@@ -8,7 +8,7 @@ NOT_A_PICTURE = "not a picture in a supported format (PNG, JPEG, GIF, BMP, TIFF,
 _SAVE = "which is not read here; save it as PNG, JPEG or WebP"
 _HEAD_BYTES = 1024
 _SIGNATURES = (  # (offset, bytes, sentence)
-    (0, b"%PDF-", "a PDF, which is not read here; send each page as a picture (PNG or JPEG)"),
+    (0, b"%PDF-", "a PDF, which is no picture; send it as a file, or each page as a picture (PNG or JPEG)"),
     (4, b"ftypavi", f"an AVIF picture, {_SAVE}"),
     (4, b"ftypheic", f"a HEIC picture, as phones take them, {_SAVE}"),
     (4, b"ftypheix", f"a HEIC picture, as phones take them, {_SAVE}"),

@@ -12,9 +12,23 @@ import socket
 import warnings
 
 from foveal.arena import PixelArena
+from foveal.media import pdf
 from foveal.media.cost import decode_cost_s
 from foveal.media.decode import decode, measure
-from foveal.media.protocol import REPLIES, SETTINGS, Done, Job, Measure, Measured, Prepare, Refusal, Reply, jobs
+from foveal.media.protocol import (
+    REPLIES,
+    SETTINGS,
+    CountPages,
+    Done,
+    Job,
+    Measure,
+    Measured,
+    Pages,
+    Prepare,
+    Refusal,
+    Reply,
+    jobs,
+)
 from foveal.media.refusal import DAMAGED, Refused
 from foveal.models.family import InvalidImageSize, Processor
 from foveal.workers.frames import receive
@@ -29,11 +43,13 @@ def answer(job: Job, processor: Processor, arena: PixelArena, max_image_pixels: 
     """Do one job. After a Prepare is Done, the pixels are in the arena."""
     try:
         match job:
-            case Measure(encoded):
-                size = measure(encoded, max_image_pixels)
+            case CountPages(encoded):
+                return Pages(pdf.count_pages(encoded))
+            case Measure(encoded, page):
+                size = measure(encoded, max_image_pixels) if page is None else pdf.measure(encoded, page)
                 return Measured(size, decode_cost_s(size, encoded))
-            case Prepare(encoded, layout, pixels):
-                picture = decode(encoded, max_image_pixels)
+            case Prepare(encoded, layout, pixels, page):
+                picture = decode(encoded, max_image_pixels) if page is None else pdf.draw(encoded, page)
                 if picture.size != layout.size:
                     return Refusal(DAMAGED)
                 arena.view(pixels)[...] = processor.prepare(picture, layout)
@@ -64,4 +80,4 @@ def serve(server: socket.socket) -> None:
         return answer(job, processor, arena, settings.max_image_pixels)
 
     job_timeout_s = settings.job_timeout_s + _ALARM_SLACK_S
-    answer_jobs(server, jobs(settings.max_image_bytes), REPLIES, reply_to, limits, job_timeout_s)
+    answer_jobs(server, jobs(settings.max_encoded_bytes), REPLIES, reply_to, limits, job_timeout_s)

@@ -22,6 +22,7 @@ from foveal.conversation.choose import renderer_of
 from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine_client.client import EngineClient
 from foveal.engine_client.grammar_check import GrammarCheck
+from foveal.errors import InvalidRequest
 from foveal.media.loader import ImageLoader
 from foveal.media.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
@@ -174,6 +175,9 @@ class NoImages:
     async def load(self, refs: Sequence[ImageRef], caller: Caller, salt: bytes) -> AsyncIterator[tuple[Image, ...]]:
         assert not refs
         yield ()
+
+    async def read_file(self, ref: ImageRef, caller: Caller, salt: bytes) -> list[str | ImageRef]:
+        raise InvalidRequest("This model takes text alone: send a file's text in a message.", param="files")
 
     async def close(self) -> None:
         """There is nothing to close."""

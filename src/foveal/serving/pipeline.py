@@ -23,6 +23,7 @@ from foveal.engine_client.client import EngineClient
 from foveal.errors import Overloaded
 from foveal.media.stats import ImageStats
 from foveal.serving.answer import Answer, Choice
+from foveal.serving.files import with_files
 from foveal.serving.in_flight import InFlight
 from foveal.serving.sampling import cache_salt, client_salt, fit_to_context, sampling_for
 from foveal.serving.text_turns import TextTurns
@@ -80,6 +81,9 @@ class Images(Protocol):
         self, refs: Sequence[ImageRef], caller: Caller, salt: bytes
     ) -> AbstractAsyncContextManager[tuple[Image, ...]]: ...
 
+    async def read_file(self, ref: ImageRef, caller: Caller, salt: bytes) -> list[str | ImageRef]:
+        """What stands for a file: its text, or its pages as images. Raises FileError."""
+
 
 class Grammars(Protocol):
     """What checks grammars before the engine gets them: `engine_client.grammar_check.GrammarCheck`, or a fake."""
@@ -120,7 +124,7 @@ class Pipeline:
         async with AsyncExitStack() as running:
             engine = running.enter_context(self._taken_on())
             bill = running.enter_context(self._accounting.admit(request.caller, self.card.id, self.card.prices))
-            request = await self._checked(request)
+            request = await self._checked(await self._with_files_read(request))
             images = await running.enter_async_context(self._load_images(request))
             rendered = await self._render(request, images)
             num_prompt_tokens, num_choices = len(rendered.prompt.token_ids), request.options.num_choices
@@ -168,6 +172,14 @@ class Pipeline:
         with self.in_flight.one_more():
             yield engine
 
+    async def _with_files_read(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
+        """The request with the text or the pages of each file in its place."""
+        if not isinstance(request, ChatRequest) or not (refs := request.file_refs):
+            return request
+        salt = client_salt(request.options, request.caller)
+        parts = [await self._images.read_file(ref, request.caller, salt) for ref in refs]
+        return with_files(request, parts)
+
     async def _checked(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
         """The request with its grammar in the engine's form. Bad ones are refused here, before images are fetched."""
         max_tokens = self.card.context_length
@@ -211,7 +223,7 @@ class Pipeline:
             yield Choice(tokens, text, generation)
 
     async def _measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
-        request = await self._checked(request)
+        request = await self._checked(await self._with_files_read(request))
         async with self._load_images(request) as images:
             prompt = (await self._render(request, images)).prompt
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)

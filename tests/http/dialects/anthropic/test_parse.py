@@ -12,6 +12,7 @@ from foveal.http.dialects.anthropic.parse import chat_request
 from foveal.http.dialects.anthropic.schemas import MessagesBody
 from foveal.types import (
     ChatRequest,
+    File,
     GenerationOptions,
     Grammar,
     ImageRef,
@@ -95,6 +96,27 @@ def test_blocks_keep_their_order_and_images_are_numbered_over_the_request() -> N
         Message("user", ("a", ImageRef("data:image/png;base64,QUJD", 1), ImageRef("https://x/a.png", 2))),
         Message("assistant", ("b",)),
         Message("user", (ImageRef("data:image/png;base64,REVG", 3), "c")),
+    )
+
+
+def test_documents_are_files_or_text() -> None:
+    pdf = {"type": "base64", "media_type": "application/pdf", "data": "QUJD"}
+    by_url = {"type": "url", "url": "https://x/a.pdf"}
+    plain = {"type": "text", "media_type": "text/plain", "data": "Dear"}
+    parts = {"type": "content", "content": [text("a"), image()]}
+    documents = [
+        {"type": "document", "source": pdf, "title": "T", "context": "C", "citations": {"enabled": False}},
+        {"type": "document", "source": by_url, "pages": "2-5"},
+        {"type": "document", "source": plain},
+        {"type": "document", "source": parts},
+    ]
+    assert messages(("user", documents))[0].content == (
+        "T\nC\n\n",
+        ImageRef("data:application/pdf;base64,QUJD", 1, file=File()),
+        ImageRef("https://x/a.pdf", 2, file=File(pages=(2, 5))),
+        "Dear\n\n",
+        "a",
+        ImageRef("data:image/png;base64,QUJD", 3),
     )
 
 

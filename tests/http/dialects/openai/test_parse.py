@@ -11,7 +11,16 @@ from foveal.errors import InvalidRequest
 from foveal.http.body import validate
 from foveal.http.dialects.openai.parse import chat_request, completion_requests, isolated
 from foveal.http.dialects.openai.schemas import ChatBody, CompletionBody
-from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, Grammar, ImageRef, Message, SamplingParams
+from foveal.types import (
+    ChatRequest,
+    CompletionRequest,
+    File,
+    GenerationOptions,
+    Grammar,
+    ImageRef,
+    Message,
+    SamplingParams,
+)
 from tests.fakes import CARD
 from tests.http.client import ASK, COMPLETE
 
@@ -253,6 +262,13 @@ def test_what_has_no_effect_in_chat_is_refused_by_name(field: str, value: object
 )
 def test_values_that_ask_for_nothing_are_accepted(fields: dict[str, Any]) -> None:
     assert parse_chat(**fields) == parse_chat()
+
+
+def test_a_file_is_a_reference_until_it_is_read() -> None:
+    file = {"file_data": "data:application/pdf;base64,QUJD", "filename": "a.pdf", "pages": "1-2"}
+    asked = parse_chat(messages=[user(image("https://x/a.png"), {"type": "file", "file": file})])
+    assert asked.file_refs == (ImageRef(file["file_data"], 1, file=File("a.pdf", (1, 2))),)
+    assert asked.image_refs[1].position == 2
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from foveal.http.dialects.responses.parse import chat_request, items_of
 from foveal.http.dialects.responses.schemas import ResponsesBody
 from foveal.types import (
     ChatRequest,
+    File,
     GenerationOptions,
     Grammar,
     ImageRef,
@@ -100,6 +101,17 @@ def test_items_keep_their_order_and_images_are_numbered_over_the_request() -> No
     )
 
 
+def test_files() -> None:
+    files = [
+        {"type": "input_file", "file_data": "data:application/pdf;base64,QUJD", "filename": "a.pdf", "pages": "3"},
+        {"type": "input_file", "file_url": "https://x/a.pdf", "detail": "low"},
+    ]
+    assert parse(input=[message("user", *files)]).messages[0].content == (
+        ImageRef("data:application/pdf;base64,QUJD", 1, file=File("a.pdf", (3, 3))),
+        ImageRef("https://x/a.pdf", 2, "low", file=File()),
+    )
+
+
 @pytest.mark.parametrize(("given", "meant"), [("low", "low"), ("high", "high"), ("auto", "auto"), ("original", "high")])
 def test_the_detail_of_an_image(given: str, meant: str) -> None:
     (asked,) = parse(input=[message("user", image(detail=given))]).image_refs
@@ -177,6 +189,9 @@ def test_what_asks_for_nothing_is_accepted(fields: dict[str, Any]) -> None:
         ({"input": [message("user", {"type": "input_audio"})]}, "input.0.content.0"),
         ({"input": [{"type": "web_search_call", "id": "w"}]}, "input.0"),
         ({"input": [message("user", {"type": "input_image", "file_id": "f"})]}, "image_url"),
+        ({"input": [message("user", {"type": "input_file", "filename": "a"})]}, "input"),
+        ({"input": [message("user", {"type": "input_file", "file_url": "u", "pages": "5-2"})]}, "pages"),
+        ({"input": [message("user", {"type": "input_file", "file_url": "u", "pages": "0"})]}, "pages"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"tools": [LOOK], "tool_choice": {"type": "function", "name": "other"}}, "tool_choice"),
         ({"background": True}, "background"),

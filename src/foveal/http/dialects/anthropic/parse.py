@@ -10,8 +10,11 @@ import msgspec
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.anthropic.schemas import (
     Base64Source,
+    ContentSource,
+    DocumentBlock,
     ImageBlock,
     MessagesBody,
+    PlainTextSource,
     RedactedThinkingBlock,
     SearchResultBlock,
     TextBlock,
@@ -20,9 +23,10 @@ from foveal.http.dialects.anthropic.schemas import (
     ToolUseBlock,
 )
 from foveal.http.dialects.grammars import schema_grammar
-from foveal.http.dialects.options import sampling_with
+from foveal.http.dialects.options import page_range, sampling_with
 from foveal.types import (
     ChatRequest,
+    File,
     GenerationOptions,
     ImageRef,
     Message,
@@ -35,7 +39,12 @@ from foveal.types import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from foveal.http.dialects.anthropic.schemas import CountTokensBody, ToolDefinition, TurnMessage
+    from foveal.http.dialects.anthropic.schemas import (
+        CountTokensBody,
+        ToolDefinition,
+        TurnMessage,
+        UrlSource,
+    )
     from foveal.serving.pipeline import ModelCard
     from foveal.types import Grammar
 
@@ -125,13 +134,28 @@ def _parts(blocks: Iterable[object], positions: Iterator[int], role: str) -> Ite
             case SearchResultBlock():
                 yield PARAGRAPH.join([f"{block.title}\n{block.source}", *(part.text for part in block.content)])
             case ImageBlock():
-                yield ImageRef(_source(block), next(positions))
+                yield ImageRef(_source(block.source), next(positions))
+            case DocumentBlock():
+                yield from _document(block, positions, role)
             case _:
                 raise InvalidRequest(f"A message of the {role} has no place for this block, field: 'messages'")
 
 
-def _source(block: ImageBlock) -> str:
-    source = block.source
+def _document(block: DocumentBlock, positions: Iterator[int], role: str) -> Iterator[Part]:
+    if heading := "\n".join(filter(None, (block.title, block.context))):
+        yield heading + PARAGRAPH
+    match block.source:
+        case PlainTextSource():
+            yield block.source.data + PARAGRAPH
+        case ContentSource(content=str(text)):
+            yield text + PARAGRAPH
+        case ContentSource():
+            yield from _parts(block.source.content, positions, role)
+        case _:
+            yield ImageRef(_source(block.source), next(positions), file=File(pages=page_range(block.pages)))
+
+
+def _source(source: Base64Source | UrlSource) -> str:
     return f"data:{source.media_type};base64,{source.data}" if isinstance(source, Base64Source) else source.url
 
 

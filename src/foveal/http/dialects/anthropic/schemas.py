@@ -13,8 +13,10 @@ from foveal.http.dialects.wire import (
     CACHED_ANYWAY,
     MAX_INT,
     MAX_MESSAGES,
+    PAGES,
     CacheControl,
     MaxTokens,
+    PageRange,
     Stop,
     UnitFloat,
     WireModel,
@@ -57,6 +59,45 @@ class ImageBlock(WireModel):
     cache_control: Cached = None
 
 
+class PlainTextSource(WireModel):
+    type: Literal["text"]
+    media_type: Literal["text/plain"] | None = None
+    data: str
+
+
+InnerBlock = Annotated[
+    Annotated[TextBlock, Tag("<text>")] | Annotated[ImageBlock, Tag("<image>")], by_type("text", "image")
+]
+InnerBlocks = Annotated[list[InnerBlock], Field(max_length=MAX_MESSAGES)]
+
+
+class ContentSource(WireModel):
+    type: Literal["content"]
+    content: Annotated[
+        Annotated[str, Tag("<str>")] | Annotated[InnerBlocks, Tag("<list>")], by_json_type("text or a list of blocks")
+    ]
+
+
+class NoCitations(WireModel):
+    enabled: Literal[False] | None = None
+
+
+class DocumentBlock(WireModel):
+    type: Literal["document"]
+    source: Annotated[
+        Annotated[Base64Source, Tag("<base64>")]
+        | Annotated[UrlSource, Tag("<url>")]
+        | Annotated[PlainTextSource, Tag("<text>")]
+        | Annotated[ContentSource, Tag("<content>")],
+        by_type("base64", "url", "text", "content"),
+    ] = Field(description="A PDF or a text.")
+    title: str | None = Field(None, description="The model reads it before the document.")
+    context: str | None = Field(None, description="The model reads it after the title.")
+    pages: PageRange | None = Field(None, description=PAGES)
+    citations: NoCitations | None = None
+    cache_control: Cached = None
+
+
 class SearchResultBlock(WireModel):
     type: Literal["search_result"]
     source: str
@@ -88,8 +129,9 @@ class ToolUseBlock(WireModel):
 ResultBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]
     | Annotated[ImageBlock, Tag("<image>")]
+    | Annotated[DocumentBlock, Tag("<document>")]
     | Annotated[SearchResultBlock, Tag("<search_result>")],
-    by_type("text", "image", "search_result"),
+    by_type("text", "image", "document", "search_result"),
 ]
 ResultBlocks = Annotated[list[ResultBlock], Field(max_length=MAX_MESSAGES)]
 ResultContent = Annotated[
@@ -108,12 +150,13 @@ class ToolResultBlock(WireModel):
 ContentBlock = Annotated[
     Annotated[TextBlock, Tag("<text>")]
     | Annotated[ImageBlock, Tag("<image>")]
+    | Annotated[DocumentBlock, Tag("<document>")]
     | Annotated[SearchResultBlock, Tag("<search_result>")]
     | Annotated[ThinkingBlock, Tag("<thinking>")]
     | Annotated[RedactedThinkingBlock, Tag("<redacted_thinking>")]
     | Annotated[ToolUseBlock, Tag("<tool_use>")]
     | Annotated[ToolResultBlock, Tag("<tool_result>")],
-    by_type("text", "image", "search_result", "thinking", "redacted_thinking", "tool_use", "tool_result"),
+    by_type("text", "image", "document", "search_result", "thinking", "redacted_thinking", "tool_use", "tool_result"),
 ]
 ContentBlocks = Annotated[list[ContentBlock], Field(max_length=MAX_MESSAGES)]
 MessageContent = Annotated[

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.openai.response_format import grammar_for
-from foveal.http.dialects.openai.schemas import MAX_CHOICES, ImagePart
-from foveal.types import ChatRequest, CompletionRequest, GenerationOptions, ImageRef, Message, Role, SamplingParams
+from foveal.http.dialects.openai.schemas import MAX_CHOICES, FilePart, ImagePart
+from foveal.http.dialects.options import page_range
+from foveal.types import (
+    ChatRequest,
+    CompletionRequest,
+    File,
+    GenerationOptions,
+    ImageRef,
+    Message,
+    Role,
+    SamplingParams,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +117,13 @@ def _content(message: ChatMessage, positions: Iterator[int]) -> Iterator[str | I
         yield message.content or ""
         return
     for part in message.content:
-        yield _image_ref(part.image_url, next(positions)) if isinstance(part, ImagePart) else part.text
+        if isinstance(part, ImagePart):
+            yield _image_ref(part.image_url, next(positions))
+        elif isinstance(part, FilePart):
+            file = part.file
+            yield ImageRef(file.file_data, next(positions), file=File(file.filename or "", page_range(file.pages)))
+        else:
+            yield part.text
 
 
 def _image_ref(image: Image, position: int) -> ImageRef:

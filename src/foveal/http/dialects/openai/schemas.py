@@ -15,8 +15,10 @@ from foveal.http.dialects.wire import (
     MAX_INT,
     MAX_MESSAGES,
     MAX_STOP,
+    PAGES,
     CacheControl,
     MaxTokens,
+    PageRange,
     Stop,
     UnitFloat,
     WireModel,
@@ -53,9 +55,21 @@ class ImagePart(WireModel):
     cache_control: CacheControl | None = Field(None, description=CACHED_ANYWAY)
 
 
+class FileField(WireModel):
+    file_data: str = Field(description="A PDF or a text: data URL, bare base64 or http(s) URL.")
+    filename: str | None = Field(None, max_length=256, description="The model reads it before a text.")
+    pages: PageRange | None = Field(None, description=PAGES)
+
+
+class FilePart(WireModel):
+    type: Literal["file"]
+    file: FileField
+    cache_control: CacheControl | None = Field(None, description=CACHED_ANYWAY)
+
+
 Part = Annotated[
-    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")],
-    by_type("text", "image_url"),
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image_url>")] | Annotated[FilePart, Tag("<file>")],
+    by_type("text", "image_url", "file"),
 ]
 Parts = Annotated[list[Part], Field(max_length=MAX_MESSAGES)]
 Content = Annotated[

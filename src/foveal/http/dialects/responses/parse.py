@@ -10,11 +10,12 @@ import msgspec
 
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.grammars import ANY_OBJECT, schema_grammar
-from foveal.http.dialects.options import sampling_with
+from foveal.http.dialects.options import page_range, sampling_with
 from foveal.http.dialects.responses.schemas import (
     AllowedTools,
     FunctionCallItem,
     FunctionCallOutputItem,
+    InputFile,
     InputImage,
     MessageItem,
     ObjectFormat,
@@ -25,6 +26,7 @@ from foveal.http.dialects.responses.schemas import (
 )
 from foveal.types import (
     ChatRequest,
+    File,
     GenerationOptions,
     ImageRef,
     Message,
@@ -103,8 +105,17 @@ def _content(content: str | Sequence[MessagePart], positions: Iterator[int]) -> 
     for part in content:
         if isinstance(part, InputImage):
             yield ImageRef(part.image_url, next(positions), DETAILS[part.detail or "auto"])
+        elif isinstance(part, InputFile):
+            yield _file(part, next(positions))
         else:
             yield part.refusal if isinstance(part, Refusal) else part.text
+
+
+def _file(part: InputFile, position: int) -> ImageRef:
+    source = part.file_data or part.file_url
+    if source is None or (part.file_data and part.file_url):
+        raise InvalidRequest("An input_file has file_data or file_url, field: 'input'", param="input")
+    return ImageRef(source, position, part.detail or "auto", file=File(part.filename or "", page_range(part.pages)))
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:

@@ -11,8 +11,10 @@ from pydantic import Discriminator, Field, RootModel, Tag
 
 from foveal.http.dialects.wire import (
     MAX_MESSAGES,
+    PAGES,
     Detail,
     MaxTokens,
+    PageRange,
     UnitFloat,
     WireModel,
     by_json_type,
@@ -38,6 +40,17 @@ class InputImage(WireModel):
     detail: Detail | Literal["original"] | None = Field(None, description="low: one crop; high, original: all of them.")
 
 
+class InputFile(WireModel):
+    """A PDF or a text, by one of two fields."""
+
+    type: Literal["input_file"]
+    file_data: str | None = Field(None, description="A data URL or bare base64.")
+    file_url: str | None = None
+    filename: str | None = Field(None, max_length=256, description="The model reads it before a text.")
+    detail: Detail | None = None
+    pages: PageRange | None = Field(None, description=PAGES)
+
+
 class OutputText(WireModel):
     """Of an earlier answer."""
 
@@ -55,16 +68,19 @@ class Refusal(WireModel):
 
 
 InputPart = Annotated[
-    Annotated[InputText, Tag("<input_text>")] | Annotated[InputImage, Tag("<input_image>")],
-    by_type("input_text", "input_image"),
+    Annotated[InputText, Tag("<input_text>")]
+    | Annotated[InputImage, Tag("<input_image>")]
+    | Annotated[InputFile, Tag("<input_file>")],
+    by_type("input_text", "input_image", "input_file"),
 ]
 InputParts = Annotated[list[InputPart], Field(max_length=MAX_MESSAGES)]
 MessagePart = Annotated[
     Annotated[InputText, Tag("<input_text>")]
     | Annotated[InputImage, Tag("<input_image>")]
+    | Annotated[InputFile, Tag("<input_file>")]
     | Annotated[OutputText, Tag("<output_text>")]
     | Annotated[Refusal, Tag("<refusal>")],
-    by_type("input_text", "input_image", "output_text", "refusal"),
+    by_type("input_text", "input_image", "input_file", "output_text", "refusal"),
 ]
 MessageParts = Annotated[list[MessagePart], Field(max_length=MAX_MESSAGES)]
 
