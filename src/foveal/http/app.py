@@ -11,6 +11,8 @@ from foveal.accounting.kept import KeptAnswers
 from foveal.config import AccountingConfig
 from foveal.http.body import BodyReader
 from foveal.http.dialects.anthropic.dialect import ANTHROPIC
+from foveal.http.dialects.azure.dialect import AZURE
+from foveal.http.dialects.ollama.dialect import OLLAMA
 from foveal.http.dialects.openai.dialect import OPENAI
 from foveal.http.dialects.responses.dialect import RESPONSES
 from foveal.http.endpoint import Context
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from foveal.http.dialects.dialect import Dialect
     from foveal.serving.served import ServedModels
 
-DIALECTS = (OPENAI, RESPONSES, ANTHROPIC)  # the first one is used where the path belongs to none
+DIALECTS = (OPENAI, RESPONSES, ANTHROPIC, OLLAMA, *AZURE)  # the first one is used where the path belongs to none
 NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
 

@@ -26,7 +26,7 @@ from foveal.http.middleware.body_limit import content_length
 from foveal.shares import Shares
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from pydantic_core import ErrorDetails
     from starlette.requests import Request
@@ -57,7 +57,7 @@ class BodyReader:
         self._thread = ThreadPoolExecutor(1, "bodies")
 
     async def read(self, request: Request, schema: type[Body]) -> Body:
-        """The request's body as a `schema`.
+        """The request's body as a `schema`, with the fields that its path has in place of the body's.
 
         Raises InvalidRequest; BodyTooLarge comes from body_limit.py through `request.body()`.
         """
@@ -66,9 +66,10 @@ class BodyReader:
             raise InvalidRequest("The body must be JSON, sent with the header Content-Type: application/json.")
         async with self._room_for(request):
             data = await request.body()
+            parse = partial(self._parse, data, schema, request.path_params)
             if len(data) < LARGE_BODY_BYTES:
-                return self._parse(data, schema)
-            return await self._turns.run(sharer_in(request.scope), self._thread, partial(self._parse, data, schema))
+                return parse()
+            return await self._turns.run(sharer_in(request.scope), self._thread, parse)
 
     @asynccontextmanager
     async def _room_for(self, request: Request) -> AsyncIterator[None]:
@@ -87,8 +88,9 @@ class BodyReader:
                 raise Overloaded("Too many large requests are being read. Ask again, or send URLs of images.") from None
             yield
 
-    def _parse(self, data: bytes, schema: type[Body]) -> Body:
-        return validate(parse_json(data), schema, self._unknown_fields)
+    def _parse(self, data: bytes, schema: type[Body], fields: Mapping[str, str]) -> Body:
+        value = parse_json(data)
+        return validate({**value, **fields} if isinstance(value, dict) else value, schema, self._unknown_fields)
 
 
 def parse_json(data: bytes) -> object:

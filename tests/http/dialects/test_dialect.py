@@ -204,15 +204,19 @@ def test_a_key_that_is_wrong_elsewhere_or_there_twice_lets_nobody_in(headers: di
 
 def test_the_document_names_every_dialect_and_which_headers_hold_its_keys() -> None:
     document = ask(method="GET", path="/openapi.json").json()
-    assert "the Fireworks, OpenAI, OpenAI Responses, Anthropic and Talk dialects" in document["info"]["description"]
+    assert (
+        "the Fireworks, OpenAI, OpenAI Responses, Anthropic, Ollama, Azure OpenAI and Talk dialects"
+        in document["info"]["description"]
+    )
     assert document["components"]["securitySchemes"] == {
         "key": {"type": "http", "scheme": "bearer"},
         "key2": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-        "key3": {"type": "apiKey", "in": "header", "name": "x-test-key"},
-        "key4": {"type": "http", "scheme": "test"},
+        "key3": {"type": "apiKey", "in": "header", "name": "api-key"},
+        "key4": {"type": "apiKey", "in": "header", "name": "x-test-key"},
+        "key5": {"type": "http", "scheme": "test"},
     }
     assert document["security"] == [{}, {"key": []}]
-    assert document["paths"]["/test/talk"]["post"]["security"] == [{}, {"key3": []}, {"key4": []}]
+    assert document["paths"]["/test/talk"]["post"]["security"] == [{}, {"key4": []}, {"key5": []}]
     assert "security" not in document["paths"]["/v1/models"]["get"]
 
 
