@@ -47,6 +47,15 @@ QWEN_TOKENS = {
     "<|image_pad|>": 151655,
     "<|video_pad|>": 151656,
 }
+QWEN3_5_TOKENS = {
+    "<|endoftext|>": 248044,
+    "<|im_start|>": 248045,
+    "<|im_end|>": 248046,
+    "<|vision_start|>": 248053,
+    "<|vision_end|>": 248054,
+    "<|image_pad|>": 248056,
+    "<|video_pad|>": 248057,
+}
 QWEN_IDS = {"vision_start_token_id": 151652, "vision_end_token_id": 151653, "image_token_id": 151655}
 QWEN_SIZE = {"shortest_edge": 3136, "longest_edge": 12845056}
 SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
@@ -297,6 +306,48 @@ PUBLISHED = {
             **SIGLIP,
         },
         special_tokens=QWEN_TOKENS,
+    ),
+    "Qwen3.5-0.8B": Published(
+        config={
+            "model_type": "qwen3_5",
+            "text_config": {
+                "vocab_size": 248320,
+                "hidden_size": 1024,
+                "intermediate_size": 3584,
+                "num_hidden_layers": 24,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 2,
+                "head_dim": 256,
+                "linear_num_key_heads": 16,
+                "linear_num_value_heads": 16,
+                "linear_key_head_dim": 128,
+                "linear_value_head_dim": 128,
+                "max_position_embeddings": 262144,
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 1e7,
+                    "partial_rotary_factor": 0.25,
+                    "mrope_section": [11, 11, 10],
+                    "mrope_interleaved": True,
+                },
+                "tie_word_embeddings": True,
+            },
+            "vision_config": {
+                "depth": 12,
+                "hidden_size": 768,
+                "intermediate_size": 3072,
+                "num_heads": 12,
+                "out_hidden_size": 1024,
+            },
+            "tie_word_embeddings": True,
+        },
+        images={
+            "size": {"shortest_edge": 65536, "longest_edge": 16777216},
+            "patch_size": 16,
+            "merge_size": 2,
+            **SIGLIP,
+        },
+        special_tokens=QWEN3_5_TOKENS,
     ),
     "Phi-3-vision-128k-instruct": Published(
         config={

@@ -26,10 +26,12 @@ IMAGE_PROCESSORS = {
     "mllama": "Mllama",
     "qwen2_5_vl": "Qwen2VL",
     "qwen2_vl": "Qwen2VL",
+    "qwen3_5": "Qwen2VL",
+    "qwen3_5_moe": "Qwen2VL",
     "qwen3_vl": "Qwen2VL",
     "smolvlm": "SmolVLM",
 }
-TEXT_MODELS = ("gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
+TEXT_MODELS = ("gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "qwen3_5_moe_text", "qwen3_5_text")
 MODELS = (*IMAGE_PROCESSORS, *TEXT_MODELS)
 
 

@@ -12,6 +12,7 @@ import transformers
 
 from foveal.layers.grid_vision import block_rows
 from tests.parity.references import TEXT, Reference, reference, save_tokenizer
+from tests.parity.text import EXPERTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,7 @@ GRID = {"depth": 3, "num_heads": 2, "patch_size": 4, "in_channels": 3, "spatial_
 
 
 def qwen(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, seed: int) -> Reference:
-    """kind: Qwen2VL, Qwen2_5_VL, Qwen3VL or Qwen3_5."""
+    """kind: Qwen2VL, Qwen2_5_VL, Qwen3VL, Qwen3_5 or Qwen3_5Moe."""
     tokenizer = save_tokenizer(folder, QWEN_TOKENS)
     ids = {
         name: tokenizer.convert_tokens_to_ids(token)
@@ -98,7 +99,8 @@ def qwen(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, 
     )
     images.save_pretrained(folder)
     made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
-    processor_class = getattr(transformers, f"{kind.replace('3_5', '3VL')}Processor")  # Qwen3.5 has none of its own
+    processor_name = "Qwen3VL" if "3_5" in kind else kind  # Qwen3.5 has none of its own
+    processor_class = getattr(transformers, f"{processor_name}Processor")
     return made.with_processor(without_video(processor_class)(images, tokenizer))
 
 
@@ -309,6 +311,7 @@ FAMILIES = {
         head_dim=16,
     ),
     "qwen3_5": qwen_family("Qwen3_5", QWEN3_5_TOWER, **QWEN3_5_TEXT),
+    "qwen3_5_moe": qwen_family("Qwen3_5Moe", QWEN3_5_TOWER, **QWEN3_5_TEXT, **EXPERTS),
     "idefics3": idefics3_family("Idefics3", 6),
     "smolvlm": idefics3_family("SmolVLM", 8),
     "smolvlm, 2.2B": idefics3_family("SmolVLM", 6, rest=3),

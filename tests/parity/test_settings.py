@@ -33,10 +33,12 @@ HARMLESS = {
     *("chunk_size_feed_forward", "is_encoder_decoder", "problem_type", "_name_or_path", "_sliding_window_pattern"),
     *("initializer_range", "initializer_factor", "pretraining_tp", "use_mask_token", "dropout", "attention_dropout"),
     *("resid_pdrop", "embd_pdrop", "hidden_dropout_prob", "projection_dropout", "layer_scale_init_value"),
+    *("output_router_logits", "router_aux_loss_coef"),
     # what the tensors show
     *("hidden_size", "intermediate_size", "embed_dim", "mlp_ratio", "out_hidden_size", "vision_output_dim"),
     *("num_position_embeddings", "attention_bias", "mlp_bias", "multimodal_projector_bias", "norm_type", "use_qk_norm"),
-    *("use_mean_pooling", "vision_use_head", "projection_dim"),
+    *("use_mean_pooling", "vision_use_head", "projection_dim", "num_experts", "moe_intermediate_size"),
+    "shared_expert_intermediate_size",
     # windows, where the defaults have none
     *("use_sliding_window", "max_window_layers", "layer_types"),
     # what the conversation or the tokenizer decides, and videos

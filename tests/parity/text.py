@@ -30,6 +30,12 @@ DELTA = {  # gated delta networks in all layers but every second
     "linear_value_head_dim": 8,
     "layer_types": ["linear_attention", "full_attention", "linear_attention"],
 }
+EXPERTS = {
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 12,
+    "shared_expert_intermediate_size": 20,
+}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
     "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
@@ -43,6 +49,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3 long": ("Phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 256}),
     "phi4 mini": ("Phi3", {"rope_parameters": {"partial_rotary_factor": 0.5}, "tie_word_embeddings": True}),
     "qwen3_5_text": ("Qwen3_5Text", {"head_dim": 32, **DELTA}),
+    "qwen3_5_moe_text": ("Qwen3_5MoeText", {"head_dim": 32, **DELTA, **EXPERTS}),
     "gemma3_text": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),
     "gemma3_text, two kinds": (
         "Gemma3Text",

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional as F
 
 from foveal.layers.activation import activation
 from foveal.layers.gated_delta import DeltaHeads, GatedDeltaNet
 from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
+from foveal.layers.mlp import Experts, GatedMLP
 from foveal.layers.norm import OffsetRMSNorm, RMSNorm
 from foveal.layers.rope import Rope, Rotation, counted_positions, rotate
 from foveal.layers.step import KVShape, Positions, StateShape, StepContext
@@ -58,6 +58,7 @@ class DecoderConfig:
     sliding_rope: Rope  # of the sliding layers; only Gemma's differs from `rope`
     norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
     embedding_scale: float = 1.0
+    experts_per_token: int = 0  # of a mixture of experts
     gates_attention: bool = False  # each head's output is gated; queries and gates are projected together
     delta_heads: DeltaHeads | None = None
     delta_layers: tuple[bool, ...] = ()  # which layers are gated delta networks
@@ -163,24 +164,6 @@ class SelfAttention:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GatedMLP:
-    """down(act(gate(x)) * up(x)) (Shazeer, 2020)."""
-
-    gate_up: Linear  # [2M, W]
-    down: Linear  # [W, M]
-    activation: Activation
-
-    @classmethod
-    def load(cls, weights: Weights, name: str, activation: Activation = F.silu) -> GatedMLP:
-        gate_up = load_linear(weights, f"{name}.gate_up_proj", (f"{name}.gate_proj", f"{name}.up_proj"))
-        return cls(gate_up, load_linear(weights, f"{name}.down_proj"), activation)
-
-    def __call__(self, x_TW: Tensor) -> Tensor:
-        gate_TM, up_TM = self.gate_up(x_TW).chunk(2, dim=-1)
-        return self.down(self.activation(gate_TM) * up_TM)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class DecoderLayer:
     """Norms before the sublayers; in Gemma another one after each."""
 
@@ -188,12 +171,12 @@ class DecoderLayer:
     attention: SelfAttention | GatedDeltaNet
     after_attention_norm: RMSNorm | OffsetRMSNorm | None
     mlp_norm: RMSNorm | OffsetRMSNorm
-    mlp: GatedMLP
+    mlp: GatedMLP | Experts
     after_mlp_norm: RMSNorm | OffsetRMSNorm | None
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        return *self.attention.linears, self.mlp.gate_up, self.mlp.down
+        return *self.attention.linears, *self.mlp.linears
 
     @classmethod
     def load(cls, weights: Weights, name: str, config: DecoderConfig, number: int, index: int) -> DecoderLayer:
@@ -208,7 +191,7 @@ class DecoderLayer:
             _load_attention(weights, name, config, number, index),
             norm("post_attention_layernorm") if norms_after else None,
             norm("pre_feedforward_layernorm" if norms_after else "post_attention_layernorm"),
-            GatedMLP.load(weights, f"{name}.mlp", config.activation),
+            _load_mlp(weights, f"{name}.mlp", config),
             norm("post_feedforward_layernorm") if norms_after else None,
         )
 
@@ -218,6 +201,12 @@ class DecoderLayer:
         x_TW = x_TW + (self.after_attention_norm(y_TW) if self.after_attention_norm else y_TW)
         y_TW = self.mlp(self.mlp_norm(x_TW))
         return x_TW + (self.after_mlp_norm(y_TW) if self.after_mlp_norm else y_TW)
+
+
+def _load_mlp(weights: Weights, name: str, config: DecoderConfig) -> GatedMLP | Experts:
+    if has_linear(weights, f"{name}.gate"):
+        return Experts.load(weights, name, config.activation, config.experts_per_token)
+    return GatedMLP.load(weights, name, config.activation)
 
 
 def _load_attention(

@@ -17,8 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from foveal.layers.activation import activation
-from foveal.layers.decoder import GatedMLP
 from foveal.layers.linear.load import Weights, has_linear, load_linear, summed_frames
+from foveal.layers.mlp import GatedMLP
 from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
 from foveal.layers.pieces import Pieces, attend, by_rows
 from foveal.layers.rope import frequencies, rotate, rotation

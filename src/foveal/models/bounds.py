@@ -120,6 +120,8 @@ RULES: dict[str, Rule] = {
         ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"), HEADS
     ),
     "linear_conv_kernel_dim": whole(2, 64),
+    **dict.fromkeys(("num_experts", "num_experts_per_tok"), whole(1, 4096)),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), WIDTH),
     **dict.fromkeys(("hidden_size", "intermediate_size"), WIDTH),
     "vocab_size": whole(1, 2**22),
     **dict.fromkeys(("max_position_embeddings", "original_max_position_embeddings"), TOKENS),

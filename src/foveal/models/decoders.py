@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from foveal.models.checkpoint import Checkpoint, Settings
 
 
-HYBRIDS = ("qwen3_5_text",)
+HYBRIDS = ("qwen3_5_text", "qwen3_5_moe_text")
 
 
 def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
@@ -72,5 +72,6 @@ def _hybrid(settings: Settings, has_images: bool) -> DecoderConfig:
         norm=OffsetRMSNorm,
         gates_attention=True,
         delta_heads=DeltaHeads.read(settings),
+        experts_per_token=settings.get("num_experts_per_tok", 0),
         delta_layers=tuple(kind == "linear_attention" for kind in settings.get("layer_types") or usual),
     )

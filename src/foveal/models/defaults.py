@@ -39,6 +39,7 @@ DECODER_TYPES = {  # of families whose text_config may leave out its model_type
     "internvl": "qwen2",
     "mllama": "mllama_text_model",
     "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
 }
 
 DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -54,6 +55,7 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen3": _QWEN | {"head_dim": 128},
     "qwen3_vl_text": {"head_dim": 128, "rope_theta": 500000.0},
     "qwen3_5_text": _QWEN3_5,
+    "qwen3_5_moe_text": _QWEN3_5 | {"num_key_value_heads": 2, "num_experts_per_tok": 8},
     "mllama_text_model": {"rope_theta": 500000.0},
     "gemma3_text": {
         "vocab_size": 262208,
@@ -102,7 +104,7 @@ VISION_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen2_5_vl_vision": _QWEN2_5_TOWER,
     "qwen3_vl": _QWEN3_TOWER,
     "qwen3_vl_vision": _QWEN3_TOWER,
-    **dict.fromkeys(("qwen3_5", "qwen3_5_vision"), _QWEN3_5_TOWER),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_vision", "qwen3_5_moe", "qwen3_5_moe_vision"), _QWEN3_5_TOWER),
     "internvl_vision": {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": 448, "patch_size": 14},
     "idefics3": _IDEFICS3,
     "idefics3_vision": _IDEFICS3,

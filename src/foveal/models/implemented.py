@@ -30,6 +30,7 @@ DECODERS: dict[str, tuple[str, ...]] = {  # of families that have a part for it
     "qwen2_5_vl": ("qwen2_5_vl_text", "qwen2_5_vl"),
     "qwen3_vl": ("qwen3_vl_text",),
     "qwen3_5": ("qwen3_5_text",),
+    "qwen3_5_moe": ("qwen3_5_moe_text",),
 }
 TOWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("llava", "llava_next"), ("clip_vision_model", "siglip_vision_model")),
@@ -41,6 +42,7 @@ TOWERS: dict[str, tuple[str, ...]] = {
     "qwen2_5_vl": ("qwen2_5_vl_vision", "qwen2_5_vl"),
     "qwen3_vl": ("qwen3_vl_vision", "qwen3_vl"),
     "qwen3_5": ("qwen3_5_vision", "qwen3_5"),
+    "qwen3_5_moe": ("qwen3_5_moe_vision", "qwen3_5_moe"),
     "smolvlm": ("smolvlm_vision", "smolvlm"),
 }
 
@@ -53,6 +55,8 @@ _HYBRID: Only = _NOT_SLIDING | {
     "attn_output_gate": (True,),
     "mrope_interleaved": (True,),
     "mamba_ssm_dtype": (None, "float32"),
+    "norm_topk_prob": (None, True),
+    "decoder_sparse_step": (None, 1),
 }
 OF_DECODERS: Only = {
     **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), (None,)),
@@ -63,7 +67,7 @@ OF_DECODER: dict[str, Only] = {
     "llama": _NOT_SLIDING,
     "mllama_text_model": _NOT_SLIDING,
     "qwen3_vl_text": _NOT_SLIDING,
-    "qwen3_5_text": _HYBRID,
+    **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text"), _HYBRID),
     "gemma3_text": {"hidden_act": _GELU, "hidden_activation": _GELU},
 }
 OF_TOWERS: Only = {
@@ -90,6 +94,7 @@ OF_PICTURES_OF: dict[str, Only] = {
     "qwen2_5_vl": _BICUBIC,
     "qwen3_vl": _BICUBIC,
     "qwen3_5": _BICUBIC,
+    "qwen3_5_moe": _BICUBIC,
     "smolvlm": _LANCZOS,
 }
 OF_WHOLE: dict[str, Only] = {

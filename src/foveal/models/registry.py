@@ -39,6 +39,8 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "qwen2_vl": "qwen2_vl",
     "qwen3": "text",
     "qwen3_5": "qwen2_vl",
+    "qwen3_5_moe": "qwen2_vl",
+    "qwen3_5_moe_text": "text",
     "qwen3_5_text": "text",
     "qwen3_vl": "qwen2_vl",
     "smolvlm": "idefics3",

@@ -97,7 +97,7 @@ def test_a_decoder_with_states_is_left_to_torch(tmp_path: Path) -> None:
     assert native_decoder(model.decoder, torch.zeros(1, 2, 1, BLOCK_SIZE, 2, 32), BLOCK_SIZE) is None
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"qwen3_5_text"}))
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"qwen3_5_text", "qwen3_5_moe_text"}))
 def test_every_kind_of_decoder_agrees(kind: str, tmp_path: Path) -> None:
     model = text_checkpoint(kind, tmp_path, **WITH_HEADS_OF_16.get(kind, {"hidden_size": 64})).ours
 

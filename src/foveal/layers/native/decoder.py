@@ -20,6 +20,7 @@ from foveal.layers.attention.native import padded
 from foveal.layers.decoder import Decoder, SelfAttention
 from foveal.layers.linear.plain import plain_parts
 from foveal.layers.linear.quantised import Quantised
+from foveal.layers.mlp import GatedMLP
 from foveal.layers.native import library as native
 from foveal.layers.native import products
 
@@ -57,6 +58,7 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
     linears = [linear for layer in decoder.layers for linear in layer.linears]
     return (
         not config.delta_heads
+        and not config.experts_per_token
         and kv_cache.device.type == "cpu"
         and kv_cache.dtype == decoder.embedding.dtype == torch.float32
         and config.heads.head_dim % LANES == 0
@@ -130,7 +132,7 @@ class NativeDecoder:
             num_heads=heads.num_heads,
             num_kv_heads=heads.num_kv_heads,
             head_dim=heads.head_dim,
-            mlp_width=decoder.layers[0].mlp.down.in_features,
+            mlp_width=decoder.layers[0].mlp.linears[-1].in_features,
             rotary_width=2 * decoder.ropes[self._windows[0]].frequencies_VD.shape[1],
             block_size=block_size,
             num_blocks=kv_cache.shape[2],
@@ -150,8 +152,10 @@ class NativeDecoder:
         assert isinstance(attention, SelfAttention)
         heads = attention.heads
         query, key, value = self._parts(attention.qkv, [heads.num_heads, heads.num_kv_heads, heads.num_kv_heads])
-        gate, up = self._parts(layer.mlp.gate_up, [1, 1])
-        [out], [down] = self._parts(attention.out, [1]), self._parts(layer.mlp.down, [1])
+        mlp = layer.mlp
+        assert isinstance(mlp, GatedMLP)
+        gate, up = self._parts(mlp.gate_up, [1, 1])
+        [out], [down] = self._parts(attention.out, [1]), self._parts(mlp.down, [1])
         return native.Layer(
             attention_norm=self._pointer(_weight_of(layer.attention_norm)),
             query_norm=self._pointer(_weight_of(attention.query_norm)),

@@ -26,8 +26,9 @@ import torch
 from torch.nn import functional as F
 
 from foveal.errors import CheckpointError
-from foveal.layers.decoder import Decoder, DecoderConfig, GatedMLP
+from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.linear.load import Weights, convolution, load_linear
+from foveal.layers.mlp import GatedMLP
 from foveal.layers.norm import LayerNorm, RMSNorm
 from foveal.layers.pieces import attend, by_rows, one_by_one
 from foveal.layers.vision import LayerNames, Normalisation, VisionConfig, VisionLayer, patch_rows
