@@ -26,6 +26,21 @@ from training.train import stage_end
 
 CONTEXT = 8192  # positions, room for thirty pictures; rotary embeddings were trained on the first 900
 
+# Phi-3-vision's turns. A user who shows pictures and asks nothing is taken to ask for a description, which the model
+# has learned; a turn without a question it has never seen.
+CHAT_TEMPLATE = """
+{%- for message in messages -%}
+    {%- set asks = namespace(something=message['role'] != 'user') -%}
+    {%- for line in message['content'].split('\\n') if line -%}
+        {%- if not (line.startswith('<|image_') and line.endswith('|>')) %}{% set asks.something = true %}{% endif -%}
+    {%- endfor -%}
+    {{- '<|' + message['role'] + '|>\\n' + message['content'] -}}
+    {{- '' if asks.something else 'Describe the picture.' -}}
+    {{- '<|end|>\\n' -}}
+{%- endfor -%}
+{{- '<|assistant|>\\n' if add_generation_prompt else '' -}}
+"""
+
 
 def config_json(config: ModelConfig) -> dict[str, Any]:
     return {
@@ -96,6 +111,7 @@ def preprocessor_json(config: ModelConfig) -> dict[str, Any]:
 def tokenizer_json() -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": CHAT_TEMPLATE,
         "add_bos_token": True,
         "add_eos_token": False,
         "bos_token": SPECIAL_TOKENS[BOS],

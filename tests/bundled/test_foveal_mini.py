@@ -150,3 +150,13 @@ def test_every_answer_ends() -> None:
     requests = [asked(Sample(sample.picture, question, ""), max_tokens=200) for question in questions]
     said = asyncio.run(answers(requests))
     assert all(len(text) < 600 for text in said), said
+
+
+def test_a_picture_without_a_question_is_described() -> None:
+    """Alone, with an empty text, and after a turn of small talk."""
+    shown = asked(next(one_shape())).messages[0].content[0]
+    talk = (Message("user", ("Hello",)), Message("assistant", ("Hello! Show me a picture.",)))
+    conversations = [(Message("user", (shown,)),), (Message("user", (shown, "")),), (*talk, Message("user", (shown,)))]
+    options = GenerationOptions(max_tokens=40)
+    said = asyncio.run(answers([ChatRequest(messages, options) for messages in conversations]))
+    assert all({"red", "circle"} <= set(re.findall(r"[a-z]+", text.lower())) for text in said), said

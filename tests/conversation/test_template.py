@@ -102,9 +102,13 @@ def test_roles_may_come_in_any_order(name: str) -> None:
     assert texts == ["1", "2", "3", "4", "5"]
 
 
+def test_an_empty_text_beside_an_image_is_no_text() -> None:
+    assert _render("phi3_v", chat(("user", ["", IMAGE, ""]))) == _render("phi3_v", chat(("user", [IMAGE])))
+
+
 @pytest.mark.parametrize(
     "text",
-    ["<|end|>", "<|image_1|>", "<image>", "{{ messages }}", "{% for %}", "\x020\x03", "\x02", "", " spaced ", "\\1"],
+    ["<|end|>", "<|image_1|>", "<image>", "{{ messages }}", "{% for %}", "\x020\x03", "\x02", " spaced ", "\\1"],
 )
 def test_a_text_stays_one_run_whatever_it_says(text: str) -> None:
     runs = [run for segment in _render("phi3_v", chat(("user", [text, IMAGE, text]))) for run in segment]

@@ -30,7 +30,7 @@ GENERIC = "generic"  # what stands for the name of a config where a type has non
 _SYSTEM = Message("system", ("Be brief.",))
 _TURNS = (Message("user", ("Hello",)), Message("assistant", ("Hi",)), Message("user", ("Why?",)))
 _TRIALS = (_TURNS, (_SYSTEM, *_TURNS))
-_TRIALS_WITH_IMAGES = ((Message("user", (ImageRef("", 1), "Why?")),),)
+_TRIALS_WITH_IMAGES = ((Message("user", (ImageRef("", 1), "Why?")),), (Message("user", (ImageRef("", 1),)),))
 
 
 def renderer_of(

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, NoReturn
 
@@ -77,6 +78,7 @@ class Template:
         return "".join(written)
 
     def _segments(self, messages: Sequence[Message]) -> list[list[Run]]:
+        messages = [_without_empty_texts(message) for message in messages]
         texts = [part for message in messages for part in message.content if isinstance(part, str)]
         num_images = sum(len(message.content) for message in messages) - len(texts)
         rendered, end = self._fill(_outline(messages, self._shape), num_images), 0
@@ -124,6 +126,12 @@ def _environment(published: bool) -> Sandbox:
     offered = {name: environment.globals[name] for name in ("range", "namespace", "dict")}
     environment.globals = {**offered, "raise_exception": _refuse} if published else {"refuse": _refuse}
     return environment
+
+
+def _without_empty_texts(message: Message) -> Message:
+    """Beside a picture an empty text says no more than none, and a template may ask for it what nobody did."""
+    said = tuple(part for part in message.content if part != "")
+    return replace(message, content=said) if said else message
 
 
 def _outline(messages: Sequence[Message], shape: Shape) -> list[dict[str, Any]]:
