@@ -89,6 +89,7 @@ class Tool:
     name: str
     description: str = ""
     parameters: str = "{}"  # JSON schema of the arguments, as text
+    is_strict: bool = False  # a schema that cannot be enforced in every point is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,15 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """The format that an answer must have, as the client sent it."""
+    """The format that an answer must have, as the client sent it, or composed of what the client sent."""
 
-    kind: Literal["json_schema", "grammar"]  # a JSON schema; a grammar in GBNF or in llguidance's Lark
+    kind: Literal["json_schema", "grammar", "arguments", "composed"]
+    """A JSON schema; GBNF or llguidance's Lark; the JSON schema of a tool's arguments; Lark of our own."""
     text: str
+    parts: tuple[Grammar, ...] = ()  # of a composed one, whose text names them @part0, @part1, ...
+    closings: tuple[str, ...] = ()  # of a composed one: texts that end a free text
+    source: str = "This response_format"  # what it was made from, for messages about it
+    is_strict: bool = True  # what cannot be enforced is refused; otherwise left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +198,12 @@ class ChatRequest:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        return tuple(part for message in self.messages for part in message.content if isinstance(part, str))
+        """All that may be long and reaches the prompt."""
+        said = [part for message in self.messages for part in message.content if isinstance(part, str)]
+        thought = [message.reasoning for message in self.messages if message.reasoning]
+        called = [call.arguments for message in self.messages for call in message.tool_calls]
+        told = [text for tool in self.tools for text in (tool.description, tool.parameters)]
+        return (*said, *thought, *called, *told)
 
 
 @dataclass(frozen=True, slots=True)

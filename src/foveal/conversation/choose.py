@@ -53,7 +53,9 @@ def renderer_of(
         if own is None:
             raise
         return own
-    return family if own is None or _agree(own, family, has_images=processor is not None) else own
+    if own is None:
+        return family
+    return family.with_own(own) if _agree(own, family, has_images=processor is not None) else own
 
 
 def _of_library(found: Described, name: str | None, folder: Path) -> ConversationConfig:

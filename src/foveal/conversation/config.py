@@ -45,6 +45,8 @@ class ConversationConfig:
     image_roles: tuple[Role, ...] = ("user",)  # whose messages may have images
     images_first: bool = False  # the model may refuse where text precedes an image: the client is warned
     stop: tuple[str, ...] = ()  # strings that end an answer
+    tool_form: str = ""  # of calls, a name in tools/form.py; "": found in the template
+    reasoning: tuple[str, ...] = ()  # the marks before and after it; (): found in the template
     published: bool = False  # whether the template expects the variables of the transformers library
     bos_token: str = ""  # what a published template calls by these names
     eos_token: str = ""

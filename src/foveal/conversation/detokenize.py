@@ -28,11 +28,15 @@ class Detokenizer:
         index: int = 0,
         continues: bool = False,
         echo: EchoedPrompt | None = None,
+        shown: frozenset[int] = frozenset(),
     ) -> None:
-        """`continues`: the text continues the prompt's (a completion), so a first space belongs to it."""
+        """`continues`: the text continues the prompt's (a completion), so a first space belongs to it. `shown`: special
+        tokens that are part of the text.
+        """
         self._tokenizer = tokenizer
         self._matches = [_StopMatch(text) for text in stop if text]
         self._index = index
+        self._shown = shown
         self._drop_space = tokenizer.drops_first_space and not continues
         self._echo = echo  # until the first token arrives
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
@@ -55,7 +59,8 @@ class Detokenizer:
 
     def _push(self, token: Token) -> Delta:
         ended_by_token = token.finish_reason == "stop"
-        shown = not ended_by_token and not self._tokenizer.is_special(token.token_id)
+        is_hidden = self._tokenizer.is_special(token.token_id) and token.token_id not in self._shown
+        shown = not ended_by_token and not is_hidden
         start = self._num_given + len(self._held)
         text = self._decode(self._tokenizer.token_bytes(token.token_id) if shown else b"")
         if not ended_by_token and token.logprob is not None:

@@ -54,6 +54,8 @@ def shapes(image_mark: str) -> tuple[Shape, ...]:
         return list(parts)
 
     def plain_where_text(parts: Sequence[Part]) -> object:
+        if not parts:
+            return ""
         return parts[0]["text"] if len(parts) == 1 and parts[0]["type"] == "text" else list(parts)
 
     def marked(parts: Sequence[Part]) -> object:

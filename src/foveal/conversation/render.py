@@ -12,13 +12,15 @@ from functools import partial
 
 from foveal.conversation.config import ConversationConfig
 from foveal.conversation.lengths import is_long, surely_exceeds
+from foveal.conversation.planned import Plan, planned
 from foveal.conversation.rendered import EchoedPrompt, Rendered
 from foveal.conversation.template import Template
 from foveal.conversation.tokenizer import Run, Tokenizer
+from foveal.conversation.tools.writing import ToolWriting
 from foveal.conversation.truncate import without_oldest_turns
 from foveal.errors import CheckpointError, InvalidRequest, PromptTooLong
 from foveal.models.family import Processor
-from foveal.types import ChatRequest, CompletionRequest, Image, ImageRef, ImageSpan, Prompt, PromptImage
+from foveal.types import ChatRequest, CompletionRequest, Image, ImageRef, ImageSpan, Prompt, PromptImage, Reasoning
 
 NO_LIMIT = 2**31
 IMAGE_MARK = "<image>"  # where an image belongs in a completion's prompt, for every model
@@ -31,17 +33,29 @@ NAME_NOT_SHOWN = (
     "the text where they matter."
 )
 
+REASONING_NOT_SHOWN = (
+    "What was set about reasoning, or for the chat template, has no effect: this model's conversation format knows "
+    "nothing of it."
+)
+
 
 class Renderer:
     """Makes prompts for one model. Immutable after construction; may be used from several threads at once."""
 
-    def __init__(self, config: ConversationConfig, tokenizer: Tokenizer, processor: Processor | None) -> None:
+    def __init__(
+        self,
+        config: ConversationConfig,
+        tokenizer: Tokenizer,
+        processor: Processor | None,
+    ) -> None:
         """`processor`: None for a model that takes no images.
 
         Raises ConfigError for a broken template, CheckpointError if the tokenizer lacks the BOS of the config.
         """
         self._config = config
+        self._own: Renderer | None = None
         self._template = Template(config)
+        self._writing = ToolWriting(config, self._template)
         self._tokenizer = tokenizer.reserving(_structural(config, tokenizer, self._template.markup()))
         self._processor = processor
         self._bos = _bos(config, tokenizer)
@@ -49,6 +63,11 @@ class Renderer:
         self._image_ids = _ids(rules.image_tokens, tokenizer)
         self._image_token = re.compile("|".join(map(re.escape, rules.image_tokens)) or "(?!)")
         self.stop_token_ids = _ids(rules.stop_tokens, tokenizer)
+
+    def with_own(self, own: Renderer) -> Renderer:
+        """This renderer, with the checkpoint's own template for requests that its config has no place for."""
+        self._own = own
+        return self
 
     def check(self, request: ChatRequest | CompletionRequest, max_tokens: int = NO_LIMIT) -> None:
         """Raises InvalidRequest, before any image is loaded, for a request that no prompt can be made of.
@@ -58,13 +77,20 @@ class Renderer:
         if self._processor is None and request.image_refs:
             raise InvalidRequest("This model takes no images.", param="images")
         if isinstance(request, ChatRequest):
-            self._check_messages(request)
+            self._for(request)._check_messages(self._for(request)._adapted(request))
         elif isinstance(request.prompt, str):
             self._check_prompt(request.prompt, len(request.image_refs))
         else:
             if len(request.prompt) > max_tokens:
                 raise PromptTooLong(len(request.prompt), max_tokens)
             self._check_token_ids(request.prompt, len(request.image_refs))
+
+    def plan(self, request: ChatRequest | CompletionRequest) -> Plan:
+        """What a request that has passed `check` may be answered with. Raises InvalidRequest."""
+        if not isinstance(request, ChatRequest):
+            return Plan(request.options.grammar)
+        chosen = self._for(request)
+        return chosen._plan(chosen._adapted(request), (self._own or self)._writing)
 
     def must_be_counted(self, request: ChatRequest | CompletionRequest, max_tokens: int) -> bool:
         """Whether `check_length` has any work for this request."""
@@ -88,6 +114,11 @@ class Renderer:
         these mostly without the interpreter lock: a long request belongs in a thread. Raises InvalidRequest.
         """
         assert len(images) == len(request.image_refs)
+        if isinstance(request, ChatRequest):
+            return self._for(request)._render(self._for(request)._adapted(request), images, max_tokens)
+        return self._render(request, images, max_tokens)
+
+    def _render(self, request: ChatRequest | CompletionRequest, images: Sequence[Image], max_tokens: int) -> Rendered:
         cut = request.options.max_prompt_tokens
         if isinstance(request, ChatRequest) and cut is not None:
             allowed = min(cut, max_tokens - 1)
@@ -102,6 +133,21 @@ class Renderer:
             echo=self._echo(request, prompt),
             continues=isinstance(request, CompletionRequest),
         )
+
+    def _for(self, request: ChatRequest) -> Renderer:
+        """The renderer whose template has a place for what the request brings."""
+        return self._own if self._own and _brings_more(request) else self
+
+    def _adapted(self, request: ChatRequest) -> ChatRequest:
+        """The request with tools and results as the template can write them."""
+        return self._writing.adapted(request) if _brings_more(request) else request
+
+    def _plan(self, request: ChatRequest, writing: ToolWriting) -> Plan:
+        """`writing`: the checkpoint's own, which knows the marks of its reasoning."""
+        end = ""
+        if writing.marks:
+            end = "".join(run.text for run in self._segments(request)[-1][-1:] if run.is_markup)
+        return planned(request, end, self._writing.form, writing.marks, self._tokenizer)
 
     def _exceeds(self, request: ChatRequest | CompletionRequest, limit: int) -> bool:
         is_markup = isinstance(request, CompletionRequest) and not request.safe_tokenization
@@ -135,8 +181,9 @@ class Renderer:
         if not isinstance(request, ChatRequest):
             return ()
         is_late = self._config.images_first and any(_has_text_before_image(m.content) for m in request.messages)
-        is_named = any(message.name for message in request.messages)
-        return (TEXT_BEFORE_IMAGE,) * is_late + (NAME_NOT_SHOWN,) * is_named
+        is_named = any(message.name and message.role != "tool" for message in request.messages)
+        is_idle = not self._config.published and (request.reasoning != Reasoning() or request.template_options)
+        return (TEXT_BEFORE_IMAGE,) * is_late + (NAME_NOT_SHOWN,) * is_named + (REASONING_NOT_SHOWN,) * bool(is_idle)
 
     def _stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
         """The request's own, and in a chat those of the conversation config."""
@@ -168,7 +215,7 @@ class Renderer:
                     f"no place for one. Put it in a message of the {' or the '.join(roles)}.",
                     param="messages",
                 )
-            _require_unicode((part for part in message.content if isinstance(part, str)), "messages")
+        _require_unicode(request.texts, "messages")
 
     def _check_prompt(self, prompt: str, num_images: int) -> None:
         _require_unicode([prompt], "prompt")
@@ -200,7 +247,8 @@ class Renderer:
     def _segments(self, request: ChatRequest | CompletionRequest) -> list[list[Run]]:
         """The text before, between and after the images."""
         if isinstance(request, ChatRequest):
-            return self._template.render(request.messages)
+            tools = request.tools if self._writing.is_native else ()
+            return self._template.render(request.messages, tools, template_variables(request))
         assert isinstance(request.prompt, str)
         return self._completion(request.prompt, not request.safe_tokenization)
 
@@ -261,6 +309,20 @@ class Renderer:
         if number < len(segments) - 1:
             runs = [*runs, Run(rules.before_image, is_markup=True)]
         return runs
+
+
+def template_variables(request: ChatRequest) -> dict[str, object]:
+    """What a request sets for the checkpoint's own template, under the names that templates use."""
+    asked = request.reasoning
+    switches = {} if asked.enabled is None else {"enable_thinking": asked.enabled, "thinking": asked.enabled}
+    effort = {} if asked.effort is None else {"reasoning_effort": asked.effort}
+    return {**switches, **effort, **request.template_options}
+
+
+def _brings_more(request: ChatRequest) -> bool:
+    """Whether it has more than messages of system, user and assistant."""
+    has_more = any(m.role == "tool" or m.tool_calls or m.reasoning for m in request.messages)
+    return bool(has_more or request.tools or request.template_options or request.reasoning != Reasoning())
 
 
 def _structural(config: ConversationConfig, tokenizer: Tokenizer, markup: str) -> list[str]:

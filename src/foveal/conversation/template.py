@@ -2,7 +2,8 @@
 
 A template never gets users' texts. It gets numbered sentinels in their place, and its output is cut at the sentinels
 and at the image marks. So no text can break out of its place, become a special token or an image mark, or reach the
-template engine. Every text is in the prompt exactly once, in order. Knows nothing of token ids.
+template engine. Every text is in the prompt exactly once, in order; what tools, calls and past reasoning say may be
+left out or repeated. Knows nothing of token ids.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, NoReturn
@@ -21,13 +22,13 @@ from foveal.conversation.config import ConversationConfig
 from foveal.conversation.published import Generation, Part, Shape, shapes
 from foveal.conversation.sandbox import Sandbox
 from foveal.conversation.tokenizer import Run
+from foveal.conversation.told import CallOutline, Told, tojson
 from foveal.errors import ConfigError, InvalidRequest
-from foveal.types import ImageRef, Message
+from foveal.types import ImageRef, Message, Tool
 
 _MAX_RENDERED_CHARS = 1_000_000  # of marks and sentinels; users' texts are not counted
 _TOO_MANY_MESSAGES = "The conversation has too many messages or content parts."
 _NO_FORM = "This model's conversation format cannot express these messages: check the order of their roles."
-_PAD = "\x1c"  # white space that no template writes: where a filter trims a text, it trims this from the sentinel
 
 _log = logging.getLogger(__name__)
 
@@ -50,23 +51,33 @@ class Template:
             raise ConfigError(f"Conversation config {config.name}, line {error.lineno}: {error.message}") from error
         self._named = {"bos_token": config.bos_token, "eos_token": config.eos_token}
         mark = re.escape(config.image_mark).replace(re.escape("{n}"), r"\d+")
-        self._cut = re.compile(f"(?P<left>{_PAD}?)\x02(?P<text>\\d+)\x03(?P<right>{_PAD}?)|{mark}")
+        self._cut = re.compile(f"{Told.SENTINEL}|{mark}")
         self._shape: Shape = list
+        self.calls = CallOutline()
         if config.published:
             self._find_shape(config)
 
-    def render(self, messages: Sequence[Message]) -> list[list[Run]]:
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), options: Mapping[str, object] | None = None
+    ) -> list[list[Run]]:
         """The text before, between and after the images: one entry more than there are images.
 
-        Raises InvalidRequest where the template cannot express the messages.
+        `options`: more variables for a published template. Raises InvalidRequest where the template cannot express the
+        messages.
         """
         try:
-            return self._segments(messages)
+            return self._segments(messages, tools, options or {})
         except InvalidRequest:
             raise
         except Exception as error:  # an operator's template may raise anything
             _log.warning("the conversation template failed", exc_info=True)  # no text of the request is in it
             raise InvalidRequest(_NO_FORM, param="messages") from error
+
+    def written(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str | None:
+        """The whole text of a conversation, as a trial; None where the template cannot express it."""
+        with contextlib.suppress(Exception):  # of any kind: a trial is no request
+            return "".join(run.text for segment in self._segments(messages, tools) for run in segment)
+        return None
 
     def markup(self) -> str:
         """What it writes around the texts of short conversations."""
@@ -77,30 +88,37 @@ class Template:
                 written += [run.text for segment in self._segments(messages) for run in segment if run.is_markup]
         return "".join(written)
 
-    def _segments(self, messages: Sequence[Message]) -> list[list[Run]]:
+    def _segments(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), options: Mapping[str, object] | None = None
+    ) -> list[list[Run]]:
         messages = [_without_empty_texts(message) for message in messages]
         texts = [part for message in messages for part in message.content if isinstance(part, str)]
         num_images = sum(len(message.content) for message in messages) - len(texts)
-        rendered, end = self._fill(_outline(messages, self._shape), num_images), 0
+        told = Told(texts, self.calls)
+        outline = _outline(messages, self._shape, told)
+        variables = {**(options or {}), **({"tools": [*map(told.tool, tools)]} if tools else {})}
+        rendered, end = self._fill(outline, num_images, variables), 0
         segments: list[list[Run]] = [[]]
         seen = []
         for cut in self._cut.finditer(rendered):
             segments[-1].append(Run(rendered[end : cut.start()], is_markup=True))
             end = cut.end()
-            if cut["text"] is None:
+            if cut["number"] is None:
                 segments.append([])
             else:
-                seen.append(int(cut["text"]))
-                segments[-1].append(Run(_trimmed(texts[seen[-1]], cut), is_markup=False))
+                seen.append(int(cut["number"]))
+                segments[-1].append(Run(told.text(cut), is_markup=False))
         segments[-1].append(Run(rendered[end:], is_markup=True))
-        if seen != list(range(len(texts))) or len(segments) != num_images + 1:
+        if [number for number in seen if number < len(texts)] != [*range(len(texts))]:
+            _refuse()
+        if len(segments) != num_images + 1:
             _refuse()
         return segments
 
-    def _fill(self, outline: list[dict[str, Any]], num_images: int) -> str:
+    def _fill(self, outline: list[dict[str, Any]], num_images: int, variables: Mapping[str, object]) -> str:
         self._sandbox.start()
-        variables = {"add_generation_prompt": True, "num_images": num_images, **self._named}
-        return "".join(_bounded(self._template.generate(messages=outline, **variables)))
+        given = {**variables, "add_generation_prompt": True, "num_images": num_images, **self._named}
+        return "".join(_bounded(self._template.generate(messages=outline, **given)))
 
     def _find_shape(self, config: ConversationConfig) -> None:
         """Choose the first shape of content with which the template keeps all of a conversation."""
@@ -123,6 +141,7 @@ def _environment(published: bool) -> Sandbox:
         autoescape=False,
         extensions=["jinja2.ext.loopcontrols", Generation] if published else [],
     )
+    environment.filters["tojson"] = tojson
     offered = {name: environment.globals[name] for name in ("range", "namespace", "dict")}
     environment.globals = {**offered, "raise_exception": _refuse} if published else {"refuse": _refuse}
     return environment
@@ -134,22 +153,26 @@ def _without_empty_texts(message: Message) -> Message:
     return replace(message, content=said) if said else message
 
 
-def _outline(messages: Sequence[Message], shape: Shape) -> list[dict[str, Any]]:
+def _outline(messages: Sequence[Message], shape: Shape, told: Told) -> list[dict[str, Any]]:
     """The messages as the template gets them: a sentinel for each text, a number for each image."""
     texts, images = count(), count(1)
 
     def part(part: object) -> Part:
         if isinstance(part, str):
-            return {"type": "text", "text": f"{_PAD}\x02{next(texts)}\x03{_PAD}"}
+            return {"type": "text", "text": told.sentinel(next(texts))}
         return {"type": "image", "number": next(images)}
 
-    return [{"role": message.role, "content": shape([*map(part, message.content)])} for message in messages]
+    def entry(message: Message) -> dict[str, Any]:
+        made: dict[str, Any] = {"role": message.role, "content": shape([*map(part, message.content)])}
+        if message.reasoning:
+            made["reasoning_content"] = told.value(message.reasoning)
+        if message.tool_calls:
+            made["tool_calls"] = [*map(told.call, message.tool_calls)]
+        if message.role == "tool":
+            made |= {"tool_call_id": told.call_id(message.tool_call_id or ""), "name": told.value(message.name or "")}
+        return made
 
-
-def _trimmed(text: str, sentinel: re.Match[str]) -> str:
-    """The text without the white space that a filter took from its sentinel."""
-    text = text if sentinel["left"] else text.lstrip()
-    return text if sentinel["right"] else text.rstrip()
+    return [entry(message) for message in messages]
 
 
 def _bounded(parts: Iterable[str]) -> Iterator[str]:

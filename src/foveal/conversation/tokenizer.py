@@ -70,6 +70,16 @@ class Tokenizer:
         """The added tokens that stand in a text as markup."""
         return set(self._added_pattern.findall(text))
 
+    def literal(self, text: str) -> list[str | int]:
+        """A text of markup in pieces: the ids of its added tokens, white space excepted, and the texts around them."""
+        pieces: list[str | int] = [""]
+        for place, part in enumerate(self._added_pattern.split(text)):
+            if place % 2 and part.strip(" \n\t▁"):
+                pieces += [self._added_ids[part], ""]
+            else:
+                pieces[-1] = f"{pieces[-1]}{part}"
+        return [piece for piece in pieces if piece != ""]
+
     def token_id(self, token: str) -> int | None:
         """The id of a token by its exact name in the vocabulary."""
         return self._backend.token_to_id(token)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import llguidance
+import msgspec
 import numpy as np
 
 from foveal.engine.ending import Endings, allowed_tokens
-from foveal.engine.json_schema import prepared
+from foveal.engine.json_schema import Bounds, prepared
 from foveal.types import Grammar
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ LIMITS = llguidance.LLParserLimits(step_max_items=10_000, max_items_in_row=1000,
 # JSON allows unlimited white space, which small models never stop writing. So it is compact, with a space where people
 # (and the texts that models learned from) put one.
 LAYOUT: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+ARGUMENTS = replace(Bounds(), string_length=65_536)  # tools write files
 
 
 class GrammarError(Exception):
@@ -45,9 +48,29 @@ def translate(grammar: Grammar) -> str:
     try:
         if grammar.kind == "json_schema":
             return llguidance.LLMatcher.grammar_from_json_schema(prepared(grammar.text), overrides=LAYOUT)
+        if grammar.kind == "composed":
+            return _composed(grammar)
         return llguidance.grammar_from("grammar", grammar.text)
     except ValueError as error:
         raise GrammarError(_in_a_line(str(error))) from None
+
+
+def _composed(grammar: Grammar) -> str:
+    """Several grammars under names, the first of which is that of the whole. llguidance overlooks what else it has."""
+    parts = [{"name": f"part{number}"} | _part(part) for number, part in enumerate(grammar.parts)]
+    return msgspec.json.encode(
+        {"grammars": [{"lark_grammar": grammar.text}, *parts], "closings": grammar.closings}
+    ).decode()
+
+
+def _part(part: Grammar) -> dict[str, Any]:
+    if part.kind == "grammar":
+        return {"lark_grammar": llguidance.grammar_from("grammar", part.text)}
+    bounds = ARGUMENTS if part.kind == "arguments" else Bounds()
+    try:
+        return {"json_schema": prepared(part.text, bounds, part.is_strict) | {"x-guidance": LAYOUT}}
+    except ValueError as error:
+        raise GrammarError(f"{part.source}: {error}") from None
 
 
 class Grammars:
@@ -55,8 +78,9 @@ class Grammars:
 
     def __init__(self, folder: Path) -> None:
         """Takes some seconds for a large vocabulary, with Python's lock held. Raises OSError or ValueError."""
-        self.tokenizer = llguidance.LLTokenizer((folder / "tokenizer.json").read_text("utf-8"))
-        self._endings = Endings(self.tokenizer)
+        text = (folder / "tokenizer.json").read_text("utf-8")
+        self.tokenizer = llguidance.LLTokenizer(text)
+        self._endings = Endings(self.tokenizer, _marks(text, self.tokenizer))
         self._ready: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
 
     def start(self, text: str, stop_token_ids: Sequence[int], max_tokens: int) -> Constraint:
@@ -68,7 +92,8 @@ class Grammars:
         self._ready.move_to_end(text)
         while len(self._ready) > MAX_NUM_CACHED:
             self._ready.popitem(last=False)
-        return Constraint(self._ready[text].deep_copy(), self.tokenizer, self._endings, stop_token_ids, max_tokens)
+        endings = self._endings.with_closings(_closings(text))
+        return Constraint(self._ready[text].deep_copy(), self.tokenizer, endings, stop_token_ids, max_tokens)
 
 
 class Constraint:
@@ -136,6 +161,18 @@ class Constraint:
     def _spare(self) -> int:
         """Tokens that are left beside the way out, a stop token and the margin."""
         return self._max_tokens - self._num_accepted - len(self._way or ()) - 1 - self._margin
+
+
+def _marks(tokenizer_json: str, tokenizer: llguidance.LLTokenizer) -> list[int]:
+    """Tokens beside the vocabulary that mark parts of an answer, such as `</think>`."""
+    added = msgspec.json.decode(tokenizer_json).get("added_tokens") or ()
+    return [token["id"] for token in added if token["id"] not in tokenizer.eos_tokens and token["content"].strip()]
+
+
+def _closings(text: str) -> list[str]:
+    """The texts that close free texts in a grammar that `translate` composed."""
+    found: list[str] = msgspec.json.decode(text).get("closings", []) if text.startswith('{"grammars"') else []
+    return found
 
 
 def _check(matcher: llguidance.LLMatcher) -> None:

@@ -5,7 +5,8 @@ Three changes, all of which only remove answers that the schema allows:
 - what has no bound gets one (`Bounds`), so that a small model comes to an end;
 - alternatives of `oneOf` that exclude each other become `anyOf`.
 
-What can't be enforced is refused, with its place in the schema and what to write instead.
+What can't be enforced is refused, with its place in the schema and what to write instead. A schema that is not strict
+goes without it: then the answers are those of a wider schema.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from foveal.engine.json_schema_facts import (
     COUNTS,
     ENFORCED,
     FORMATS,
+    INSTEAD,
     MAX_DEPTH,
     OF_ARRAYS,
     OF_OBJECTS,
@@ -53,7 +55,7 @@ class Bounds:
     number_step: float = 1e-9  # so a fraction has at most 9 digits
 
 
-def prepared(text: str, bounds: Bounds = Bounds()) -> dict[str, Any]:
+def prepared(text: str, bounds: Bounds = Bounds(), is_strict: bool = True) -> dict[str, Any]:
     """The schema in `text`, ready for llguidance. Raises SchemaError."""
     try:
         root = msgspec.json.decode(text)
@@ -63,13 +65,14 @@ def prepared(text: str, bounds: Bounds = Bounds()) -> dict[str, Any]:
         root = {}
     if not isinstance(root, dict):
         raise SchemaError("a schema is a JSON object")
-    return _Preparation(root, bounds).result()
+    return _Preparation(root, bounds, is_strict).result()
 
 
 class _Preparation:
-    def __init__(self, root: dict[str, Any], bounds: Bounds) -> None:
+    def __init__(self, root: dict[str, Any], bounds: Bounds, is_strict: bool) -> None:
         self._root = root
         self._bounds = bounds
+        self._is_strict = is_strict
         self._uses_any_value = False
 
     def result(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class _Preparation:
             return False
         if not isinstance(schema, dict):
             raise place.fail("a schema is an object, true or false")
-        check(schema, self._root, place)
+        schema = self._checked(schema, place)
         made = {key: value for key, value in schema.items() if key in ENFORCED}  # the others only annotate
         if schema.get("nullable") is True and isinstance(made.get("type"), str):  # OpenAPI's
             made["type"] = [made["type"], "null"]
@@ -98,10 +101,19 @@ class _Preparation:
                 made[key] = {name: self._schema(part, place.at(key, name)) for name, part in made[key].items()}
         return self._bounded(self._with_alternatives(made, place), place)
 
+    def _checked(self, schema: dict[str, Any], place: Place) -> dict[str, Any]:
+        """The schema's enforceable part; the whole of it, if it is strict."""
+        if not self._is_strict:
+            schema = {key: value for key, value in schema.items() if key not in INSTEAD}
+            if "$ref" in schema and target(self._root, schema["$ref"]) is None:
+                del schema["$ref"]
+        check(schema, self._root, place)
+        return schema
+
     def _with_alternatives(self, made: dict[str, Any], place: Place) -> dict[str, Any]:
         if "allOf" in made:
             made = self._merged(made, place)
-        if "oneOf" in made:
+        if "oneOf" in made and self._is_strict:
             self._check_exclusive(made["oneOf"], place.at("oneOf"))
         for key in ("anyOf", "oneOf"):
             if key in made:
@@ -137,9 +149,9 @@ class _Preparation:
         for _ in range(MAX_DEPTH):
             if not isinstance(schema, dict):
                 break
-            check(schema, self._root, place)
-            if schema.keys() & ENFORCED != {"$ref"}:
-                return schema
+            checked = self._checked(schema, place)
+            if checked.keys() & ENFORCED != {"$ref"}:
+                return checked
             schema = target(self._root, schema["$ref"])
         return {}
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MAX_NUM_KNOWN = 64
 TIME_LIMIT_S = 1.0  # for one grammar; the engine spends as long again before the first token
 WAIT_S = 5.0  # for the grammars before it, the start of the process, and the grammar itself
-PARAM = "response_format"
 _TRIAL = Kind("foveal.engine_client.grammar_trial:serve", ONE_THREAD)
 
 
@@ -59,12 +58,13 @@ class GrammarCheck:
             verdict = await self._verdict(grammar)
         except Gone:
             await self.close()
-            raise InvalidRequest("This response_format is too complex: make it smaller or simpler.", PARAM) from None
+            message = f"{grammar.source} is too complex: make it smaller or simpler."
+            raise InvalidRequest(message, _param(grammar)) from None
         except BaseException:
             await self.close()  # its next reply would be the verdict on this grammar
             raise
         if verdict.problem:
-            raise InvalidRequest(f"This response_format cannot be used: {verdict.problem}", PARAM)
+            raise InvalidRequest(f"{grammar.source} cannot be used: {verdict.problem}", _param(grammar))
         return verdict.text
 
     async def _verdict(self, grammar: Grammar) -> Verdict:
@@ -75,3 +75,8 @@ class GrammarCheck:
             self._worker = spawn(_TRIAL, SETTINGS.frame(self._settings))
         await self._worker.ready()
         return await self._worker.ask(GRAMMARS.frame(grammar), VERDICTS)
+
+
+def _param(grammar: Grammar) -> str:
+    """The field of the request that it was made from."""
+    return grammar.source.split()[-1]

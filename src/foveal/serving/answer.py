@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.rendered import Rendered
+from foveal.conversation.said import AnswerParser, Said
 from foveal.engine_client.client import Tokens
 from foveal.types import Delta, Outcome, Status, Usage
 
@@ -60,6 +61,7 @@ class Answer:
             text_tokens=prompt.num_text_tokens,
             cached_tokens=self._choices[0].num_cached_tokens,
             completion_tokens=sum(choice.num_tokens for choice in self._choices),
+            reasoning_tokens=sum(choice.num_reasoning_tokens for choice in self._choices),
         )
 
     @property
@@ -88,15 +90,23 @@ class Answer:
 
 
 class Choice:
-    """One continuation of the prompt: tokens in, text out."""
+    """One continuation of the prompt: tokens in, text out, in its parts if there is a parser for them."""
 
-    def __init__(self, tokens: Tokens, text: Detokenizer, generation: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        text: Detokenizer,
+        generation: AsyncExitStack,
+        parser: AnswerParser | None = None,
+    ) -> None:
         self.num_tokens = 0
+        self.num_reasoning_tokens = 0
         self.num_cached_tokens = 0
         self.spell = text.spell
         self._tokens = tokens
         self._text = text
         self._generation = generation  # closing it stops the engine's work on this choice
+        self._parser = parser
         self._has_ended = False
 
     @property
@@ -112,11 +122,35 @@ class Choice:
             if delta.finish_reason is not None:  # by the engine, or by a stop string, which the engine does not know
                 self._has_ended = True
                 await self._generation.aclose()
-            yield delta
+            for part in self._parts(delta):
+                yield part
             if delta.finish_reason is not None:
                 return
             if self.num_tokens % TOKENS_IN_A_ROW == 0:
                 await asyncio.sleep(0)
+
+    def _parts(self, delta: Delta) -> Iterator[Delta]:
+        """The delta as its parts: one, unless calls or text stand before what comes earlier in a delta."""
+        if self._parser is None:
+            yield delta
+            return
+        was_reasoning, is_last = self._parser.is_reasoning, delta.finish_reason is not None
+        echoed = delta.echo.text if delta.echo else ""
+        said = self._parser.push(delta.text[len(echoed) :], is_last=is_last)
+        self.num_reasoning_tokens += was_reasoning or self._parser.is_reasoning
+        for part in said[:-1]:
+            yield Delta(delta.index, part.text, reasoning=part.reasoning, tool_calls=part.calls)
+        reason = delta.finish_reason
+        if reason == "stop" and self._parser.has_calls:
+            reason = "tool_calls"
+        last = said[-1] if said else Said()
+        yield replace(
+            delta,
+            text=echoed + last.text,
+            reasoning=last.reasoning,
+            tool_calls=last.calls,
+            finish_reason=reason,
+        )
 
 
 def interleave(streams: Sequence[AsyncIterator[Delta]]) -> AsyncIterator[Delta]:

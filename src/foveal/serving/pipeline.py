@@ -16,8 +16,10 @@ from typing import Protocol
 from foveal.accounting.accounting import Accounting
 from foveal.config import PriceConfig
 from foveal.conversation.detokenize import Detokenizer
+from foveal.conversation.planned import Plan
 from foveal.conversation.render import Renderer
 from foveal.conversation.rendered import Rendered
+from foveal.conversation.said import Reading
 from foveal.conversation.tokenizer import Tokenizer
 from foveal.engine_client.client import EngineClient
 from foveal.errors import Overloaded
@@ -124,14 +126,14 @@ class Pipeline:
         async with AsyncExitStack() as running:
             engine = running.enter_context(self._taken_on())
             bill = running.enter_context(self._accounting.admit(request.caller, self.card.id, self.card.prices))
-            request = await self._checked(await self._with_files_read(request))
+            request, plan = await self._checked(await self._with_files_read(request))
             images = await running.enter_async_context(self._load_images(request))
             rendered = await self._render(request, images)
             num_prompt_tokens, num_choices = len(rendered.prompt.token_ids), request.options.num_choices
             sampling = sampling_for(request.options, num_prompt_tokens, self.card.context_length)
             bill.reserve(num_prompt_tokens, sampling.max_tokens * num_choices)
             choices = [
-                await running.enter_async_context(self._choice(engine, rendered, sampling, index))
+                await running.enter_async_context(self._choice(engine, rendered, sampling, index, plan.reading))
                 for index in range(num_choices)
             ]
             answer = Answer(rendered, choices, sampling.grammar, started_s)
@@ -180,17 +182,17 @@ class Pipeline:
         parts = [await self._images.read_file(ref, request.caller, salt) for ref in refs]
         return with_files(request, parts)
 
-    async def _checked(self, request: ChatRequest | CompletionRequest) -> ChatRequest | CompletionRequest:
+    async def _checked(self, request: ChatRequest | CompletionRequest) -> tuple[ChatRequest | CompletionRequest, Plan]:
         """The request with its grammar in the engine's form. Bad ones are refused here, before images are fetched."""
         max_tokens = self.card.context_length
         self._renderer.check(request, max_tokens)
         if self._renderer.must_be_counted(request, max_tokens):
             await self._text_turns.run(request, partial(self._renderer.check_length, request, max_tokens))
-        options = request.options
-        if options.grammar is None:
-            return request
-        sampling = replace(options.sampling, grammar=await self._grammars.translate(options.grammar))
-        return replace(request, options=replace(options, sampling=sampling))
+        options, plan = request.options, self._renderer.plan(request)
+        if plan.grammar is None:
+            return request, plan
+        sampling = replace(options.sampling, grammar=await self._grammars.translate(plan.grammar))
+        return replace(request, options=replace(options, sampling=sampling)), plan
 
     def _load_images(self, request: ChatRequest | CompletionRequest) -> AbstractAsyncContextManager[tuple[Image, ...]]:
         salt = client_salt(request.options, request.caller)
@@ -211,19 +213,29 @@ class Pipeline:
 
     @asynccontextmanager
     async def _choice(
-        self, engine: EngineClient, rendered: Rendered, sampling: SamplingParams, index: int
+        self,
+        engine: EngineClient,
+        rendered: Rendered,
+        sampling: SamplingParams,
+        index: int,
+        reading: Reading | None,
     ) -> AsyncIterator[Choice]:
         """Choice `index` of an answer, with a seed of its own. Leaving stops the engine's work on it."""
         text = Detokenizer(
-            self._tokenizer, rendered.stop, index=index, continues=rendered.continues, echo=rendered.echo
+            self._tokenizer,
+            rendered.stop,
+            index=index,
+            continues=rendered.continues,
+            echo=rendered.echo,
+            shown=reading.shown if reading else frozenset(),
         )
         async with AsyncExitStack() as generation:
             params = replace(sampling, seed=sampling.seed + index)
             tokens = await generation.enter_async_context(engine.submit(rendered.prompt, params))
-            yield Choice(tokens, text, generation)
+            yield Choice(tokens, text, generation, reading.parser() if reading else None)
 
     async def _measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
-        request = await self._checked(await self._with_files_read(request))
+        request, _ = await self._checked(await self._with_files_read(request))
         async with self._load_images(request) as images:
             prompt = (await self._render(request, images)).prompt
             sampling = fit_to_context(request.options, len(prompt.token_ids), self.card.context_length)

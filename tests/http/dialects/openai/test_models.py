@@ -26,7 +26,7 @@ def test_the_list_has_an_item_for_each_name() -> None:
         "kind": "HF_BASE_MODEL",
         "supports_chat": True,
         "supports_image_input": True,
-        "supports_tools": False,
+        "supports_tools": True,
         "context_length": 1024,
         "family": "phi3_v",
     }
@@ -64,7 +64,7 @@ def test_an_account_lists_the_model_under_its_own_name_and_aliases() -> None:
             "kind": "HF_BASE_MODEL",
             "contextLength": 1024,
             "supportsImageInput": True,
-            "supportsTools": False,
+            "supportsTools": True,
         }
     ]
 

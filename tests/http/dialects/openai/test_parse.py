@@ -174,11 +174,13 @@ def test_content_keeps_its_order_and_images_are_numbered_over_the_request() -> N
 @pytest.mark.parametrize(
     ("message", "field"),
     [
-        ({"role": "tool", "content": "4"}, "messages.0.role"),
-        ({"role": "function", "content": "4"}, "messages.0.role"),
+        ({"role": "tool", "content": "4"}, "messages.0.tool_call_id"),
+        ({"role": "function", "content": "4", "name": "f"}, "messages.0.tool_call_id"),
+        ({"role": "tool", "content": "4", "tool_call_id": "unknown"}, "messages.0.tool_call_id"),
+        ({"role": "user", "content": "4", "reasoning_content": "x"}, "messages.0.reasoning_content"),
         ({"role": "user", "content": "4", "name": 4}, "messages.0.name"),
         ({"role": "user", "content": "4", "name": "A" * 257}, "messages.0.name"),
-        ({"role": "assistant", "tool_calls": [{"id": "x"}]}, "messages.0.tool_calls"),
+        ({"role": "assistant", "tool_calls": [{"id": "x"}]}, "messages.0.tool_calls.0.function"),
         ({"role": "assistant", "content": "4", "tool_call_id": "x"}, "messages.0.tool_call_id"),
         ({"role": "user", "content": None}, "messages.0.content"),
         ({"role": "system"}, "messages.0.content"),
@@ -231,9 +233,10 @@ def test_images_are_numbered_over_all_prompts() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
-        ("tool_choice", {"type": "function"}),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("chat_template_kwargs", {"note": "a text with spaces"}),
+        ("chat_template_kwargs", {"messages": 1}),
         ("safe_tokenization", False),
     ],
 )

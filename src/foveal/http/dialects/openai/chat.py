@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from foveal.http.dialects.docs import EXAMPLE_IMAGE_URL
 from foveal.http.dialects.generation import Generation
+from foveal.http.dialects.openai.calls import with_calls, with_pieces
 from foveal.http.dialects.openai.docs import generation_docs
 from foveal.http.dialects.openai.parse import chat_request, isolated
 from foveal.http.dialects.openai.replies import ChatChunk, ChatCompletion
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from foveal.http.dialects.openai.replies import AnswerMessage, ChatChoice, ChatChunkChoice, ChatDelta
+    from foveal.http.dialects.openai.replies import (
+        AnswerMessage,
+        ChatChoice,
+        ChatChunkChoice,
+        ChatDelta,
+        ChatFinishReason,
+    )
     from foveal.http.endpoint import Context
 
 EXAMPLE = {
@@ -54,12 +61,22 @@ ENDPOINT = Endpoint(
 
 def _whole(choice: Choice) -> ChatChoice:
     message: AnswerMessage = {"role": "assistant", "content": choice.text}
-    return {"index": choice.index, "message": message, "finish_reason": choice.finish_reason, **choice.details}
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    message = with_calls(message, choice.tool_calls, older=choice.has_functions)
+    return {"index": choice.index, "message": message, "finish_reason": _reason(choice), **choice.details}
 
 
 def _piece(choice: Choice) -> ChatChunkChoice:
     delta: ChatDelta = {"content": choice.text} if choice.text else {}
-    return {"index": choice.index, "delta": delta, "finish_reason": choice.finish_reason, **choice.details}
+    if choice.reasoning:
+        delta["reasoning_content"] = choice.reasoning
+    delta = with_pieces(delta, choice.tool_calls, older=choice.has_functions)
+    return {"index": choice.index, "delta": delta, "finish_reason": _reason(choice), **choice.details}
+
+
+def _reason(choice: Choice) -> ChatFinishReason | None:
+    return "function_call" if choice.finish_reason == "tool_calls" and choice.has_functions else choice.finish_reason
 
 
 def _opening(choice: Choice) -> ChatChunkChoice:

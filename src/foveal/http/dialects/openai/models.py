@@ -108,7 +108,7 @@ def _item(card: ModelCard, name: str) -> ModelItem:
         "kind": KIND,
         "supports_chat": True,
         "supports_image_input": card.supports_image_input,
-        "supports_tools": False,
+        "supports_tools": True,
         "context_length": card.context_length,
         "family": card.family,
     }
@@ -122,5 +122,5 @@ def _account_item(card: ModelCard, name: str) -> AccountModel:
         "kind": KIND,
         "contextLength": card.context_length,
         "supportsImageInput": card.supports_image_input,
-        "supportsTools": False,
+        "supportsTools": True,
     }

@@ -14,6 +14,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.openai.response_format import grammar_for
 from foveal.http.dialects.openai.schemas import MAX_CHOICES, FilePart, ImagePart
+from foveal.http.dialects.openai.tools import (
+    calls_of,
+    check_results,
+    choice_of,
+    reasoning_of,
+    result_id,
+    template_options,
+    tools_of,
+)
 from foveal.http.dialects.options import page_range
 from foveal.types import (
     ChatRequest,
@@ -48,11 +57,17 @@ SAMPLING_FIELDS = (
     "repetition_penalty",
     "ignore_eos",
 )
-NO_TOOLS = "needs a tool format, and this model has none"
 ISOLATION_HEADER = "x-prompt-cache-isolation-key"
 # The image loader bounds the images of each prompt. All prompts of a request keep theirs in the arena at once.
 MAX_IMAGES_OF_SEVERAL_PROMPTS = 30
-ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
 
 
 def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> ChatRequest:
@@ -60,13 +75,20 @@ def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed
 
     Raises InvalidRequest with a sentence that names the field.
     """
-    _refuse_if(bool(body.tools), "tools", NO_TOOLS)
-    _refuse_if(body.tool_choice not in (None, "none", "auto"), "tool_choice", NO_TOOLS)
     _refuse_if(body.safe_tokenization is False, "safe_tokenization", "is always on in chat")
     positions = count(1)
     messages = tuple(_message(message, index, positions) for index, message in enumerate(body.messages))
+    check_results(messages)
+    tools = tools_of(body)
     options = replace(_options(body, card, config, fresh_seed), max_prompt_tokens=body.prompt_truncate_len)
-    return ChatRequest(messages, options)
+    return ChatRequest(
+        messages,
+        options,
+        tools=tools,
+        tool_choice=choice_of(body, tools),
+        reasoning=reasoning_of(body),
+        template_options=template_options(body),
+    )
 
 
 def completion_requests(
@@ -103,13 +125,22 @@ def isolated(body: Body, headers: Mapping[str, str]) -> Body:
 def _message(message: ChatMessage, index: int, positions: Iterator[int]) -> Message:
     """`positions` numbers the images of the whole request."""
     where = f"messages.{index}"
-    if message.role not in ROLES:
-        raise InvalidRequest(f"The role {message.role} {NO_TOOLS}, field: '{where}.role'", f"{where}.role")
-    for field in ("tool_calls", "tool_call_id"):
-        _refuse_if(bool(getattr(message, field)), f"{where}.{field}", NO_TOOLS)
+    is_call = message.role == "assistant" and (message.tool_calls or message.function_call)
+    for field in ("tool_calls", "function_call", "reasoning_content", "reasoning"):
+        is_foreign = message.role != "assistant" and bool(getattr(message, field))
+        _refuse_if(is_foreign, f"{where}.{field}", "belongs to messages of the assistant")
+    _refuse_if(message.role != "tool" and bool(message.tool_call_id), f"{where}.tool_call_id", "belongs to a tool's")
     if message.content is None and message.role != "assistant":
         raise InvalidRequest(f"A message needs content, field: '{where}.content'", f"{where}.content")
-    return Message(ROLES[message.role], tuple(_content(message, positions)), message.name or None)
+    content = tuple(_content(message, positions))
+    return Message(
+        ROLES[message.role],
+        () if is_call and content == ("",) else content,
+        message.name or None,
+        calls_of(message, where),
+        result_id(message, where),
+        message.reasoning_content or message.reasoning or "",
+    )
 
 
 def _content(message: ChatMessage, positions: Iterator[int]) -> Iterator[str | ImageRef]:

@@ -18,11 +18,16 @@ class PromptTokensDetails(TypedDict):
     text_tokens: int
 
 
+class CompletionTokensDetails(TypedDict):
+    reasoning_tokens: int
+
+
 class Usage(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: NotRequired[CompletionTokensDetails]  # of answers with reasoning
 
 
 PerfMetrics = TypedDict(
@@ -90,15 +95,32 @@ class ChoiceDetails(TypedDict, total=False):
 # --- chat completions -------------------------------------------------------------------------------------------------
 
 
+class FunctionCall(TypedDict):
+    name: str
+    arguments: str  # JSON
+
+
+class ToolCallEntry(TypedDict):
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
 class AnswerMessage(TypedDict):
     role: Literal["assistant"]
-    content: str
+    content: str | None  # null: nothing but calls
+    reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCallEntry]]
+    function_call: NotRequired[FunctionCall]  # where the request has functions
+
+
+ChatFinishReason = FinishReason | Literal["function_call"]
 
 
 class ChatChoice(ChoiceDetails):
     index: Required[int]
     message: Required[AnswerMessage]
-    finish_reason: Required[FinishReason | None]
+    finish_reason: Required[ChatFinishReason | None]
 
 
 class ChatCompletion(TypedDict):
@@ -112,15 +134,32 @@ class ChatCompletion(TypedDict):
     prompt_token_ids: NotRequired[list[int]]
 
 
+class FunctionCallPiece(TypedDict, total=False):
+    name: str  # with the first piece
+    arguments: str  # what the JSON text goes on with
+
+
+class ToolCallPiece(TypedDict, total=False):
+    """The first piece of a call has its id and its name."""
+
+    index: Required[int]
+    id: str
+    type: Literal["function"]
+    function: FunctionCallPiece
+
+
 class ChatDelta(TypedDict, total=False):
     role: Literal["assistant"]
     content: str
+    reasoning_content: str
+    tool_calls: list[ToolCallPiece]
+    function_call: FunctionCallPiece
 
 
 class ChatChunkChoice(ChoiceDetails):
     index: Required[int]
     delta: Required[ChatDelta]
-    finish_reason: Required[FinishReason | None]
+    finish_reason: Required[ChatFinishReason | None]
 
 
 class ChatChunk(TypedDict):
@@ -159,7 +198,7 @@ class Completion(TypedDict):
 
 
 def usage_reply(usage: UsageCounts) -> Usage:
-    return {
+    reply: Usage = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
@@ -169,6 +208,9 @@ def usage_reply(usage: UsageCounts) -> Usage:
             "text_tokens": usage.text_tokens,
         },
     }
+    if usage.reasoning_tokens:
+        reply["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return reply
 
 
 def perf_metrics_reply(usage: UsageCounts, first_token_s: float | None, total_s: float) -> PerfMetrics:

@@ -10,6 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
+from foveal.http.dialects.openai.tool_schemas import (
+    MAX_TOOLS,
+    CalledFunction,
+    FunctionChoiceField,
+    FunctionSpec,
+    ReasoningSpec,
+    ThinkingSpec,
+    ToolCallParts,
+    ToolChoiceField,
+    ToolSpec,
+)
 from foveal.http.dialects.wire import (
     CACHED_ANYWAY,
     MAX_INT,
@@ -79,14 +90,21 @@ Content = Annotated[
 
 class ChatMessage(WireModel):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
-        description="`developer` means `system`. `tool` and `function`: no model here has tools."
+        description="`developer` means `system`. `tool`: the result of a call. `function`: its older form."
     )
     content: Content | None = Field(None, description="Text, or parts whose order is kept. null: an assistant's only.")
     name: str | None = Field(
-        None, max_length=256, description="Accepted with a warning: conversation formats have no place for it."
+        None,
+        max_length=256,
+        description="Of a result: the tool. Of others: accepted with a warning, as formats have no place for it.",
     )
-    tool_calls: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model has tools.")
-    tool_call_id: str | None = Field(None, description="Refused: no model here has tools.")
+    tool_calls: ToolCallParts | None = Field(None, description="Calls that the assistant made, as answers have them.")
+    tool_call_id: str | None = Field(None, max_length=256, description="Which call a tool's message is the result of.")
+    function_call: CalledFunction | None = Field(None, description="The older form of one entry of tool_calls.")
+    reasoning_content: str | None = Field(
+        None, description="An assistant's, as answers have it. The model's template decides what of it is shown."
+    )
+    reasoning: str | None = Field(None, description="The same.")
 
 
 # --- what both endpoints take -----------------------------------------------------------------------------------------
@@ -201,9 +219,26 @@ class ChatBody(GenerationBody):
     prompt_truncate_len: int | None = Field(
         None, ge=1, le=MAX_INT, description="Leave out the oldest turns until the prompt has no more tokens than this."
     )
-    tools: list[dict[str, object]] | None = Field(None, description="Refused, except []: no model here has tools.")
-    tool_choice: str | dict[str, object] | None = Field(None, description="none or auto, which mean the same here.")
-    parallel_tool_calls: bool | None = Field(None, description="Without tools there is nothing to call.")
+    tools: Annotated[list[ToolSpec], Field(max_length=MAX_TOOLS)] | None = Field(
+        None, description="Functions that the model may call. Arguments fit their schemas."
+    )
+    tool_choice: ToolChoiceField | None = Field(
+        None, description="auto (default), none, required (or any), one tool by name, or allowed_tools."
+    )
+    parallel_tool_calls: bool | None = Field(None, description="false: an answer has one call at most.")
+    functions: Annotated[list[FunctionSpec], Field(max_length=MAX_TOOLS)] | None = Field(
+        None, description="The older form of tools. Answers then have function_call."
+    )
+    function_call: FunctionChoiceField | None = Field(None, description="The older form of tool_choice.")
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
+        None, description="For the model's template; none switches reasoning off where the template can."
+    )
+    reasoning: ReasoningSpec | None = Field(None, description="effort, and a limit on tokens of reasoning.")
+    thinking: ThinkingSpec | None = Field(None, description="Switches reasoning on or off, with a limit on its tokens.")
+    enable_thinking: bool | None = Field(None, description="Switches reasoning on or off where the template can.")
+    chat_template_kwargs: Annotated[dict[str, object], Field(max_length=32)] | None = Field(
+        None, description="Variables for the model's own chat template: numbers, true, false and single words."
+    )
 
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_INT)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from foveal.http.dialects import sse
+from foveal.http.dialects.openai.calls import has_something
 from foveal.http.dialects.openai.errors import error_body
 from foveal.http.dialects.openai.logprobs import TextPosition, content_logprobs, echoed_logprobs, legacy_logprobs
 from foveal.http.dialects.openai.replies import ChoiceDetails, perf_metrics_reply, usage_reply
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from foveal.http.dialects.openai.replies import Logprobs, PerfMetrics, RawOutput
     from foveal.http.dialects.openai.schemas import GenerationBody
     from foveal.serving.served import Answer
-    from foveal.types import Delta, FinishReason
+    from foveal.types import Delta, FinishReason, ToolCallDelta
 
 DONE = b"data: [DONE]\n\n"
 
@@ -37,6 +38,9 @@ class Choice:
     text: str = ""
     finish_reason: FinishReason | None = None
     details: ChoiceDetails = field(default_factory=ChoiceDetails)
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    has_functions: bool = False  # the request has the older form of tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Job:
     logprobs: Literal["content", "legacy"] | None
     token_ids: bool
     raw_output: bool
+    has_functions: bool = False
 
 
 def writer_for(body: GenerationBody, form: Format, number: str) -> OpenAIWriter:
@@ -80,6 +85,7 @@ def writer_for(body: GenerationBody, form: Format, number: str) -> OpenAIWriter:
         logprobs="legacy" if asks_legacy else "content" if body.logprobs else None,
         token_ids=body.return_token_ids or False,
         raw_output=body.raw_output or False,
+        has_functions=bool(getattr(body, "functions", None)),
     )
     return OpenAIWriter(job)
 
@@ -123,7 +129,9 @@ def _join(deltas: Sequence[Delta], answer: Answer, job: Job) -> Choice:
     details = _prompt_details(answer, job) | _details(whole, TextPosition(), job)
     if job.raw_output:
         details["raw_output"] = _raw_output(deltas, answer)
-    return Choice(whole.index, text, whole.finish_reason, details)
+    reasoning = "".join(delta.reasoning for delta in deltas)
+    calls = tuple(call for delta in deltas for call in delta.tool_calls)
+    return Choice(whole.index, text, whole.finish_reason, details, reasoning, calls, job.has_functions)
 
 
 async def _chunks(answers: Answers, job: Job) -> AsyncIterator[Reply]:
@@ -170,15 +178,18 @@ class _StreamedChoice:
                 yield self._opening(delta.index, job.format.opening)
         if job.raw_output:
             self._said.append(delta)
-        if delta.text or delta.logprobs or job.token_ids:
+        is_shown = delta.text or delta.reasoning or has_something(delta.tool_calls)
+        if is_shown or delta.logprobs or job.token_ids:
             details = prompt_details | _details(delta, self._position, job)
-            yield self._chunk(Choice(delta.index, delta.text, None, details))
+            said = Choice(delta.index, delta.text, None, details, delta.reasoning, delta.tool_calls, job.has_functions)
+            yield self._chunk(said)
 
     def end(self, delta: Delta) -> Reply:
         details = ChoiceDetails()
         if self._job.raw_output:
             details["raw_output"] = _raw_output(self._said, self._answer)
-        return self._chunk(Choice(delta.index, finish_reason=delta.finish_reason, details=details))
+        reason, functions = delta.finish_reason, self._job.has_functions
+        return self._chunk(Choice(delta.index, finish_reason=reason, details=details, has_functions=functions))
 
     def _opening(self, index: int, opening: Callable[[Choice], Mapping[str, object]]) -> Reply:
         reply = _envelope(self._job, self._job.format.chunk_kind, [opening(Choice(index))])
