@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP_INSTALL := --disable-pip-version-check install --quiet
 PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast nightly contract check shapes evaluate train clean
+.PHONY: help install serve test test-fast nightly contract page check shapes evaluate train clean
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 # Many small models: one thread each is fastest.
 test test-fast contract: export OMP_NUM_THREADS = 1
@@ -27,10 +27,13 @@ nightly: .venv/tested-with ## every type that modules of transformers serve, a s
 	OMP_NUM_THREADS=1 $(PYTEST) tests/parity/generic -m 'nightly or not nightly'
 
 test-fast: .venv/tested-with ## the server's tests without the slow ones, in some three minutes
-	$(PYTEST) -m 'not slow and not clients and not nightly' --ignore tests/training
+	$(PYTEST) -m 'not slow and not clients and not nightly and not page' --ignore tests/training
 
 contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
 	$(BIN)/python -m pytest tests/contract -m clients
+
+page: .venv/opened-with ## the page for people, in a real browser; writes the pictures in the documentation
+	$(BIN)/python -m pytest tests/page -m page
 
 check: .venv/tested-with ## style, types, architecture
 	$(BIN)/ruff check .
@@ -71,6 +74,12 @@ clean: ## remove what was installed
 
 .venv/tested-with: .venv/installed
 	$(PIP) --editable '.[test,check]'
+	@touch $@
+
+# A browser: the system's Chromium, which Debian has as a package, or else the one that Playwright brings.
+.venv/opened-with: .venv/tested-with tests/page/requirements.txt
+	$(PIP) --requirement tests/page/requirements.txt
+	command -v chromium || { apt-get update && apt-get install --yes chromium; } || $(BIN)/playwright install chromium
 	@touch $@
 
 # An environment that cannot be installed is left without its mark, and the tests that need it say so.

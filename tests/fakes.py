@@ -43,6 +43,7 @@ class FakePipeline:
     is_ready: bool = True
     requests: list[ChatRequest | CompletionRequest] = field(default_factory=list)
     measurement: Measurement = MEASUREMENT
+    answered: list[ChatRequest | CompletionRequest] = field(default_factory=list)  # those that were not only measured
     warnings: tuple[str, ...] = ()
     num_running: int = 0
     engine: EngineClient | None = None
@@ -51,6 +52,7 @@ class FakePipeline:
     @asynccontextmanager
     async def answer(self, request: ChatRequest | CompletionRequest) -> AsyncIterator[FakeAnswer]:
         self.requests.append(request)
+        self.answered.append(request)
         if self.refusal is not None:
             raise self.refusal
         with self.accounting.admit(request.caller, self.card.id):

@@ -24,6 +24,7 @@ from foveal.http.middleware.rate_limit_headers import RateLimitHeaders
 from foveal.http.middleware.request_log import RequestLog
 from foveal.http.openapi import describe
 from foveal.http.routes import health, metrics, reference
+from foveal.http.routes import playground as page
 from foveal.http.routing import Dispatch, Route, Routing, routes_of
 from foveal.http.traffic import Traffic
 
@@ -53,7 +54,7 @@ def create_app(
     `kept`: where responses are kept, by default in memory.
     """
     kept = kept or KeptAnswers(AccountingConfig())
-    routes = all_routes(dialects)
+    routes = all_routes(dialects, playground=config.playground)
     traffic = Traffic()
     bodies, document = BodyReader(config), cache(lambda: describe(routes, dialects))
     app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, kept, document))
@@ -70,6 +71,7 @@ def create_app(
     return Routing(app, routes, dialects[0])
 
 
-def all_routes(dialects: Sequence[Dialect] = DIALECTS) -> list[Route]:
+def all_routes(dialects: Sequence[Dialect] = DIALECTS, *, playground: bool = True) -> list[Route]:
     spoken = [route for dialect in dialects for route in routes_of(dialect.endpoints, dialect, dialect.prefixes)]
-    return [*spoken, *routes_of(NO_DIALECTS, dialects[0], [""])]
+    others = (*NO_DIALECTS, *page.ENDPOINTS) if playground else NO_DIALECTS
+    return [*spoken, *routes_of(others, dialects[0], [""])]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from foveal.accounting.accounting import Accounting
-from foveal.config import HttpConfig
+from foveal.config import HttpConfig, PriceConfig
 from tests.fakes import CARD, FakePipeline
 from tests.http.client import app_for, call, error, send
 
@@ -80,3 +80,9 @@ def test_the_context_length_is_that_of_the_moment() -> None:
     pipeline.card = replace(CARD, context_length=512)
     (item, _) = send(app, "GET", "/v1/models").json()["data"]
     assert item["context_length"] == 512
+
+
+def test_prices_of_a_million_tokens_are_told_if_there_are_any() -> None:
+    pipeline = FakePipeline(card=replace(CARD, prices=PriceConfig(prompt=0.2, completion=0.6, currency="EUR")))
+    (item, _) = call("GET", "/v1/models", pipeline).json()["data"]
+    assert item["pricing"] == {"currency": "EUR", "prompt": 0.2, "cached_prompt": 0.2, "completion": 0.6}

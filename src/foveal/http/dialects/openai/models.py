@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from foveal.accounting.prices import cost_nano, has_prices, in_currency
 from foveal.http.endpoint import Docs, Endpoint
 from foveal.http.responses import json_response
 from foveal.serving.served import account_names
@@ -14,8 +15,18 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from foveal.config import PriceConfig
     from foveal.http.endpoint import Answering, Context
     from foveal.serving.pipeline import ModelCard
+
+
+class Pricing(TypedDict):
+    """Of a million tokens."""
+
+    currency: str
+    prompt: float  # images included
+    cached_prompt: float
+    completion: float
 
 
 class ModelItem(TypedDict):
@@ -29,6 +40,7 @@ class ModelItem(TypedDict):
     supports_tools: bool
     context_length: int
     family: str
+    pricing: NotRequired[Pricing]  # if prices are configured
 
 
 class ModelList(TypedDict):
@@ -55,6 +67,7 @@ class AccountModelList(TypedDict):
 
 
 KIND = "HF_BASE_MODEL"
+MILLION = 1_000_000
 
 
 # Each reads the cards again: loading a model completes its card.
@@ -100,7 +113,7 @@ ENDPOINTS = (
 
 
 def _item(card: ModelCard, name: str) -> ModelItem:
-    return {
+    item: ModelItem = {
         "id": name,
         "object": "model",
         "created": card.created,
@@ -111,6 +124,18 @@ def _item(card: ModelCard, name: str) -> ModelItem:
         "supports_tools": True,
         "context_length": card.context_length,
         "family": card.family,
+    }
+    if has_prices(card.prices):
+        item["pricing"] = _pricing(card.prices)
+    return item
+
+
+def _pricing(prices: PriceConfig) -> Pricing:
+    return {
+        "currency": prices.currency,
+        "prompt": in_currency(cost_nano(prices, MILLION)),
+        "cached_prompt": in_currency(cost_nano(prices, MILLION, cached_tokens=MILLION)),
+        "completion": in_currency(cost_nano(prices, 0, MILLION)),
     }
 
 

@@ -1,0 +1,77 @@
+"""GET /: a page on which people try the served models. It is made of the package's own files and asks the public API.
+
+The page loads nothing from other hosts and runs no script that is not a file of its own. The files are open: they say
+nothing about the models or their users. With keys, the page asks its reader for one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from foveal.errors import NotFound
+from foveal.http.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from foveal.http.endpoint import Context
+
+FOLDER = files("foveal") / "playground"
+MEDIA_TYPES = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "cache-control": "no-cache",  # asked again each time, and answered with 304
+}
+
+
+async def get_page(request: Request, context: Context) -> ASGIApp:
+    return _file(request, "index.html")
+
+
+async def get_file(request: Request, context: Context) -> ASGIApp:
+    return _file(request, request.path_params["name"])
+
+
+ENDPOINTS = (
+    Endpoint("/", get_page, access="open"),
+    Endpoint("/playground/{name}", get_file, access="open"),
+)
+
+
+def _file(request: Request, name: str) -> Response:
+    """Raises NotFound."""
+    found = _files().get(name)
+    if found is None:
+        raise NotFound("The page has no such file.")
+    content, tag = found
+    headers = HEADERS | {"etag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, str]]:
+    """The page's files and their tags, by name."""
+    contents = {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.is_file()}
+    return {name: (content, f'"{sha256(content).hexdigest()[:20]}"') for name, content in contents.items()}
