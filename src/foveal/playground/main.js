@@ -157,8 +157,8 @@ function facts() {
 
 /** How the model counts in its answers. Qwen2.5-VL counts the pixels of its own blocks of 28. */
 function seen(picture) {
-  const { scale } = settings.values;
-  const countsPixels = scale === "pixels" || (scale === "auto" && served()?.family === "qwen2_5_vl");
+  const { scale, model } = settings.values;
+  const countsPixels = scale === "pixels" || (scale === "auto" && /qwen2[._p-]?5/i.test(model));
   const { grid, width, height } = picture.measured;
   const isResized = scale === "auto" && countsPixels && grid;
   return {
