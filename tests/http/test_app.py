@@ -38,7 +38,7 @@ def test_a_server_whose_engine_is_being_started_again_is_not_ready() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "part"),
     [
-        ("GET", "/", 404, "nothing at this path"),
+        ("GET", "/x", 404, "nothing at this path"),
         ("GET", "/v1/models/x/", 404, "not found"),
         ("POST", "/v1/chat/completions//", 404, "nothing at this path"),
         ("GET", "/v1/chat/completions", 405, "method"),
