@@ -59,7 +59,7 @@ def ask(page: Page, text: str) -> None:
 
 def answer_text(page: Page) -> str:
     page.wait_for_selector(".turn.assistant:last-child:not(.busy)")
-    return page.inner_text(".turn.assistant:last-child .said").strip()
+    return str(page.inner_text(".turn.assistant:last-child .said")).strip()
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_a_pictures_size_tokens_crops_and_price_are_told_before_it_is_sent(page_
 def test_pictures_are_moved_and_removed_by_keyboard(page_of: Opening) -> None:
     with page_of(FakePipeline(measurement=measured(3))) as page:
         files = [{"name": name, "mimeType": "image/png", "buffer": PICTURE.read_bytes()} for name in ("a", "b", "c")]
-        page.set_input_files("#files", files)  # type: ignore[arg-type]
+        page.set_input_files("#files", files)
         page.get_by_role("button", name="Move forward c").focus()
         page.keyboard.press("Enter")
         assert names(page) == ["a", "c", "b"]
@@ -208,7 +208,7 @@ def test_pictures_are_moved_and_removed_by_keyboard(page_of: Opening) -> None:
 def test_pictures_are_moved_by_dragging(page_of: Opening) -> None:
     with page_of(FakePipeline(measurement=measured(2))) as page:
         files = [{"name": name, "mimeType": "image/png", "buffer": PICTURE.read_bytes()} for name in ("a", "b")]
-        page.set_input_files("#files", files)  # type: ignore[arg-type]
+        page.set_input_files("#files", files)
         page.wait_for_selector("#pictures small:has-text('token')")
         page.drag_and_drop("#pictures li:nth-child(2)", "#pictures li:nth-child(1)")
         assert names(page) == ["b", "a"]
