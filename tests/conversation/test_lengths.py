@@ -78,3 +78,8 @@ def test_the_pieces_cover_the_text() -> None:
     text = "".join(map(chr, range(40_000)))
     surely_exceeds([text], 2, count)
     assert "".join(pieces) == text
+
+
+def test_many_short_texts_that_do_not_fit_are_found_as_well() -> None:
+    """Together they count as one text: none of them alone has as many tokens as a cut may save."""
+    assert surely_exceeds(["x" * 50] * 100_000, LIMIT, len)

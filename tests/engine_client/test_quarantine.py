@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foveal.engine_client.quarantine import Quarantine
+from foveal.engine_client.quarantine import LONGEST_TRIAL, Quarantine
 
 
 def after_a_death(running: list[int]) -> Quarantine:
@@ -53,14 +53,38 @@ def test_suspects_are_tried_in_halves_and_nothing_else_is_sent_meanwhile() -> No
 def test_deaths_that_are_nobody_s_fault_fail_nobody(num_deaths: int) -> None:
     quarantine, in_flight = Quarantine(), list(range(40))
 
-    for _ in range(num_deaths):
+    for number in range(num_deaths):
         quarantine.started(in_flight)
         assert quarantine.died() == []
-        first = quarantine.restarted(in_flight)
-        quarantine.started(first)
-        second = quarantine.came_of_it(first, in_flight)
-        assert sorted(first + second) == in_flight
-        assert quarantine.came_of_it(second, in_flight) == []
+        first = sent = quarantine.restarted(in_flight)
+        num_steps = 0
+        while quarantine.is_trying:
+            quarantine.started(sent)
+            sent = quarantine.came_of_it(sent, in_flight) or sent
+            num_steps += 1
+        assert sorted(first + sent) == in_flight
+        assert num_steps == 2 * min(2**number, LONGEST_TRIAL)  # each half has to produce twice as many tokens as before
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 3, 30, LONGEST_TRIAL - 1])
+def test_one_that_ends_the_engine_later_than_its_trial_is_found_by_longer_trials(num_tokens: int) -> None:
+    """Request 3 ends each engine after so many tokens from it, whoever runs beside it."""
+    quarantine, in_flight = Quarantine(), list(range(8))
+    given_up: list[int] = []
+    num_deaths, sent = 0, [*in_flight]
+    while not given_up:
+        num_made = 0
+        while num_made < num_tokens:
+            quarantine.started(sent)
+            num_made += 3 in sent
+            sent = sorted({*sent, *quarantine.came_of_it(sent, in_flight)})
+        quarantine.started(sent)
+        given_up = quarantine.died()
+        num_deaths += 1
+        sent = quarantine.restarted(in_flight)
+
+    assert given_up == [3]
+    assert num_deaths <= 2 * (num_tokens.bit_length() + 3)
 
 
 @pytest.mark.parametrize("is_deadly", [0, 1, 19, 20, 39])

@@ -26,10 +26,10 @@ def surely_exceeds(texts: Sequence[str], limit: int, count: Callable[[str], int]
     """
     if not is_long(texts, limit):
         return False
+    text = "".join(texts)  # apart they would have as many tokens, or more
     num_tokens = 0
-    for text in texts:
-        for start in range(0, len(text), PIECE_CHARS):
-            num_tokens += max(0, count(text[start : start + PIECE_CHARS]) - CUT_TOKENS)
-            if num_tokens > limit:
-                return True
+    for start in range(0, len(text), PIECE_CHARS):
+        num_tokens += max(0, count(text[start : start + PIECE_CHARS]) - CUT_TOKENS)
+        if num_tokens > limit:
+            return True
     return False
