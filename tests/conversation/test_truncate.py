@@ -72,9 +72,9 @@ def test_no_candidate_is_rendered_twice(allowed: int) -> None:
 
 @pytest.mark.parametrize("request_", [TALK, chat(("assistant", "a"), ("system", "b"))])
 def test_a_last_turn_that_is_too_long_alone_is_refused(request_: ChatRequest) -> None:
-    with pytest.raises(InvalidRequest, match="prompt_truncate_len") as caught:
+    with pytest.raises(InvalidRequest, match="last turn alone") as caught:
         cut(request_, 19)
-    assert caught.value.param == "prompt_truncate_len"
+    assert caught.value.param == "messages"
 
 
 def test_a_chat_that_surely_is_too_long_is_not_rendered() -> None:

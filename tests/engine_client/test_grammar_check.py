@@ -57,8 +57,9 @@ async def test_a_good_grammar_is_translated(tmp_path: Path) -> None:
 async def test_a_bad_one_is_the_clients_to_mend(tmp_path: Path) -> None:
     async with checking(tmp_path) as check:
         with pytest.raises(InvalidRequest, match="must be one of array") as caught:
-            await check.translate(Grammar("json_schema", '{"type":"nonsense"}'))
-        assert caught.value.param == "response_format"
+            await check.translate(Grammar("json_schema", '{"type":"nonsense"}', source="This text.format"))
+        assert caught.value.message.startswith("This text.format cannot be used")
+        assert caught.value.param == "text.format"
 
 
 async def test_an_endless_grammar_is_stopped_in_time_and_the_next_is_served(tmp_path: Path) -> None:

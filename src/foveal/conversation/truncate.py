@@ -44,9 +44,9 @@ def without_oldest_turns(
     bisect_left(_turn_starts(request), True, key=fits)
     if not fitting:
         raise InvalidRequest(
-            f"The last turn alone takes more than {allowed} tokens: shorten the message, or raise prompt_truncate_len "
-            "as far as the model's context allows.",
-            param="prompt_truncate_len",
+            f"The last turn alone takes more than {allowed} tokens, which are all that a prompt may have here: shorten "
+            "the message, or allow longer prompts where the model's context has room for them.",
+            param="messages",
         )
     return fitting[-1]
 

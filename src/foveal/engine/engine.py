@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 IMAGE_FAILED = "An image of this request could not be processed by the model."
 COMPUTATION_FAILED = "The model could not continue this prompt."
-GRAMMAR_FAILED = "The answer could not be held to its response_format any further: make the format simpler."
+GRAMMAR_FAILED = "The answer could not be held to its format any further: make the format simpler."
 TOO_LARGE = "The request outgrew the KV cache: shorten the prompt or lower max_tokens."
 
 

@@ -14,7 +14,7 @@ ANY_OBJECT = Grammar("json_schema", '{"type":"object"}')
 def schema_grammar(schema: object, param: str) -> Grammar:
     """`schema`: as an object or as text. `param`: the field that it came in. Raises InvalidRequest."""
     text = schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
-    return bounded(Grammar("json_schema", text), param)
+    return bounded(Grammar("json_schema", text, source=f"This {param}"), param)
 
 
 def bounded(grammar: Grammar, param: str) -> Grammar:

@@ -67,6 +67,7 @@ def _type_field(value: object) -> str:
 
 Detail = Literal["auto", "low", "high"]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+ToolName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 PageRange = Annotated[str, Field(pattern=r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?$")]
 PAGES = 'Of a PDF: "3", or "2-5". Default: all.'
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_INT)]

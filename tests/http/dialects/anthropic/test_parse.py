@@ -77,7 +77,11 @@ def test_stop_sequences_and_an_output_format_are_options() -> None:
         stop_sequences=["END", "\n\n"], output_config={"format": {"type": "json_schema", "schema": schema}}
     ).options
     assert options.stop == ("END", "\n\n")
-    assert options.grammar == Grammar("json_schema", '{"type":"object","properties":{"a":{"type":"integer"}}}')
+    assert options.grammar == Grammar(
+        "json_schema",
+        '{"type":"object","properties":{"a":{"type":"integer"}}}',
+        source="This output_config.format",
+    )
 
 
 @pytest.mark.parametrize("system", ["Be brief.\n\nBe kind.", [text("Be brief."), text("Be kind.")]])
@@ -135,20 +139,28 @@ def test_a_call_and_its_result_with_an_image() -> None:
         ("user", [result([image(), text("a")]), text("So?")]),
     ) == (
         Message("user", ("Look",)),
-        Message("assistant", ("I look.",), tool_calls=(ToolCall("toolu_1", "look", '{"at":"it"}'),), reasoning="hm"),
+        Message("assistant", ("I look.",), tool_calls=(ToolCall("toolu_1", "look", '{"at": "it"}'),), reasoning="hm"),
         Message("tool", (ImageRef("data:image/png;base64,QUJD", 1), "a"), tool_call_id="toolu_1"),
         Message("user", ("So?",)),
     )
 
 
 def test_results_of_several_calls_stay_apart_and_a_failure_is_said() -> None:
-    found = messages(("user", [result("a"), result("b", is_error=True), result([])]))
-    assert [message.content for message in found] == [("a",), ("Error: ", "b"), ()]
+    call = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    found = messages(("assistant", [call]), ("user", [result("a"), result("b", is_error=True), result([])]))
+    assert [message.content for message in found[1:]] == [("a",), ("Error: ", "b"), ()]
+
+
+def test_a_result_without_a_call_and_halves_of_characters_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="no such call before it, field: 'messages'"):
+        messages(("user", [result("a")]))
+    with pytest.raises(InvalidRequest, match="half of a surrogate pair"):
+        parse(tools=[LOOK | {"input_schema": {"title": "\ud800"}}])
 
 
 def test_tools_with_their_schemas() -> None:
     assert parse(tools=[LOOK]).tools == (
-        Tool("look", "Looks.", '{"type":"object","properties":{"at":{"type":"string"}}}'),
+        Tool("look", "Looks.", '{"type": "object", "properties": {"at": {"type": "string"}}}'),
     )
 
 
@@ -203,7 +215,7 @@ def test_what_asks_for_nothing_is_accepted(fields: dict[str, Any]) -> None:
         ({"messages": [{"role": "user", "content": [image(source={"type": "file", "file_id": "f"})]}]}, "source"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": 1.5}, "temperature"),
-        ({"tools": [LOOK], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice.name"),
+        ({"tools": [LOOK], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice"),
         ({"tools": [LOOK], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0.type"),
         ({"mcp_servers": [{"url": "https://x"}]}, "mcp_servers"),

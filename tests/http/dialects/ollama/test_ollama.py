@@ -124,10 +124,10 @@ def test_results_of_tools_find_their_calls() -> None:
     result = {"role": "tool", "content": "it", "tool_name": "look"}
     request = asked(messages=[HI, CALLS, result], tools=[LOOK], think="low")
     assert request.messages[1:] == (
-        Message("assistant", (), tool_calls=(ToolCall("call_1", "look", '{"at":1}'),)),
+        Message("assistant", (), tool_calls=(ToolCall("call_1", "look", '{"at": 1}'),)),
         Message("tool", ("it",), "look", tool_call_id="call_1"),
     )
-    assert request.tools == (Tool("look", "", '{"type":"object"}'),)
+    assert request.tools == (Tool("look", "", '{"type": "object"}'),)
     assert request.reasoning == Reasoning(True, "low")
 
 
@@ -150,7 +150,9 @@ def test_an_option(options: dict[str, Any], setting: str, expected: float | None
 
 def test_a_format_is_a_grammar() -> None:
     assert asked(format="json").options.grammar == Grammar("json_schema", '{"type":"object"}')
-    assert asked(format={"type": "array"}).options.grammar == Grammar("json_schema", '{"type":"array"}')
+    assert asked(format={"type": "array"}).options.grammar == Grammar(
+        "json_schema", '{"type":"array"}', source="This format"
+    )
     assert asked(format="").options.grammar is None
 
 

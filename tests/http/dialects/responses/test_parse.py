@@ -79,7 +79,11 @@ def test_a_setting_changes_the_sampling(fields: dict[str, Any], setting: str, ex
         ({"type": "json_object"}, Grammar("json_schema", '{"type":"object"}')),
         (
             {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True},
-            Grammar("json_schema", '{"type":"object","properties":{"a":{"type":"integer"}}}'),
+            Grammar(
+                "json_schema",
+                '{"type":"object","properties":{"a":{"type":"integer"}}}',
+                source="This text.format.schema",
+            ),
         ),
     ],
 )
@@ -152,7 +156,7 @@ def test_what_the_assistant_thought_said_and_called_is_one_message() -> None:
 )
 def test_tools_and_which_may_be_called(fields: dict[str, Any], expected: ToolChoice) -> None:
     asked = parse(tools=[LOOK], **fields)
-    assert asked.tools == (Tool("look", "", '{"type":"object"}'),)
+    assert asked.tools == (Tool("look", "", '{"type": "object"}', is_strict=True),)
     assert asked.tool_choice == expected
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import count, groupby
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.anthropic.schemas import (
     Base64Source,
@@ -24,6 +22,7 @@ from foveal.http.dialects.anthropic.schemas import (
 )
 from foveal.http.dialects.grammars import schema_grammar
 from foveal.http.dialects.options import page_range, sampling_with
+from foveal.http.dialects.tools import check_choice, check_results, check_tools, json_text, offered
 from foveal.types import (
     ChatRequest,
     File,
@@ -70,11 +69,15 @@ def chat_request(body: CountTokensBody, card: ModelCard, fresh_seed: int) -> Cha
             "End with a message of the user, field: 'messages'",
             param="messages",
         )
+    joined = tuple(_joined(messages))
+    check_results(joined, "messages")
+    tools = tuple(map(_tool, body.tools or ()))
+    check_tools(tools, "tools")
     return ChatRequest(
-        tuple(_joined(messages)),
+        joined,
         _options(body, card, fresh_seed),
-        tools=tuple(map(_tool, body.tools or ())),
-        tool_choice=_tool_choice(body),
+        tools=tools,
+        tool_choice=_tool_choice(body, tools),
         reasoning=_reasoning(body),
     )
 
@@ -115,7 +118,7 @@ def _assistant_message(blocks: Sequence[object]) -> Message:
     return Message(
         "assistant",
         tuple(texts),
-        tool_calls=tuple(ToolCall(call.id, call.name, msgspec.json.encode(call.input).decode()) for call in calls),
+        tool_calls=tuple(ToolCall(call.id, call.name, json_text(call.input, "messages")) for call in calls),
         reasoning="".join(thoughts),
     )
 
@@ -178,18 +181,19 @@ def _joined(messages: Sequence[Message]) -> Iterator[Message]:
 
 
 def _tool(tool: ToolDefinition) -> Tool:
-    return Tool(tool.name, tool.description or "", msgspec.json.encode(tool.input_schema).decode())
+    return offered(tool.name, tool.description, tool.input_schema, tool.strict, "tools")
 
 
-def _tool_choice(body: CountTokensBody) -> ToolChoice:
+def _tool_choice(body: CountTokensBody, tools: Sequence[Tool]) -> ToolChoice:
     asked = body.tool_choice
     if asked is None:
         return ToolChoice()
     if (asked.type == "tool") != (asked.name is not None):
         raise InvalidRequest("tool_choice has a name with the type tool, field: 'tool_choice.name'")
-    if asked.type in ("any", "tool") and asked.name not in (None, *(tool.name for tool in body.tools or ())):
-        raise InvalidRequest(f"There is no tool {asked.name!r} in tools, field: 'tool_choice.name'")
-    return ToolChoice(MODES[asked.type], (asked.name,) if asked.name else (), not asked.disable_parallel_tool_use)
+    names = (asked.name,) if asked.name else ()
+    choice = ToolChoice(MODES[asked.type], names, not asked.disable_parallel_tool_use)
+    check_choice(choice, tools, "tool_choice")
+    return choice
 
 
 def _reasoning(body: CountTokensBody) -> Reasoning:

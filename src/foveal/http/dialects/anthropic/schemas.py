@@ -18,6 +18,7 @@ from foveal.http.dialects.wire import (
     MaxTokens,
     PageRange,
     Stop,
+    ToolName,
     UnitFloat,
     WireModel,
     by_json_type,
@@ -181,10 +182,10 @@ class ToolDefinition(WireModel):
     """A tool that the client runs. Tools that a server would run itself are unknown here."""
 
     type: Literal["custom"] | None = None
-    name: str = Field(min_length=1, max_length=256)
+    name: ToolName
     description: str | None = None
     input_schema: dict[str, object]
-    strict: bool | None = Field(None, description="Arguments always fit the schema.")
+    strict: bool | None = Field(None, description="true: refuse a schema that cannot be enforced in every point.")
     eager_input_streaming: bool | None = Field(None, description="Arguments are always streamed as they come.")
     defer_loading: Literal[False] | None = None
     allowed_callers: list[Literal["direct"]] | None = None

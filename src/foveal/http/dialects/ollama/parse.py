@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.grammars import ANY_OBJECT, schema_grammar
 from foveal.http.dialects.ollama.schemas import OllamaOptions
 from foveal.http.dialects.options import sampling_with
+from foveal.http.dialects.tools import check_tools, json_text, offered
 from foveal.types import (
     ChatRequest,
     CompletionRequest,
@@ -18,7 +17,6 @@ from foveal.types import (
     ImageRef,
     Message,
     Reasoning,
-    Tool,
     ToolCall,
 )
 
@@ -40,17 +38,13 @@ def model_name(name: str) -> str:
 
 def chat_request(body: OllamaChatBody, card: ModelCard, config: HttpConfig, fresh_seed: int) -> ChatRequest:
     """Raises InvalidRequest with a sentence that names the field."""
+    functions = [tool.function for tool in body.tools or ()]
+    tools = tuple(offered(each.name, each.description, each.parameters, None, "tools") for each in functions)
+    check_tools(tools, "tools")
     return ChatRequest(
         tuple(_messages(body.messages)),
         _options(body, card, config, fresh_seed),
-        tools=tuple(
-            Tool(
-                tool.function.name,
-                tool.function.description or "",
-                msgspec.json.encode(tool.function.parameters or {}).decode(),
-            )
-            for tool in body.tools or ()
-        ),
+        tools=tools,
         reasoning=_reasoning(body),
     )
 
@@ -78,7 +72,7 @@ def _messages(messages: Sequence[OllamaMessage]) -> Iterator[Message]:
             ToolCall(
                 call.id or f"call_{next(numbers)}",
                 call.function.name,
-                msgspec.json.encode(call.function.arguments).decode(),
+                json_text(call.function.arguments, "messages"),
             )
             for call in message.tool_calls or ()
         )

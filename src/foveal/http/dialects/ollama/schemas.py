@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from foveal.http.dialects.wire import MAX_INT, MAX_MESSAGES, Stop, UnitFloat, WireModel, by_json_type
+from foveal.http.dialects.wire import MAX_INT, MAX_MESSAGES, Stop, ToolName, UnitFloat, WireModel, by_json_type
 
 MAX_TOOLS = 512
 MAX_STOP_TEXTS = 16
@@ -18,7 +18,7 @@ Machine = Annotated[int | bool | None, Field(description=MACHINE)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class CalledFunction(WireModel):
+class OllamaCalledFunction(WireModel):
     name: str = Field(max_length=256)
     arguments: dict[str, object] = Field(default_factory=dict)
     index: int | None = None
@@ -27,7 +27,7 @@ class CalledFunction(WireModel):
 class PastCall(WireModel):
     id: str | None = Field(None, max_length=256)
     type: Literal["function"] | None = None
-    function: CalledFunction
+    function: OllamaCalledFunction
 
 
 class OllamaMessage(WireModel):
@@ -42,7 +42,7 @@ class OllamaMessage(WireModel):
 
 
 class OfferedFunction(WireModel):
-    name: str = Field(min_length=1, max_length=256)
+    name: ToolName
     description: str | None = None
     parameters: dict[str, object] | None = None
 

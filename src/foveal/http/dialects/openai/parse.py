@@ -16,7 +16,6 @@ from foveal.http.dialects.openai.response_format import grammar_for
 from foveal.http.dialects.openai.schemas import MAX_CHOICES, FilePart, ImagePart
 from foveal.http.dialects.openai.tools import (
     calls_of,
-    check_results,
     choice_of,
     reasoning_of,
     result_id,
@@ -24,6 +23,7 @@ from foveal.http.dialects.openai.tools import (
     tools_of,
 )
 from foveal.http.dialects.options import page_range
+from foveal.http.dialects.tools import check_results
 from foveal.types import (
     ChatRequest,
     CompletionRequest,
@@ -78,7 +78,7 @@ def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed
     _refuse_if(body.safe_tokenization is False, "safe_tokenization", "is always on in chat")
     positions = count(1)
     messages = tuple(_message(message, index, positions) for index, message in enumerate(body.messages))
-    check_results(messages)
+    check_results(messages, "messages.{}.tool_call_id")
     tools = tools_of(body)
     options = replace(_options(body, card, config, fresh_seed), max_prompt_tokens=body.prompt_truncate_len)
     return ChatRequest(

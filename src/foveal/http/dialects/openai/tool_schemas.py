@@ -6,16 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from foveal.http.dialects.wire import MAX_INT, WireModel, by_json_type
+from foveal.http.dialects.wire import MAX_INT, ToolName, WireModel, by_json_type
 
 MAX_TOOLS = 512
 MAX_CALLS = 128  # of one message
 
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
-
 
 class FunctionSpec(WireModel):
-    name: Name
+    name: ToolName
     description: str | None = Field(None, description="Shown to the model.")
     parameters: dict[str, object] | None = Field(
         None, description="JSON schema of the arguments, an object. Absent: it takes none."
@@ -29,7 +27,7 @@ class ToolSpec(WireModel):
 
 
 class FunctionName(WireModel):
-    name: Name
+    name: ToolName
 
 
 class NamedTool(WireModel):
@@ -71,7 +69,7 @@ Arguments = Annotated[
 
 
 class CalledFunction(WireModel):
-    name: Name
+    name: ToolName
     arguments: Arguments = Field("{}", description="JSON text.")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Literal
 
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.openai.tool_schemas import AllowedTools, NamedTool
+from foveal.http.dialects.tools import check_choice, check_tools, json_text, offered
 from foveal.types import Reasoning, Tool, ToolCall, ToolChoice
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
     from foveal.http.dialects.openai.schemas import ChatBody, ChatMessage
     from foveal.http.dialects.openai.tool_schemas import CalledFunction, FunctionSpec
-    from foveal.types import Message
 
-MAX_TOOLS_BYTES = 512 * 1024
 FUNCTION_CALL = "call_function"  # ids of the older form's calls begin with it
 OF_THE_SERVER = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "num_images"}
 MODES: Mapping[str, Literal["auto", "none", "required"]] = {
@@ -35,11 +33,7 @@ def tools_of(body: ChatBody) -> tuple[Tool, ...]:
         raise InvalidRequest("tools and functions are the same: send tools, field: 'functions'", "functions")
     field = "functions" if body.functions else "tools"
     tools = tuple(_tool(function, field) for function in body.functions or [tool.function for tool in body.tools or ()])
-    names = [tool.name for tool in tools]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InvalidRequest(f"Two tools are called {twice}: give each a name of its own, field: '{field}'", field)
-    if sum(len(tool.parameters) + len(tool.description) for tool in tools) > MAX_TOOLS_BYTES:
-        raise InvalidRequest(f"Tools have at most {MAX_TOOLS_BYTES} characters together, field: '{field}'", field)
+    check_tools(tools, field)
     return tools
 
 
@@ -49,17 +43,15 @@ def choice_of(body: ChatBody, tools: Sequence[Tool]) -> ToolChoice:
     asked = body.function_call if body.functions else body.tool_choice
     parallel = body.parallel_tool_calls is not False and not body.functions
     if asked is None or isinstance(asked, str):
-        mode = MODES[asked or "auto"]
-        if mode == "required" and not tools:
-            raise InvalidRequest(f"{field} asks for a call, and there are no tools, field: '{field}'", field)
-        return ToolChoice(mode, parallel=parallel)
-    if isinstance(asked, AllowedTools):
+        choice = ToolChoice(MODES[asked or "auto"], parallel=parallel)
+    elif isinstance(asked, AllowedTools):
         names = tuple(tool.function.name for tool in asked.allowed_tools.tools)
-        _check_known(names, tools, field)
-        return ToolChoice(asked.allowed_tools.mode, names, parallel)
-    name = asked.function.name if isinstance(asked, NamedTool) else asked.name
-    _check_known((name,), tools, field)
-    return ToolChoice("required", (name,), parallel=False)
+        choice = ToolChoice(asked.allowed_tools.mode, names, parallel)
+    else:
+        name = asked.function.name if isinstance(asked, NamedTool) else asked.name
+        choice = ToolChoice("required", (name,), parallel=False)
+    check_choice(choice, tools, field)
+    return choice
 
 
 def reasoning_of(body: ChatBody) -> Reasoning:
@@ -114,41 +106,10 @@ def result_id(message: ChatMessage, where: str) -> str | None:
     return message.tool_call_id
 
 
-def check_results(messages: Sequence[Message]) -> None:
-    """Raises InvalidRequest for a result of a call that was not made."""
-    made = set[str]()
-    for index, message in enumerate(messages):
-        made |= {call.id for call in message.tool_calls}
-        if message.role == "tool" and message.tool_call_id not in made:
-            raise InvalidRequest(
-                "A tool's message follows the assistant's message whose tool_calls have its id, "
-                f"field: 'messages.{index}.tool_call_id'",
-                f"messages.{index}.tool_call_id",
-            )
-
-
 def _tool(function: FunctionSpec, field: str) -> Tool:
-    parameters = {"type": "object", "properties": {}} if function.parameters is None else function.parameters
-    return Tool(function.name, function.description or "", _json(parameters, field), function.strict or False)
+    return offered(function.name, function.description, function.parameters, function.strict, field)
 
 
 def _call(function: CalledFunction, call_id: str, where: str) -> ToolCall:
     arguments = function.arguments
-    return ToolCall(call_id, function.name, arguments if isinstance(arguments, str) else _json(arguments, where))
-
-
-def _json(value: object, field: str) -> str:
-    """Raises InvalidRequest for halves of surrogate pairs, which are no characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        message = f"The text holds half of a surrogate pair: send valid Unicode, field: '{field}'"
-        raise InvalidRequest(message, field) from None
-    return text
-
-
-def _check_known(names: Sequence[str], tools: Sequence[Tool], field: str) -> None:
-    known = {tool.name for tool in tools}
-    if unknown := next((name for name in names if name not in known), None):
-        raise InvalidRequest(f"{field} names {unknown}, which is not among the tools, field: '{field}'", field)
+    return ToolCall(call_id, function.name, arguments if isinstance(arguments, str) else json_text(arguments, where))

@@ -6,13 +6,11 @@ from dataclasses import replace
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from foveal.errors import InvalidRequest
 from foveal.http.dialects.grammars import ANY_OBJECT, schema_grammar
 from foveal.http.dialects.options import page_range, sampling_with
 from foveal.http.dialects.responses.schemas import (
-    AllowedTools,
+    AllowedFunctions,
     FunctionCallItem,
     FunctionCallOutputItem,
     InputFile,
@@ -24,6 +22,7 @@ from foveal.http.dialects.responses.schemas import (
     ResponsesBody,
     SchemaFormat,
 )
+from foveal.http.dialects.tools import check_choice, check_results, check_tools, offered
 from foveal.types import (
     ChatRequest,
     File,
@@ -67,11 +66,14 @@ def chat_request(
     messages = tuple(_joined([*instructions, *_messages(items)]))
     if not messages:
         raise InvalidRequest("There is nothing to answer: input has no items, field: 'input'", param="input")
+    check_results(messages, "input")
+    tools = tuple(map(_tool, body.tools or ()))
+    check_tools(tools, "tools")
     return ChatRequest(
         messages,
         _options(body, card, config, fresh_seed),
-        tools=tuple(map(_tool, body.tools or ())),
-        tool_choice=_tool_choice(body),
+        tools=tools,
+        tool_choice=_tool_choice(body, tools),
         reasoning=_reasoning(body),
     )
 
@@ -139,20 +141,18 @@ def _joined(messages: Iterable[Message]) -> Iterator[Message]:
 
 
 def _tool(tool: FunctionTool) -> Tool:
-    return Tool(tool.name, tool.description or "", msgspec.json.encode(tool.parameters or {}).decode())
+    return offered(tool.name, tool.description, tool.parameters, tool.strict, "tools")
 
 
-def _tool_choice(body: InputTokensBody) -> ToolChoice:
+def _tool_choice(body: InputTokensBody, tools: Sequence[Tool]) -> ToolChoice:
     asked, parallel = body.tool_choice, body.parallel_tool_calls is not False
     if asked is None or isinstance(asked, str):
-        return ToolChoice(asked or "auto", parallel=parallel)
-    if isinstance(asked, AllowedTools):
+        choice = ToolChoice(asked or "auto", parallel=parallel)
+    elif isinstance(asked, AllowedFunctions):
         choice = ToolChoice(asked.mode, tuple(tool.name for tool in asked.tools), parallel)
     else:
         choice = ToolChoice("required", (asked.name,), parallel)
-    known = {tool.name for tool in body.tools or ()}
-    if unknown := [name for name in choice.names if name not in known]:
-        raise InvalidRequest(f"There is no tool {unknown[0]!r} in tools, field: 'tool_choice'", param="tool_choice")
+    check_choice(choice, tools, "tool_choice")
     return choice
 
 

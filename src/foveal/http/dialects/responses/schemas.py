@@ -15,6 +15,7 @@ from foveal.http.dialects.wire import (
     Detail,
     MaxTokens,
     PageRange,
+    ToolName,
     UnitFloat,
     WireModel,
     by_json_type,
@@ -176,25 +177,25 @@ class Items(RootModel[list[Item]]):
 
 class FunctionTool(WireModel):
     type: Literal["function"]
-    name: str = Field(min_length=1, max_length=256)
+    name: ToolName
     description: str | None = None
     parameters: dict[str, object] | None = None
-    strict: bool | None = Field(None, description="Arguments always fit the schema.")
+    strict: bool | None = Field(None, description="true: refuse a schema that cannot be enforced in every point.")
 
 
-class FunctionName(WireModel):
+class ChosenFunction(WireModel):
     type: Literal["function"]
     name: Id
 
 
-class AllowedTools(WireModel):
+class AllowedFunctions(WireModel):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: list[FunctionName] = Field(min_length=1, max_length=MAX_TOOLS)
+    tools: list[ChosenFunction] = Field(min_length=1, max_length=MAX_TOOLS)
 
 
 NamedChoice = Annotated[
-    Annotated[FunctionName, Tag("<function>")] | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    Annotated[ChosenFunction, Tag("<function>")] | Annotated[AllowedFunctions, Tag("<allowed_tools>")],
     by_type("function", "allowed_tools"),
 ]
 ToolChoiceOption = Literal["auto", "none", "required"]
