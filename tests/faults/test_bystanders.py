@@ -1,7 +1,7 @@
 """What a bystander notices of each attack of benchmarks/attacks.py: it waits longer by no more than a stated factor.
 
 A real server with foveal-mini, two keys. Both figures are medians of the same test, so that a busy machine slows both.
-Before there were bounds it waited without end (A6, A8), was refused (A3), or waited 46 s (A4) and 180 s (A2).
+Before there were bounds it waited without end (A8), was refused (A3), or waited 46 s (A4) and 180 s (A2).
 """
 
 from __future__ import annotations
