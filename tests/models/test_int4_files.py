@@ -14,7 +14,7 @@ from foveal.layers.linear.load import Weights, load_linear
 from foveal.layers.linear.packed.readers import packed_matrices
 from foveal.layers.linear.policy import policy_of
 from foveal.layers.linear.quantised import Quantised, dequantised
-from foveal.layers.native.products import INT8, Q4_0, Q8_0
+from foveal.layers.native.products import FORM_OF, INT8, Q4_0, Q8_0
 from tests.models.quantised import Files, Packed, compressed, published
 from tests.parity.families import FAMILIES
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+U4 = FORM_OF["U4"]
 RANDOM = np.random.default_rng(3)
 
 
@@ -133,9 +134,9 @@ PACK = partial(compressed, num_bits=4, strategy="group", group_size=64)
 @pytest.mark.parametrize(
     ("settings", "pack", "form", "bits"),
     [
-        ({"quant_method": "awq"}, partial(awq, group=32), Q8_0, 8.5),
+        ({"quant_method": "awq"}, partial(awq, group=32), U4, 5),
         (GPTQ, partial(gptq, group=32), Q4_0, 4.5),
-        (GPTQ, partial(gptq, group=64, symmetric=False), Q8_0, 8.5),
+        (GPTQ, partial(gptq, group=64, symmetric=False), U4, 5),
         (GPTQ | {"bits": 8}, partial(gptq, group=32, bits=8), Q8_0, 8.5),
         (TENSORS, PACK, Q4_0, 4.5),
         (TENSORS, partial(compressed, num_bits=8, strategy="channel"), INT8, 8),

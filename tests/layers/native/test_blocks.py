@@ -13,7 +13,7 @@ import torch
 
 from foveal.layers.linear.quantised import Quantised, blocks
 from foveal.layers.native import library as native_library
-from foveal.layers.native.library import CPUINFO, FOLDER, NEEDS
+from foveal.layers.native.library import BLOCK_TYPES, CPUINFO, FOLDER, NEEDS
 from foveal.layers.native.products import FORM_OF, GROUP
 from tests.layers.test_blocks import random_blocks
 
@@ -64,7 +64,7 @@ def by_the_formula(product: Quantised, kind: str, x: torch.Tensor) -> tuple[NDAr
 
 
 @pytest.mark.usefixtures("build")
-@pytest.mark.parametrize("kind", FORM_OF)
+@pytest.mark.parametrize("kind", BLOCK_TYPES)
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 16, 17, 65, 515])
 def test_any_number_of_rows(kind: str, num_rows: int) -> None:
     product, x = matrix(kind, 67, 512), rows(num_rows, 512)
@@ -75,7 +75,7 @@ def test_any_number_of_rows(kind: str, num_rows: int) -> None:
 
 
 @pytest.mark.usefixtures("build")
-@pytest.mark.parametrize("kind", FORM_OF)
+@pytest.mark.parametrize("kind", BLOCK_TYPES)
 @pytest.mark.parametrize(("size_out", "size_in"), [(1, 256), (9, 1280), (40, 768)])
 def test_a_rows_numbers_do_not_depend_on_its_neighbours(kind: str, size_out: int, size_in: int) -> None:
     product, x = matrix(kind, size_out, size_in), rows(40, size_in)
@@ -97,7 +97,7 @@ def test_the_largest_sums_of_q6_k_fit(num_rows: int) -> None:
     assert product(torch.ones(num_rows, 256)).tolist() == [[4096.0 * 256]] * num_rows
 
 
-@pytest.mark.parametrize("kind", FORM_OF)
+@pytest.mark.parametrize("kind", BLOCK_TYPES)
 def test_without_native_code_torch_computes_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     product, x = matrix(kind, 67, 512), rows(9, 512)
     native = product(x)

@@ -1,4 +1,4 @@
-"""The types of numbers in GGUF files: plain ones, and blocks of 32 or 256 weights. Imports no torch."""
+"""The types of numbers in GGUF files: plain ones, and blocks of 32 or 256 weights, our own too. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,4 +30,5 @@ TYPES = {
     30: StoredType("BF16", 1, 2),
 }
 PLAIN = ("F32", "F16", "BF16")
-BY_NAME = {kind.name: kind for kind in TYPES.values()}
+OWN = (StoredType("F8", 32, 36), StoredType("E2M1", 32, 22), StoredType("NF4", 32, 20), StoredType("U4", 32, 20))
+BY_NAME = {kind.name: kind for kind in (*TYPES.values(), *OWN)}

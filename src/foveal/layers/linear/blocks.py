@@ -1,4 +1,4 @@
-"""What the blocks of GGUF's types stand for, as float32: the arithmetic of ggml, operation by operation.
+"""What blocks stand for, as float32. For GGUF's types: the arithmetic of ggml, operation by operation.
 
 Letters: n blocks. A block is a row of bytes; fields are cut out of it in the order of ggml's structs.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from foveal.layers.linear import own_blocks
 from foveal.layers.linear.block_types import BY_NAME
 
 ROWS_AT_ONCE = 1024  # of a matrix: what their unpacking takes in memory besides the result
@@ -18,7 +19,7 @@ TABLE = torch.tensor([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 5
 
 def unpacked(kind: str, stored: Tensor) -> Tensor:
     """uint8 [rows, bytes] of a type of blocks -> float32 [rows, weights]"""
-    sizes, decode = BY_NAME[kind], DECODERS[kind]
+    sizes, decode = BY_NAME[kind], (DECODERS | own_blocks.DECODERS)[kind]
     rows = [
         decode(part.reshape(-1, sizes.block_bytes)).reshape(len(part), -1) for part in torch.split(stored, ROWS_AT_ONCE)
     ]

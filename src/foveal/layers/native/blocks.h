@@ -1,8 +1,15 @@
-/* Weights in blocks, as they lie in GGUF files: how a group of 32 is unpacked. All kernels use the functions of this file.
+/* Weights in blocks, as they lie in GGUF files, or of our own: how a group of 32 is unpacked. All kernels use the functions
+ * of this file.
  *
  * A weight of a group is w[i] scale factor - minimum min_factor[i / 16], with half precision `scale` and `minimum`. Where 16
  * weights have a factor of their own (Q3_K, Q6_K), it is in w already: such a form rounds rows to 14 bits, so that no sum of
  * a group leaves int32.
+ *
+ * Four forms are for other quantised files (layers/linear/own_blocks.py makes them). The first three begin with a float32 scale.
+ *   F8: floats of 8 bits (e4m3), the largest of a group near 448, so that steps of 1/8 are fine enough.
+ *   E2M1: floats of 4 bits, as in NVFP4 and MXFP4; two factors, of 16 each.
+ *   NF4: places in bitsandbytes' table.
+ *   U4: half precision scale, a zero point, and numbers of 4 bits without a sign.
  */
 #pragma once
 #include "quantised.h"
@@ -10,6 +17,7 @@
 typedef struct {
     uint16_t scale, minimum;
     int32_t factor, min_factor[2];
+    float own_scale; /* instead of the others, where the form has one */
 } Group;
 
 #pragma GCC diagnostic ignored "-Wpsabi" /* everything here is inlined, so that no vector is passed to a function */
@@ -20,10 +28,11 @@ typedef struct {
 INLINE int64_t block_bytes(int64_t form) {
     switch (form) {
         case Q4_0: case IQ4_NL: return 18;
-        case Q4_1: return 20;
-        case Q5_0: return 22;
+        case Q4_1: case NF4: case U4: return 20;
+        case Q5_0: case E2M1: return 22;
         case Q5_1: return 24;
         case Q8_0: return 34;
+        case F8: return 36;
         case Q2_K: return 84;
         case Q3_K: return 110;
         case IQ4_XS: return 136;
@@ -41,6 +50,8 @@ INLINE int64_t groups_of_block(int64_t form) {
 INLINE int minima_of(int64_t form) {
     return form == Q2_K ? 2 : form == Q4_1 || form == Q5_1 || form == Q4_K || form == Q5_K ? 1 : 0;
 }
+
+INLINE int has_own_scale(int64_t form) { return form == F8 || form == E2M1 || form == NF4; }
 
 INLINE int64_t row_bytes(const Quantised *m) { return m->in / GROUP / groups_of_block(m->form) * block_bytes(m->form); }
 
@@ -86,9 +97,14 @@ INLINE bytes32 fifth_bits_at(const uint8_t *p) {
     return (bytes32)((bits & mask) != 0) & 16;
 }
 
-/* 32 numbers of 4 bits as places in the table of IQ4. */
-INLINE signed32 in_table(bytes32 places) {
-    static const int8_t table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t OF_IQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t OF_E2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}; /* halves */
+/* NF4's numbers times 5039, which rounds them least, in two bytes. */
+static const int8_t NF4_HIGH[16] = {-20, -14, -11, -8, -6, -4, -2, 0, 1, 3, 4, 6, 8, 11, 14, 19};
+static const int8_t NF4_LOW[16] = {81, 76, -86, 58, 103, 93, 53, 0, -111, 43, -40, -89, -83, 19, 59, -81};
+
+/* 32 numbers of 4 bits as places in a table. */
+INLINE signed32 in_table(const int8_t table[16], bytes32 places) {
     signed32 found;
 #if defined(__AVX2__)
     const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
@@ -111,6 +127,21 @@ INLINE void put_scaled(int16_t w[GROUP], signed32 numbers, int first, int second
     const shorts16 scaled[2] = {
         __builtin_convertvector(halves[0], shorts16) * (int16_t)first, __builtin_convertvector(halves[1], shorts16) * (int16_t)second};
     memcpy(w, scaled, sizeof scaled);
+}
+
+/* Numbers of two bytes. */
+INLINE void put_both(int16_t w[GROUP], signed32 high, bytes32 low) {
+    const shorts32 wide = __builtin_convertvector(high, shorts32) * 256 + __builtin_convertvector(low, shorts32);
+    memcpy(w, &wide, sizeof wide);
+}
+
+/* Floats of 8 bits as multiples of 1/8, rounded: up to 3584. */
+INLINE void put_floats(int16_t w[GROUP], const uint8_t *codes) {
+    for (int i = 0; i < GROUP; i++) {
+        const int exponent = codes[i] >> 3 & 15, digits = (codes[i] & 7) | (exponent ? 8 : 0);
+        const int magnitude = ((digits << (exponent ? exponent - 1 : 0)) + 32) >> 6;
+        w[i] = (int16_t)(codes[i] & 128 ? -magnitude : magnitude);
+    }
 }
 
 /* --- the forms ------------------------------------------------------------------------------------------------------ */
@@ -136,13 +167,14 @@ INLINE int factor_at(const uint8_t *p, int64_t half) {
 INLINE Group unpack_group(const uint8_t *block, const int64_t form, int64_t g, int16_t w[GROUP]) {
     Group group = {.scale = half_at(block), .minimum = half_at(block + 2), .factor = 1, .min_factor = {-1, -1}};
     const int64_t n = g / 4; /* of the two halves of a block of 256 */
+    if (has_own_scale(form)) memcpy(&group.own_scale, block, sizeof group.own_scale);
     switch (form) {
         case Q8_0: put(w, (signed32)bytes_at(block + 2)); break;
         case Q4_0: put(w, (signed32)(nibbles_at(block + 2) - 8)); break;
         case Q4_1: put(w, (signed32)nibbles_at(block + 4)); break;
         case Q5_0: put(w, (signed32)((nibbles_at(block + 6) | fifth_bits_at(block + 2)) - 16)); break;
         case Q5_1: put(w, (signed32)(nibbles_at(block + 8) | fifth_bits_at(block + 4))); break;
-        case IQ4_NL: put(w, in_table(nibbles_at(block + 2))); break;
+        case IQ4_NL: put(w, in_table(OF_IQ4, nibbles_at(block + 2))); break;
         case Q4_K:
             factors_at(block + 4, g, &group);
             put(w, (signed32)(bytes_at(block + 16 + g / 2 * 32) >> (uint8_t)(g % 2 * 4) & 15));
@@ -180,9 +212,17 @@ INLINE Group unpack_group(const uint8_t *block, const int64_t form, int64_t g, i
         case IQ4_XS: {
             const int low = block[4 + g / 2] >> (g % 2 * 4) & 15, high = half_at(block + 2) >> (2 * g) & 3;
             group.factor = (low | high << 4) - 32;
-            put(w, in_table(nibbles_at(block + 8 + g * 16)));
+            put(w, in_table(OF_IQ4, nibbles_at(block + 8 + g * 16)));
             break;
         }
+        case F8: put_floats(w, block + 4); break;
+        case E2M1: put_scaled(w, in_table(OF_E2M1, nibbles_at(block + 6)), block[4], block[5]); break;
+        case NF4: {
+            const bytes32 places = nibbles_at(block + 4);
+            put_both(w, in_table(NF4_HIGH, places), (bytes32)in_table(NF4_LOW, places));
+            break;
+        }
+        case U4: put(w, (signed32)(nibbles_at(block + 4) - block[2])); break;
     }
     return group;
 }
@@ -209,4 +249,8 @@ INLINE float sum_of_row(const int16_t *x, const int count) {
         case Q6_K: DO(Q6_K); break;                                                                                    \
         case IQ4_NL: DO(IQ4_NL); break;                                                                                \
         case IQ4_XS: DO(IQ4_XS); break;                                                                                \
+        case F8: DO(F8); break;                                                                                        \
+        case E2M1: DO(E2M1); break;                                                                                    \
+        case NF4: DO(NF4); break;                                                                                      \
+        case U4: DO(U4); break;                                                                                        \
     }

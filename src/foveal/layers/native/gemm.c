@@ -77,7 +77,7 @@ static void round_rows(const Task *task, int64_t start, int64_t stop) {
         const int64_t number = at / GROUP + g, in_block = number % groups_of_block(form_of);                           \
         const Group own = unpack_group(row + number / groups_of_block(form_of) * block_bytes(form_of), form_of,        \
             in_block, w + g * GROUP);                                                                                  \
-        scales[g * COLUMNS] = from_half(own.scale) * (float)own.factor;                                                \
+        scales[g * COLUMNS] = has_own_scale(form_of) ? own.own_scale : from_half(own.scale) * (float)own.factor;       \
         for (int i = 0; i < minima_of(form_of); i++)                                                                   \
             minima[(g * minima_of(form_of) + i) * COLUMNS] = -(from_half(own.minimum) * (float)own.min_factor[i]);     \
     }

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 SILU, GELU, GELU_TANH = range(3)
 # The forms of a matrix: of quantised.h, in its order, and plain numbers.
 BLOCK_TYPES = ("Q4_0", "Q8_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
-INT8, Q4_0, Q8_0, FLOAT32 = 0, 1, 2, 1 + len(BLOCK_TYPES)
+OWN_TYPES = ("F8", "E2M1", "NF4", "U4")  # of blocks.h, for what GGUF has no type
+INT8, Q4_0, Q8_0, FLOAT32 = 0, 1, 2, 1 + len(BLOCK_TYPES + OWN_TYPES)
 
 
 class Matrix(ctypes.Structure):

@@ -173,15 +173,17 @@ static inline __attribute__((always_inline)) void unpack(
     const uint8_t *const rows_of[LANES], const int64_t form, int64_t at, int64_t g, Unpacked *group) {
     halves scales = {0}, minimums = {0};
     ivec factors = {0}, first = {0}, second = {0};
+    vec own_scales = {0};
     for (int o = 0; o < LANES; o++) {
         const Group own = unpack_group(rows_of[o] + at, form, g, group->w + o * GROUP);
         scales[o] = own.scale;
         minimums[o] = own.minimum;
         factors[o] = own.factor;
+        if (has_own_scale(form)) own_scales[o] = own.own_scale;
         first[o] = own.min_factor[0];
         second[o] = own.min_factor[1];
     }
-    group->scales = from_halves(scales) * floats(factors);
+    group->scales = has_own_scale(form) ? own_scales : from_halves(scales) * floats(factors);
     group->minima[0] = -(from_halves(minimums) * floats(first));
     group->minima[1] = -(from_halves(minimums) * floats(second));
 }

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 
 INT8, Q4_0, Q8_0 = native.INT8, native.Q4_0, native.Q8_0
 GROUP = 32  # weights of one output whose products are added up as integers, in the forms in blocks
-TYPE_OF = dict(enumerate(native.BLOCK_TYPES, 1))  # the type of a form's blocks
+TYPE_OF = dict(enumerate(native.BLOCK_TYPES + native.OWN_TYPES, 1))  # the type of a form's blocks
 FORM_OF = {kind: form for form, kind in TYPE_OF.items()}
 BLOCK_BYTES = {form: BY_NAME[kind].block_bytes for form, kind in TYPE_OF.items()}
 MAX_SUM = 2**31 - 1  # of products: they are added up in int32
 MAX_ROUNDED = 2**15 - 1  # of an activation
-MAX_ROUNDED_OF = {FORM_OF["Q6_K"]: MAX_SUM // (GROUP * 128 * 32)}  # whose numbers are multiplied by their factors first
+LARGEST = {
+    "Q6_K": 128 * 32,
+    "F8": 3584,
+    "E2M1": 12 * 255,
+    "NF4": 5039,
+}  # numbers that leave 16-bit rows too little room
+MAX_ROUNDED_OF = {FORM_OF[kind]: MAX_SUM // (GROUP * largest) for kind, largest in LARGEST.items()}
 
 
 def multiply(matrix: native.Matrix, x: Tensor) -> Tensor:

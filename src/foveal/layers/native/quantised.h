@@ -15,7 +15,7 @@
 
 #define GROUP 32 /* weights of one output that share a scale, in the forms in blocks */
 
-enum { INT8, Q4_0, Q8_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS }; /* all but the first in blocks.h */
+enum { INT8, Q4_0, Q8_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, F8, E2M1, NF4, U4 }; /* all but the first in blocks.h */
 
 typedef struct {
     const void *weight; /* [out, in] int8_t, or blocks of 32 or 256; row after row */

@@ -3,7 +3,7 @@
 #include "quantised.h"
 
 enum { SILU, GELU, GELU_TANH };
-enum { FLOAT32 = IQ4_XS + 1 }; /* a form of Matrix beside those of Quantised: [out, in] floats, without a scale */
+enum { FLOAT32 = U4 + 1 }; /* a form of Matrix beside those of Quantised: [out, in] floats, without a scale */
 
 typedef Quantised Matrix;
 

@@ -48,7 +48,7 @@ def read(stored: Stored, blocks: tuple[int, int]) -> Grouped | None:
         return stored.grouped(shape, kind, lambda rows: weight[rows], scale, group)
     zero = stored.read("weight_zero_point", torch.int8).reshape(-1, 1 if scale.shape[1] == 1 else scale.shape[1])
     zero = zero.short().expand(scale.shape)  # the numbers may leave int8
-    return stored.grouped(shape, "other", lambda rows: _centred(weight[rows], zero[rows], group), scale, group)
+    return stored.grouped(shape, "other", lambda rows: weight[rows].short(), scale, group, zero)
 
 
 def _scales(stored: Stored, ending: str, shape: tuple[int, int], blocks: tuple[int, int]) -> tuple[Tensor, int]:
@@ -64,10 +64,6 @@ def _scales(stored: Stored, ending: str, shape: tuple[int, int], blocks: tuple[i
     if scale.shape == (-(-size_out // blocks[0]), -(-size_in // blocks[1])):
         return scale.float().repeat_interleave(blocks[0], 0)[:size_out], blocks[1]
     raise stored.broken(ending, f"has the shape {list(scale.shape)}, which fits no weight of {list(shape)}")
-
-
-def _centred(numbers: Tensor, zeros: Tensor, group: int) -> Tensor:
-    return numbers - zeros.repeat_interleave(group, 1)[:, : numbers.shape[1]]
 
 
 def read_vectorwise(stored: Stored) -> Grouped | None:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from foveal.layers.linear.own_blocks import E2M1_HALVES, NF4
 from foveal.layers.linear.packed.grouped import exponents
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from foveal.layers.linear.packed.grouped import Grouped
+    from foveal.layers.linear.packed.grouped import Grouped, Kind
     from foveal.layers.linear.packed.stored import Stored
 
-E2M1 = torch.tensor([0, 1, 2, 3, 4, 6, 8, 12], dtype=torch.int8)  # halves: 0 to 6
-HALVES = torch.cat([E2M1, -E2M1])
+E2M1 = E2M1_HALVES / 2
 STATES = tuple(f"weight.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4"))
 
 
@@ -41,22 +41,32 @@ def e2m1(stored: Stored) -> Grouped | None:
     if len(scale) != shape[0] or shape[1] % scale.shape[1]:
         raise stored.broken("weight_scale", f"has the shape {list(scale.shape)}, for {list(shape)}")
     scale_NG = exponents(scale) if scale.dtype == torch.uint8 else scale.float()
-    if stored.has("weight_global_scale"):
-        scale_NG = scale_NG / _number(stored, "weight_global_scale")
-    elif stored.has("weight_scale_2"):
-        scale_NG = scale_NG * _number(stored, "weight_scale_2")
-    elif scale.dtype == torch.float8_e4m3fn:
-        raise stored.broken("weight_global_scale", "is missing")
+    factor = _factor(stored, scale.dtype == torch.float8_e4m3fn)
     return stored.grouped(
-        shape, "int8", lambda rows: HALVES[nibbles(pairs[rows], True)], scale_NG / 2, shape[1] // scale.shape[1]
+        shape,
+        "e2m1",
+        lambda rows: nibbles(pairs[rows], True),
+        scale_NG,
+        shape[1] // scale.shape[1],
+        table=E2M1,
+        factor=factor,
     )
 
 
-def _number(stored: Stored, ending: str) -> Tensor:
-    scale = stored.read(ending, torch.float32, torch.bfloat16, torch.float16).float()
+def _factor(stored: Stored, is_needed: bool) -> float:
+    """Of all scales: one library divides by what it stores, the other multiplies."""
+    if stored.has("weight_scale_2"):
+        return _number(stored, "weight_scale_2")
+    if is_needed or stored.has("weight_global_scale"):
+        return 1 / _number(stored, "weight_global_scale")
+    return 1.0
+
+
+def _number(stored: Stored, ending: str) -> float:
+    scale = stored.read(ending, torch.float32, torch.bfloat16, torch.float16)
     if scale.numel() != 1 or not 0 < float(scale) < math.inf:
         raise stored.broken(ending, "is no number above 0")
-    return scale.reshape(())
+    return float(scale)
 
 
 # --- bitsandbytes -----------------------------------------------------------------------------------------------------
@@ -74,12 +84,13 @@ def table(stored: Stored) -> Grouped | None:
         raise stored.broken("weight", f"has {pairs.numel()} bytes, for [{size_out}, {size_in}]")
     pairs = pairs.reshape(size_out, -1)
     values = stored.read("weight.quant_map", torch.float32, shape=(16,))
+    kind: Kind = "nf4" if torch.allclose(values, NF4, atol=1e-6) else "other"
     most = _magnitudes(stored, settings, -(-size_out * size_in // settings["blocksize"]))
     group = math.gcd(size_in, settings["blocksize"])  # a block may end within a row
     blocks = torch.arange(size_out * size_in // group) * group // settings["blocksize"]
     scale_NG = most[blocks].view(size_out, -1)
     return stored.grouped(
-        (size_out, size_in), "other", lambda rows: values[nibbles(pairs[rows], False)], scale_NG, group
+        (size_out, size_in), kind, lambda rows: nibbles(pairs[rows], False), scale_NG, group, table=values
     )
 
 

@@ -65,9 +65,12 @@ class Stored:
         numbers: Callable[[slice | Tensor], Tensor],
         scale_NG: Tensor,
         group: int,
+        zero_NG: Tensor | None = None,
+        table: Tensor | None = None,
+        factor: float = 1.0,
         inputs_K: Tensor | None = None,
     ) -> Grouped:
-        return Grouped(shape, self.dtype, self.device, kind, numbers, scale_NG, group, inputs_K)
+        return Grouped(shape, self.dtype, self.device, kind, numbers, scale_NG, group, zero_NG, table, factor, inputs_K)
 
     def broken(self, ending: str, why: str) -> CheckpointError:
         name = f"{self.name}.{ending}"

@@ -144,9 +144,6 @@ def _asymmetric(
 ) -> Grouped:
     """Numbers without a sign, and the zero point of each group."""
     is_centred = bool((zeros_NG == 1 << bits - 1).all())
-    kind: Kind = "int4" if is_centred and bits <= 4 else "int8" if is_centred or bits <= 4 else "other"
-
-    def centred(rows: slice | Tensor) -> Tensor:
-        return numbers(rows) - zeros_NG[rows].repeat_interleave(group, 1)
-
-    return stored.grouped(shape, kind, centred, scale_NG, group, inputs_K)
+    kinds: tuple[Kind, Kind] = ("int4", "uint4") if bits <= 4 else ("int8", "other")
+    kind = kinds[0] if is_centred else kinds[1]
+    return stored.grouped(shape, kind, numbers, scale_NG, group, zeros_NG, inputs_K=inputs_K)
