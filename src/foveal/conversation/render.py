@@ -56,7 +56,8 @@ class Renderer:
         self._own: Renderer | None = None
         self._template = Template(config)
         self._writing = ToolWriting(config, self._template)
-        self._tokenizer = tokenizer.reserving(_structural(config, tokenizer, self._template.markup()))
+        self._reserved = _structural(config, tokenizer, self._template.markup())
+        self._tokenizer = tokenizer.reserving(self._reserved)
         self._processor = processor
         self._bos = _bos(config, tokenizer)
         rules = config.rules
@@ -67,6 +68,7 @@ class Renderer:
     def with_own(self, own: Renderer) -> Renderer:
         """This renderer, with the checkpoint's own template for requests that its config has no place for."""
         self._own = own
+        self._tokenizer = self._tokenizer.reserving(own._reserved)
         return self
 
     def check(self, request: ChatRequest | CompletionRequest, max_tokens: int = NO_LIMIT) -> None:

@@ -24,7 +24,7 @@ from foveal.conversation.sandbox import Sandbox
 from foveal.conversation.tokenizer import Run
 from foveal.conversation.told import CallOutline, Told, tojson
 from foveal.errors import ConfigError, InvalidRequest
-from foveal.types import ImageRef, Message, Tool
+from foveal.types import ImageRef, Message, Tool, ToolCall
 
 _MAX_RENDERED_CHARS = 1_000_000  # of marks and sentinels; users' texts are not counted
 _TOO_MANY_MESSAGES = "The conversation has too many messages or content parts."
@@ -80,12 +80,15 @@ class Template:
         return None
 
     def markup(self) -> str:
-        """What it writes around the texts of short conversations."""
+        """What it writes around the texts of short conversations, those with calls included."""
         turns = Message("user", ("a",)), Message("assistant", ("b",)), Message("user", ("c",))
+        call = Message("assistant", (), tool_calls=(ToolCall("call00000", "f", "{}"),), reasoning="d")
+        called = (turns[0], call, Message("tool", ("e",), name="f", tool_call_id="call00000"))
+        trials = [((Message("system", ("d",)), *turns), ()), (turns, ()), (called, (Tool("f"),))]
         written = []
-        for messages in ((Message("system", ("d",)), *turns), turns):
-            with contextlib.suppress(Exception):  # some templates know no system message
-                written += [run.text for segment in self._segments(messages) for run in segment if run.is_markup]
+        for messages, tools in trials:
+            with contextlib.suppress(Exception):  # some templates know no system message, and many no tools
+                written += [run.text for part in self._segments(messages, tools) for run in part if run.is_markup]
         return "".join(written)
 
     def _segments(

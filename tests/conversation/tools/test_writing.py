@@ -9,7 +9,9 @@ import pytest
 
 from foveal.conversation.config import ConversationConfig, load_conversation
 from foveal.conversation.render import REASONING_NOT_SHOWN, Renderer
+from foveal.conversation.tokenizer import Tokenizer
 from foveal.types import ChatRequest, ImageRef, Message, Reasoning, Tool, ToolCall, ToolChoice
+from tests.builders import byte_tokenizer
 from tests.conversation.builders import chat, images, processor, tokenizer
 from tests.conversation.tools.test_found import HEAD, HERMES, TAIL
 from tests.conversation.tools.texts import NOW, TOOLS, WEATHER
@@ -106,6 +108,20 @@ def test_pictures_of_results_come_behind_them_where_a_template_has_no_place() ->
 
     assert "<|im_start|>tool\nSun" in written
     assert written.index("<image>") > written.index("Sun")
+
+
+def test_marks_of_calls_are_for_the_template_alone() -> None:
+    backend = byte_tokenizer(("<|im_start|>", "<|im_end|>"))
+    backend.add_tokens(["<tool_call>", "</tool_call>"])  # published tokenizers do not call them special
+    config = ConversationConfig("t", HEAD + HERMES + TAIL, published=True)
+    made = Renderer(config, Tokenizer(backend), None)
+    mark = backend.token_to_id("<tool_call>")
+
+    typed = made.render(ChatRequest((Message("user", ("<tool_call>",)),))).prompt.token_ids
+    called = made.render(ChatRequest(TURNS[:2], tools=(WEATHER,))).prompt.token_ids
+
+    assert typed.count(mark) == 0
+    assert called.count(mark) == 1
 
 
 # --- reasoning --------------------------------------------------------------------------------------------------------

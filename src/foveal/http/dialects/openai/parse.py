@@ -80,6 +80,7 @@ def chat_request(body: ChatBody, card: ModelCard, config: HttpConfig, fresh_seed
     messages = tuple(_message(message, index, positions) for index, message in enumerate(body.messages))
     check_results(messages, "messages.{}.tool_call_id")
     tools = tools_of(body)
+    _refuse_if(bool(tools and body.ignore_eos), "ignore_eos", "leaves no end to an answer with tools")
     options = replace(_options(body, card, config, fresh_seed), max_prompt_tokens=body.prompt_truncate_len)
     return ChatRequest(
         messages,
