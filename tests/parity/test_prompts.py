@@ -73,6 +73,12 @@ class Brought:
     adds_bos: bool = False
 
 
+QWEN3_5 = """
+{%- for message in messages -%}
+    {{ "<|im_start|>" + message.role + "\n" + message.content | trim + "<|im_end|>\n" }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ "<|im_start|>assistant\n<think>\n" }}{%- endif -%}
+"""
 IM = ("<|im_start|>", "<|im_end|>")
 LLAMA_SPECIAL = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 BROUGHT = {
@@ -88,6 +94,14 @@ BROUGHT = {
         DEEPSEEK,
         ordinary=("<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>", "<think>", "<table>"),
         adds_bos=True,
+    ),
+    "Qwen3.5": Brought(
+        "qwen3_5_text",
+        QWEN3_5,
+        bos=None,
+        eos="<|im_end|>",
+        special=IM,
+        ordinary=("<think>", "</think>", "<table>"),
     ),
     "Mistral": Brought("mistral", MISTRAL, "metaspace_first", adds_bos=True),
     "Llama 3.1": Brought(

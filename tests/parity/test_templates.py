@@ -149,6 +149,7 @@ PUBLISHED = {
         variables={"image_mark": QWEN_IMAGE, "default_system": "You are a helpful assistant."},
     ),
     "qwen3_vl": Published(CHATML, bos_token="", content="string", variables={"image_mark": QWEN_IMAGE}),
+    "qwen3_5": Published(CHATML, bos_token="", content="string", variables={"image_mark": QWEN_IMAGE}),
     "internvl": Published(CHATML, bos_token="", variables={"image_mark": "<IMG_CONTEXT>\n"}),
     "mllama": Published(
         LLAMA_3, bos_token="<|begin_of_text|>", content="string", variables={"date_string": "26 Jul 2024"}

@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, in the engine: a tower for any image size, a Qwen decoder, three-row positions.
+"""The Qwen-VL models and Qwen3.5, in the engine: a tower for any image size, a Qwen decoder, three-row positions.
 
 Letters: T rows of a step, B tokens (blocks) of an image, W decoder width, E feature sets of an image. One
 replaces the tokens' embeddings, the others (Qwen3-VL's DeepStack) are added after the decoder's first layers.

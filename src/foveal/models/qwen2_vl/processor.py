@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL, in the server: Qwen/Qwen2-VL-2B-Instruct ... Qwen/Qwen3-VL-8B-Instruct.
+"""The Qwen-VL models and Qwen3.5, in the server: Qwen/Qwen2-VL-2B-Instruct ... Qwen/Qwen3.5-35B-A3B.
 
     image 640 x 480                   sides rounded to whole blocks            units of encoder work
     +------------+                    +--+--+-- 23 --+--+                      the image as a whole, counted by
