@@ -1,4 +1,4 @@
-"""Every example of docs/api.md works, run as a reader would run it."""
+"""Every example of docs/api.md and docs/wires.md works, run as a reader would run it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.contract.serve import KEY
 if TYPE_CHECKING:
     from tests.contract.serve import Served
 
-API = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+API = "".join((DOCS / name).read_text("utf-8") for name in ("api.md", "wires.md"))
 EXAMPLES = re.findall(r"^```(\w+)\n(.*?)^```", API, re.DOTALL | re.MULTILINE)
 CURL = [text for language, text in EXAMPLES if language == "bash"]
 CLIENTS = [(language, text) for language, text in EXAMPLES if language != "bash"]
@@ -44,10 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", CURL, ids=["chat", "response_format", "tokenize"])
+@pytest.mark.parametrize(
+    "example", CURL, ids=["chat", "response_format", "tokenize", "responses", "messages", "ollama"]
+)
 def test_a_command_is_answered(served: Served, folder: Path, example: str) -> None:
     reply = run(["bash", "-c", at(served, example)], folder)
-    assert '"choices"' in reply or '"prompt_tokens"' in reply
+    assert any(name in reply for name in ('"choices"', '"prompt_tokens"', '"output"', '"content"'))
 
 
 @pytest.mark.clients

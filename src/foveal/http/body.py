@@ -23,6 +23,7 @@ from pydantic_core import from_json
 from foveal.errors import InvalidRequest, Overloaded
 from foveal.http.middleware.auth import sharer_in
 from foveal.http.middleware.body_limit import content_length
+from foveal.http.routing import route_in
 from foveal.shares import Shares
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class BodyReader:
 
         Raises InvalidRequest; BodyTooLarge comes from body_limit.py through `request.body()`.
         """
-        if not _is_json(request.headers.get("content-type", "")):
+        if not (_is_json(request.headers.get("content-type", "")) or _may_be_of_any_type(request)):
             # This also keeps foreign web pages out: a browser sends this type across origins only after a preflight.
             raise InvalidRequest("The body must be JSON, sent with the header Content-Type: application/json.")
         async with self._room_for(request):
@@ -150,6 +151,12 @@ def _as_utf8(data: bytes) -> bytes:
 
 def _is_json(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _may_be_of_any_type(request: Request) -> bool:
+    """Whether the dialect has it so, and no web page asks: a browser names a page's origin with every POST."""
+    is_of_page = "origin" in request.headers or "sec-fetch-site" in request.headers
+    return route_in(request.scope).dialect.takes_any_type and not is_of_page
 
 
 def _is_unknown(problem: ErrorDetails) -> bool:

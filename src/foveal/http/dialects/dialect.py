@@ -44,6 +44,7 @@ class Dialect:
     key_headers: tuple[KeyHeader, ...]
     error_body: Callable[[RequestError], object]
     error_schema: type  # of what `error_body` returns
+    takes_any_type: bool = False  # bodies whose Content-Type is not JSON, unless a web page sends them
     statuses: Mapping[int, int] = field(default_factory=dict)  # those that it calls by other numbers than errors.py
 
 

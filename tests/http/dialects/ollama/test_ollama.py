@@ -193,6 +193,19 @@ def test_errors_are_one_sentence() -> None:
     assert broken[-1] == {"error": "it broke"}
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"content-type": "application/x-www-form-urlencoded"}, 200),  # as curl says it
+        ({"content-type": "text/plain", "origin": "https://x.example"}, 400),
+        ({"sec-fetch-site": "cross-site"}, 400),
+    ],
+)
+def test_a_body_may_lack_its_type_unless_a_web_page_sends_it(headers: dict[str, str], status: int) -> None:
+    assert call("POST", "/api/chat", content=json.dumps(ASK), headers=headers).status_code == status
+
+
 def test_the_models() -> None:
     (listed,) = call("GET", "/api/tags").json()["models"]
     assert (listed["name"], listed["modified_at"]) == ("foveal-mini:latest", "2023-11-14T22:13:20.000000Z")

@@ -23,4 +23,5 @@ OLLAMA = Dialect(
     key_headers=(KeyHeader("authorization", "Bearer"),),
     error_body=error_body,
     error_schema=OllamaError,
+    takes_any_type=True,  # curl and some clients name none, or a form's
 )
