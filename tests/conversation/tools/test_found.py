@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from foveal.conversation.config import ConversationConfig
 from foveal.conversation.template import Template
 from foveal.conversation.tools.form import FORMS, Form
+from foveal.conversation.tools.parse import CallParser
 from foveal.conversation.tools.writing import ToolWriting
-from foveal.types import ChatRequest, Message, ToolCall
+from foveal.types import ChatRequest, Message, ToolCall, ToolCallDelta
 from tests.conversation.tools.texts import NOW, TOOLS, WEATHER
 
 HEAD = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}{% for m in messages %}"
@@ -119,3 +121,24 @@ def test_ids_are_made_short_for_templates_that_insist() -> None:
 
     assert found.is_native
     assert template.written(messages, (NOW,)) is not None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [HERMES, LLAMA, MISTRAL, NAMED, PHI, XML, GEMMA, PYTHON, AS_TEXT],
+    ids=["hermes", "llama", "mistral", "named", "phi", "xml", "gemma", "python", "as_text"],
+)
+def test_what_the_template_writes_of_past_calls_is_read(template: str) -> None:
+    found, made = writing(template)
+    arguments = {"city": 'Paris, "{x}"\n</b>', "days": 3}
+    calls = (ToolCall("a1b2c3d4e", "get_weather", json.dumps(arguments)), ToolCall("a1b2c3d4f", "now", "{}"))
+    end = "</s>" if template is MISTRAL else "<|im_end|>"
+
+    written = made.written((Message("user", ("Q",)), Message("assistant", (), tool_calls=calls)), TOOLS)
+
+    assert written is not None
+    turn = written.rpartition(end)[0].rpartition("<|im_start|>assistant\n" if end != "</s>" else "</s>")[2]
+    said = CallParser(found.form, TOOLS).push(turn, is_last=True)
+    parts = [part for part in said if isinstance(part, ToolCallDelta)]
+    assert [(part.name, json.loads(part.arguments)) for part in parts] == [("get_weather", arguments), ("now", {})]
+    assert len(parts) == len(said)
