@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jinja2 import nodes
 from jinja2.ext import Extension
@@ -18,6 +18,7 @@ from jinja2.parser import Parser
 from foveal.conversation.config import ConversationConfig
 from foveal.errors import ConfigError
 from foveal.models.checkpoint import read_json
+from foveal.types import Role
 
 CHECKPOINT = "checkpoint"  # the operator's name for the checkpoint's own template
 
@@ -39,7 +40,7 @@ def with_own_template(own: ConversationConfig, folder: Path) -> ConversationConf
         own,
         name=CHECKPOINT,
         template=template,
-        image_roles=("system", "user", "assistant"),  # the template decides; an image that it leaves out is refused
+        image_roles=get_args(Role),  # the template decides; an image that it leaves out is refused
         published=True,
         bos_token=_text_of(settings.get("bos_token")),
         eos_token=eos,
