@@ -7,7 +7,6 @@ import operator
 from typing import Any
 
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import OpenAI, pydantic_function_tool
 from pydantic import BaseModel
@@ -25,7 +24,6 @@ class Shape(BaseModel):
     sides: int
 
 
-@tool
 def shape(name: str, sides: int) -> str:
     """Say which shape is in the picture."""
     return f"{name}: {sides}"
