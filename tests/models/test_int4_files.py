@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from foveal.errors import CheckpointError
 from foveal.layers.linear.load import Weights, load_linear
 from foveal.layers.linear.packed.readers import packed_matrices
 from foveal.layers.linear.policy import policy_of
@@ -166,3 +167,46 @@ def test_a_fused_matrix_of_several_parts_is_one() -> None:
 
     assert isinstance(linear, Quantised)
     assert torch.equal(dequantised(linear), torch.cat([weight for _, weight in parts.values()]))
+
+
+# --- broken files -----------------------------------------------------------------------------------------------------
+
+BREAKS: list[Callable[[Tensor], Tensor]] = [
+    lambda tensor: tensor[:-1],
+    lambda tensor: tensor[..., :-1],
+    lambda tensor: tensor.reshape(-1)[:0],
+    lambda tensor: tensor.reshape(-1)[0],
+    lambda tensor: tensor[None],
+    lambda tensor: tensor.to(torch.float64),
+    lambda tensor: tensor.to(torch.bool),
+    lambda tensor: torch.zeros_like(tensor),
+]
+
+
+@pytest.mark.parametrize("settings", [{"quant_method": "awq"}, GPTQ, TENSORS], ids=["awq", "gptq", "pack-quantized"])
+def test_a_broken_tensor_is_named(settings: dict[str, Any]) -> None:
+    """Whatever one tensor is like: the matrix has its size, or an error tells which tensor is wrong."""
+    make: dict[str, Callable[[Tensor], Packed]] = {
+        "awq": awq,
+        "gptq": partial(gptq, acts=True),
+        "compressed-tensors": PACK,
+    }
+    tensors, _ = make[settings["quant_method"]](WEIGHT)
+    for ending, tensor in tensors.items():
+        for broken in [None, *(change(tensor) for change in BREAKS if tensor.dim())]:
+            files = Files({f"up.{name}": t for name, t in (tensors | {ending: broken}).items() if t is not None})
+            find = packed_matrices(settings, files, torch.float32, torch.device("cpu"))
+            assert find is not None
+            assert outcome(find) == "" or "model.safetensors: up." in outcome(find)
+
+
+def outcome(find: Callable[[str], Any]) -> str:
+    """Of reading a matrix: what the error says, or nothing."""
+    try:
+        found = find("up")
+        if found is not None:
+            found.linear(None)
+            found.rows(slice(0, 5))
+    except CheckpointError as error:
+        return str(error)
+    return ""

@@ -34,7 +34,12 @@ def sharded(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("layout", [single, sharded])
+def without_an_index(folder: Path) -> Path:
+    (sharded(folder) / "model.safetensors.index.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("layout", [single, sharded, without_an_index])
 def test_tensors_are_found_by_name(tmp_path: Path, layout: Callable[[Path], Path]) -> None:
     tensors = opened(layout(tmp_path))
 

@@ -7,6 +7,7 @@ Knows nothing of what the tensors mean. Pickled weights are never opened.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ HEAD = ("language_model.lm_head", "lm_head")
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+SHARD = re.compile(r"model-[0-9]{5}-of-([0-9]{5})\.safetensors")
 MAX_HEADER_BYTES = 16 << 20  # of a file's list of tensors; published ones have less than 1 MiB
 
 
@@ -84,21 +86,21 @@ class CheckpointTensors(Mapping[str, "Tensor"]):
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder: those in its index, or the only one.
+    """The safetensors files of a folder: the only one, those in its index, or without one those that count themselves.
 
     Raises CheckpointError that names the missing files.
     """
     if (folder / SINGLE_FILE).is_file():
         return [folder / SINGLE_FILE]
-    if not (folder / INDEX_FILE).is_file():
+    names = _names(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else _shards(folder)
+    if not names:
         raise CheckpointError(
             f"{folder} has no {SINGLE_FILE} and no {INDEX_FILE}; "
             "pickled weights (*.bin, *.pth) are never loaded: convert them to safetensors"
         )
-    names = _names(folder / INDEX_FILE)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}")
+        raise CheckpointError(f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing[:4])}")
     return [folder / name for name in names]
 
 
@@ -119,6 +121,13 @@ def _names(index: Path) -> list[str]:
         if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\0" in name:
             raise CheckpointError(f"{index} names {str(name)[:80]!r}, which is no safetensors file beside it")
     return sorted(set(found.values()))
+
+
+def _shards(folder: Path) -> list[str]:
+    """The names of all shards, as one that is there counts them."""
+    found = next(filter(None, (SHARD.fullmatch(file.name) for file in sorted(folder.glob("*.safetensors")))), None)
+    count = int(found[1]) if found else 0
+    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
 
 
 def _open(file: Path) -> Any:

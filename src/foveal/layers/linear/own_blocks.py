@@ -85,8 +85,7 @@ def _numbers(pairs: Tensor) -> Tensor:
 
 
 def _of_f8(b: Tensor) -> Tensor:
-    values = b[:, 4:].contiguous().view(torch.float8_e4m3fn).float() * STEPS_F8
-    return _scale(b) * values.sign() * (values.abs() + 0.5).floor()
+    return _scale(b) * (b[:, 4:].contiguous().view(torch.float8_e4m3fn).float() * STEPS_F8).round()
 
 
 def _of_e2m1(b: Tensor) -> Tensor:
