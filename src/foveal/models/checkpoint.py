@@ -125,15 +125,19 @@ class Checkpoint:
         return Settings()
 
     @property
+    def _weight_files(self) -> list[Path]:
+        return sorted([*self.folder.glob("*.safetensors"), *self.folder.glob("*.gguf")])
+
+    @property
     def weight_bytes(self) -> int:
         """The size of all weight files."""
-        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+        return sum(file.stat().st_size for file in self._weight_files)
 
     @property
     def fingerprint(self) -> str:
         """A hash of the settings and of the weight files' names, sizes and times; their contents are not read."""
         digest = hashlib.sha256(json.dumps([self.config, self.preprocessor_config], sort_keys=True).encode())
-        for file in sorted(self.folder.glob("*.safetensors")):
+        for file in self._weight_files:
             status = file.stat()
             digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
@@ -142,7 +146,7 @@ class Checkpoint:
     def content_key(self) -> str:
         """A hash of `fingerprint` and of stretches of every weight file, for what is computed once and kept."""
         digest = hashlib.sha256(self.fingerprint.encode())
-        for file in sorted(self.folder.glob("*.safetensors")):
+        for file in self._weight_files:
             size = file.stat().st_size
             with file.open("rb") as weights:
                 for i in range(STRETCHES):

@@ -24,12 +24,14 @@ FORMATS = (
     "mxfp4-pack-quantized",
     "mxfp8-quantized",
 )
+GGUF = "gguf"  # a folder that was made of GGUF files (models/gguf/folder.py)
 METHODS: dict[str, Only] = {
     "awq": {"bits": (4,), "version": (None, "gemm", "GEMM")},
     "bitsandbytes": {},
     "compressed-tensors": {"format": (*FORMATS, "mixed-precision")},
     "fbgemm_fp8": {},
     "fp8": {},
+    GGUF: {},
     "gptq": {"bits": (2, 4, 8), "checkpoint_format": (None, "gptq", "gptq_v2")},
     "modelopt": {"quant_algo": ("FP8", "NVFP4")},
 }

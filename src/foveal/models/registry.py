@@ -14,12 +14,18 @@ from foveal.models.checkpoint import Checkpoint
 from foveal.models.family import Described
 from foveal.models.generic.types import check_type
 from foveal.models.implemented import check_implemented
+from foveal.models.quantisation import GGUF
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
+    from foveal.layers.linear.form import Packed
     from foveal.layers.linear.kept import KeptMatrices
     from foveal.models.family import Model, Processor
+    from foveal.models.gguf.tensors import GgufTensors
+    from foveal.models.weights import CheckpointTensors
     from foveal.types import OnProgress
 
 FAMILIES = {  # model_type in config.json -> folder beside this file
@@ -80,18 +86,30 @@ def load_model(
     policy: chooses the form of each weight matrix. kept: quantised matrices of an earlier start.
     """
     from foveal.layers.linear.load import Weights
-    from foveal.layers.linear.packed.readers import packed_matrices
-    from foveal.models.weights import CheckpointTensors
 
     checkpoint = Checkpoint.read(Path(folder))
     module = import_module(f"foveal.models.{family_of(checkpoint)}.model")
-    tensors = CheckpointTensors(checkpoint.folder, device, dtype, on_progress)
-    packed = packed_matrices(checkpoint.quantisation, tensors, dtype, device)
+    tensors, packed = _tensors(checkpoint, device, dtype, on_progress)
     model = cast("Model", module.load(checkpoint, Weights(tensors, policy, kept=kept, packed=packed)))
     if kept is None or not kept.is_complete:
         tensors.note_unread()
     on_progress(1.0)
     return model
+
+
+def _tensors(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, on_progress: OnProgress
+) -> tuple[CheckpointTensors | GgufTensors, Callable[[str], Packed | None] | None]:
+    """The tensors of its files, and what finds the packed matrix of a name."""
+    from foveal.layers.linear.packed.readers import packed_matrices
+    from foveal.models.gguf.tensors import GgufTensors
+    from foveal.models.weights import CheckpointTensors
+
+    if checkpoint.quantisation.get("quant_method") == GGUF:
+        mapped = GgufTensors(checkpoint, device, dtype, on_progress)
+        return mapped, mapped.packed
+    tensors = CheckpointTensors(checkpoint.folder, device, dtype, on_progress)
+    return tensors, packed_matrices(checkpoint.quantisation, tensors, dtype, device)
 
 
 def family_of(checkpoint: Checkpoint) -> str:

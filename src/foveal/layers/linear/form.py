@@ -72,6 +72,10 @@ class Packed(Protocol):
     def rows(self, rows: slice | Tensor) -> Tensor:
         """The weights of some outputs: float32 [n, in_features], on the model's device."""
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether its product reads the numbers in the mapped file: to join it with others would copy them."""
+
     def linear(self, bias: Tensor | None) -> Linear | None:
         """Its product, in a form of the kernels that holds the file's numbers without loss; None where none does."""
 

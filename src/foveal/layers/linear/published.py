@@ -75,10 +75,11 @@ def unpacked(matrix: Matrix | PackedMatrix) -> Matrix:
 
 
 def linear(matrices: tuple[Matrix | PackedMatrix, ...]) -> Linear:
-    """Parts become one matrix where they have one form."""
+    """Parts become one matrix where they have one form and are no longer in the file."""
     parts = tuple(map(_part, matrices))
     quantised = [part for part in parts if isinstance(part, Quantised)]
-    if len(parts) > 1 and len(quantised) == len(parts) and len({part.form for part in quantised}) == 1:
+    is_mapped = any(isinstance(matrix, PackedMatrix) and matrix.packed.is_mapped for matrix in matrices)
+    if len(parts) > 1 and not is_mapped and len(quantised) == len(parts) and len({part.form for part in quantised}) == 1:
         return joined(quantised)
     return parts[0] if len(parts) == 1 else SideBySide(parts)
 

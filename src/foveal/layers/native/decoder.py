@@ -18,7 +18,7 @@ import torch
 from foveal.layers.activation import ACTIVATIONS
 from foveal.layers.attention.native import padded
 from foveal.layers.decoder import Decoder, SelfAttention
-from foveal.layers.linear.plain import plain_parts
+from foveal.layers.linear.plain import SideBySide, plain_parts
 from foveal.layers.linear.quantised import Quantised
 from foveal.layers.mlp import GatedMLP
 from foveal.layers.native import library as native
@@ -68,6 +68,8 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
 
 
 def _has_parts(linear: Linear) -> bool:
+    if isinstance(linear, SideBySide):
+        return all(map(_has_parts, linear.parts))
     return isinstance(linear, Quantised) or plain_parts(linear) is not None
 
 
@@ -179,6 +181,10 @@ class NativeDecoder:
         if isinstance(linear, Quantised):
             self._kept.append(linear)
             yield from _split(linear.struct, linear.weight.stride(0), shares)
+            return
+        if isinstance(linear, SideBySide):
+            for part in linear.parts:
+                yield from self._parts(part, [1])
             return
         parts = plain_parts(linear, shares)
         assert parts is not None

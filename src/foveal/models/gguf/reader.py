@@ -26,7 +26,19 @@ MAX_NAME_BYTES, MAX_TEXT_BYTES = 1 << 10, 1 << 24
 MAX_AXES, MAX_NUMBERS = 4, 1 << 40
 DEFAULT_ALIGNMENT, MAX_ALIGNMENT = 32, 1 << 16
 
-NUMBERS = {0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
+NUMBERS = {
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "?",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
 TEXT, LIST = 8, 9
 
 

@@ -57,6 +57,10 @@ class Grouped:
         ordered[:, self.inputs_K] = weights
         return ordered
 
+    @property
+    def is_mapped(self) -> bool:
+        return False
+
     def linear(self, bias: Tensor | None) -> Linear | None:
         product = lossless(self, bias)
         return product if product is None or self.inputs_K is None else Reordered(product, self.inputs_K)

@@ -1,0 +1,115 @@
+"""Makes a folder of a GGUF file: its settings and its tokenizer as JSON files, and links to the weights.
+
+So everything else reads such a model as it reads any other. Folders are kept in the user's cache, by what they were
+made of; they are small, but for a large vocabulary slow to make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import CheckpointError
+from foveal.models.gguf.reader import GgufFile, parts_of
+from foveal.models.gguf.settings import decoder_settings
+from foveal.models.gguf.tokens import Vocabulary, tokenizer_files
+from foveal.models.gguf.vision import Vision, vision_settings
+from foveal.models.quantisation import GGUF
+
+FORMAT = "1"  # of the folders: another number makes others of them
+METHOD = {"quant_method": GGUF}
+MODEL, VISION = "model", "mmproj"  # what links are called, before .gguf or -00001-of-00002.gguf
+VISION_MARK = "mmproj"  # in the name of a file with a vision part
+
+
+def folder_of(model: Path, vision: Path | None = None) -> Path:
+    """The folder of a GGUF file and, if there is one, of the file of its vision part. Raises CheckpointError."""
+    parts = [*parts_of(model)]
+    for path in [*parts, *([vision] if vision else [])]:
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing")
+    links = {(f"{MODEL}.gguf" if len(parts) == 1 else f"{MODEL}-{i:05}.gguf"): path for i, path in enumerate(parts)}
+    if vision:
+        links[f"{VISION}.gguf"] = vision
+    folder = _cache() / _key(links)
+    if not (folder / "config.json").is_file():
+        _make(folder, links, _files(parts[0], vision))
+    return folder
+
+
+def files_in(folder: Path, wanted: str = "") -> tuple[Path, Path | None]:
+    """The model and the vision part among a folder's GGUF files. wanted: what stands in the model's name.
+
+    Raises CheckpointError where there is no one model.
+    """
+    found = sorted(folder.rglob("*.gguf")) if wanted else sorted(folder.glob("*.gguf"))
+    vision = [path for path in found if VISION_MARK in path.name.lower()]
+    models = [path for path in found if path not in vision and wanted.lower() in path.name.lower()]
+    first = [path for path in models if next(parts_of(path)) == path]
+    if len(first) != 1:
+        names = ", ".join(path.name for path in first) or "none"
+        raise CheckpointError(f"{folder} should have one GGUF file {wanted} of a model: name one of these: {names}")
+    return first[0], vision[0] if vision else None
+
+
+def _files(model: Path, vision: Path | None) -> dict[str, Any]:
+    file = GgufFile.read(model)
+    text, files = decoder_settings(file), tokenizer_files(file)
+    common = {"quantization_config": METHOD, "dtype": "float16"}
+    if vision is None:
+        return {**files, "config.json": {**text, **common}}
+    found = GgufFile.read(vision)
+    config, pictures = vision_settings(Vision(found, text, Vocabulary(file).ids))
+    _check_width(found, text["hidden_size"])
+    return {**files, "config.json": {**config, **common, "text_config": text}, "preprocessor_config.json": pictures}
+
+
+def _check_width(vision: GgufFile, width: int) -> None:
+    """A vision part of another model would fail at the first picture only."""
+    stated = vision.metadata.get("clip.vision.projection_dim")
+    if stated and stated != width:
+        raise CheckpointError(f"{vision.path} makes features of {stated} numbers, and its model takes {width}")
+
+
+def _cache() -> Path:
+    """Where folders are kept: the user's cache, or where nothing can be written to it a folder for temporary files."""
+    caches, home = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "")
+    base = Path(caches) if caches.startswith("/") else Path(home) / ".cache" if home.startswith("/") else None
+    if base is not None:
+        folder = base / "foveal" / "gguf"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            pass
+        else:
+            if os.access(folder, os.W_OK):
+                return folder
+    return Path(tempfile.mkdtemp(prefix="foveal-gguf-"))
+
+
+def _key(links: dict[str, Path]) -> str:
+    facts = [FORMAT]
+    for name, path in links.items():
+        status = path.stat()
+        facts += [name, str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
+
+
+def _make(folder: Path, links: dict[str, Path], files: dict[str, Any]) -> None:
+    """All at once: nobody reads half a folder."""
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as unfinished:
+        made = Path(unfinished) / "folder"
+        made.mkdir()
+        for name, path in links.items():
+            (made / name).symlink_to(path.resolve())
+        for name, content in files.items():
+            (made / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        try:
+            made.rename(folder)
+        except OSError:  # another process was faster
+            if not (folder / "config.json").is_file():
+                raise
