@@ -26,7 +26,8 @@ MAX_SETTING = 1_000_000_000_000  # of a limit or a price; a larger one is taken 
 class ModelConfig:
     """Which checkpoint is served, and as what."""
 
-    path: str = "foveal-mini"  # a folder, a hub id (owner/name), or foveal-mini, which is inside the package
+    path: str = "foveal-mini"  # a folder, a hub id (owner/name), a GGUF file, or foveal-mini, inside the package
+    mmproj: str | None = None  # of a GGUF file: the file of its vision part; default: the one beside it on the hub
     revision: str | None = None  # of a hub id: branch, tag or commit
     name: str | None = None  # the id that clients use; default: the path's last part, or the hub id
     aliases: tuple[str, ...] = ()  # further ids, e.g. accounts/fireworks/models/phi-3-vision-128k-instruct

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from huggingface_hub import errors
@@ -11,9 +12,6 @@ from huggingface_hub import errors
 from foveal.errors import CheckpointError
 from foveal.models.hub import BUNDLED_FOLDER, SETTINGS, WEIGHTS, check_model, local_folder
 from tests.builders import tiny_phi3_v
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Hub:
@@ -102,3 +100,89 @@ def test_offline_and_not_cached_is_said_by_the_real_library(tmp_path: Path, monk
 
     with pytest.raises(CheckpointError, match="owner/name is not in the hub cache"):
         local_folder("owner/name")
+
+
+# --- GGUF files -------------------------------------------------------------------------------------------------------
+
+
+class HubOfFiles:
+    """A hub with one repository of GGUF files: downloads those that match, into one snapshot."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.folder = folder
+        self.names = names
+        self.asked: list[str] = []
+
+    def download(self, hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> str:
+        for name in self.names:
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+                self.asked.append(name)
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / name).write_bytes(b"GGUF")
+        self.folder.mkdir(exist_ok=True)
+        return str(self.folder)
+
+
+@pytest.fixture
+def folders(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
+    """What a folder was made of."""
+    made: list[tuple[Path, Path | None]] = []
+
+    def folder_of(model: Path, vision: Path | None = None) -> Path:
+        made.append((model, vision))
+        return Path("made")
+
+    monkeypatch.setattr("foveal.models.hub.folder_of", folder_of)
+    return made
+
+
+def test_one_width_of_a_repository_and_its_vision_part_in_half_precision(
+    tmp_path: Path, folders: list[tuple[Path, Path | None]]
+) -> None:
+    names = ["m-Q4_K_M.gguf", "m-Q4_K_S.gguf", "m-Q8_0.gguf", "mmproj-BF16.gguf", "mmproj-F16.gguf", "mmproj-F32.gguf"]
+    hub = HubOfFiles(tmp_path / "hub", names)
+
+    assert local_folder("owner/name:Q4_K_M", None, hub.download) == Path("made")
+
+    assert hub.asked == ["m-Q4_K_M.gguf", "mmproj-F16.gguf"]
+    assert folders == [(hub.folder / "m-Q4_K_M.gguf", hub.folder / "mmproj-F16.gguf")]
+
+
+@pytest.mark.parametrize(
+    ("names", "asked"),
+    [
+        (["m.q4_k_m.gguf"], ["m.q4_k_m.gguf"]),
+        (["m-q4_k_m.gguf", "mmproj-m-Q8_0.gguf"], ["m-q4_k_m.gguf", "mmproj-m-Q8_0.gguf"]),
+        ([f"Q4_K_M/m-Q4_K_M-0000{i}-of-00002.gguf" for i in (1, 2)], None),
+    ],
+)
+def test_other_names_that_files_have(
+    names: list[str], asked: list[str] | None, tmp_path: Path, folders: list[tuple[Path, Path | None]]
+) -> None:
+    hub = HubOfFiles(tmp_path / "hub", names)
+
+    local_folder("owner/name:Q4_K_M", None, hub.download)
+
+    assert hub.asked == (asked or names)
+    assert folders[0][0] == hub.folder / names[0]
+
+
+def test_a_width_that_a_repository_lacks_or_has_twice(tmp_path: Path) -> None:
+    hub = HubOfFiles(tmp_path / "hub", ["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"])
+
+    with pytest.raises(CheckpointError, match=r"name one of these: a-Q4_K_M\.gguf, b-Q4_K_M\.gguf"):
+        local_folder("owner/name:Q4_K_M", None, hub.download)
+    with pytest.raises(CheckpointError, match=r"GGUF file Q2_K of a model: name one of these: none"):
+        local_folder("owner/name:Q2_K", None, HubOfFiles(tmp_path / "empty", []).download)
+
+
+def test_a_file_or_a_folder_of_files(tmp_path: Path, folders: list[tuple[Path, Path | None]]) -> None:
+    for name in ("m.gguf", "mmproj-m.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+
+    local_folder(str(tmp_path))
+    local_folder(str(tmp_path / "m.gguf"), vision="other.gguf")
+    local_folder(str(tmp_path / "m.gguf"))
+
+    model = tmp_path / "m.gguf"
+    assert folders == [(model, tmp_path / "mmproj-m.gguf"), (model, Path("other.gguf")), (model, None)]

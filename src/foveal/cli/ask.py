@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--temperature", type=click.FloatRange(0, 2), metavar="T", help="0 is greedy (default: the model's).")
 @click.option("--model", "-m", help=f"{options.MODEL[0].upper()}{options.MODEL[1:]}.")
+@options.mmproj
 @options.revision
 @options.device
 @options.dtype
@@ -43,6 +44,7 @@ def command(
     max_tokens: int,
     temperature: float | None,
     model: str | None,
+    mmproj: str | None,
     revision: str | None,
     device: str | None,
     dtype: str | None,
@@ -55,7 +57,7 @@ def command(
     IMAGEs are files or URLs; the QUESTION is in quotes. The answer is streamed to the terminal.
     """
     flags: Layer = {
-        "model": {"path": model, "revision": revision},
+        "model": {"path": model, "mmproj": mmproj, "revision": revision},
         "engine": {
             "device": device,
             "dtype": dtype,
@@ -87,7 +89,7 @@ def _run(config: Config, messages: tuple[Message, ...], max_tokens: int, tempera
     from foveal.serving.lifecycle import Service
     from foveal.types import ChatRequest, GenerationOptions
 
-    folder = local_folder(config.model.path, config.model.revision)
+    folder = local_folder(config.model.path, config.model.revision, vision=config.model.mmproj)
 
     async def ask() -> None:
         service = Service(config, folder)

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import click
 
-MODEL = "a folder, a hub id such as microsoft/Phi-3-vision-128k-instruct, or foveal-mini (default)"
+MODEL = (
+    "a folder, a hub id such as microsoft/Phi-3-vision-128k-instruct, a GGUF file (model.gguf, or owner/name:Q4_K_M on "
+    "the hub), or foveal-mini (default)"
+)
 
+mmproj = click.option("--mmproj", metavar="FILE", help="The GGUF file with the model's vision part.")
 revision = click.option("--revision", help="Branch, tag or commit of a hub id.")
 device = click.option("--device", help="auto, cpu, cuda or cuda:N.")
 dtype = click.option("--dtype", help="auto, bfloat16 or float32.")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     "--conversation", help="Conversation config, e.g. vicuna; checkpoint: its own template (default: what suits it)."
 )
 @click.option("--max-model-len", type=click.IntRange(min=1), metavar="N", help="Context length in tokens.")
+@options.mmproj
 @options.revision
 @options.device
 @options.dtype
@@ -49,6 +50,7 @@ def command(
     name: str | None,
     conversation: str | None,
     max_model_len: int | None,
+    mmproj: str | None,
     revision: str | None,
     device: str | None,
     dtype: str | None,
@@ -57,7 +59,7 @@ def command(
     config_file: Path | None,
 ) -> None:
     flags: Layer = {
-        "model": {"path": model, "revision": revision, "name": name, "conversation": conversation},
+        "model": {"path": model, "mmproj": mmproj, "revision": revision, "name": name, "conversation": conversation},
         "engine": {
             "device": device,
             "dtype": dtype,
@@ -79,14 +81,14 @@ def serve(config: Config) -> None:
 
     started_s = time.monotonic()
     gc.disable()  # until all is imported, which makes no garbage
-    check_model(config.model.path)
+    check_model(config.model.path, config.model.mmproj)
     check_port(config.http)
     _prepare_process()
     accounting = _accounting(config)
     check_keys(config.http, accounting)
     import uvloop
 
-    folder = local_folder(config.model.path, config.model.revision)
+    folder = local_folder(config.model.path, config.model.revision, vision=config.model.mmproj)
     uvloop.run(_run(config, folder, accounting, started_s))
 
 

@@ -1,5 +1,7 @@
 """Finds a model's local folder: from a path, a hub id (owner/name) or the name of the model inside the package.
 
+A GGUF file, a folder of such, and one on the hub (owner/name:Q4_K_M) become a folder, too (models/gguf/folder.py).
+
 Downloads use the hub library's progress bars, cache (HF_HOME) and offline mode (HF_HUB_OFFLINE). Settings come first,
 so that a model that cannot be served is refused before its weights are downloaded. The hub library is imported only
 for a hub id. No weights are opened here.
@@ -14,6 +16,7 @@ from typing import cast
 
 from foveal.errors import CheckpointError
 from foveal.models.checkpoint import Checkpoint
+from foveal.models.gguf.folder import files_in, folder_of
 from foveal.models.registry import family_of
 
 BUNDLED_MODEL = "foveal-mini"
@@ -22,43 +25,68 @@ HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # does not match ./name, which is a p
 
 SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "LICENSE*")
 WEIGHTS = ("*.safetensors",)
+GGUF_ID = re.compile(rf"({HUB_ID.pattern}):(\w[\w.-]*)")  # of a hub id, and what stands in the file's name
+VISION_FILES = ("*mmproj*[!bB][fF]16.gguf", "*mmproj*.gguf")  # in half precision, or else whatever there is
 
 Download = Callable[[str, str | None, tuple[str, ...]], str]
 """(hub id, revision, file patterns) -> the folder of the snapshot. Raises what huggingface_hub raises."""
 
 
-def check_model(path: str) -> None:
+def check_model(path: str, vision: str | None = None) -> None:
     """Check quickly and without the network whether the model can be served. A hub id is not checked.
 
-    Raises CheckpointError that says what to do.
+    vision: the GGUF file of its vision part. Raises CheckpointError that says what to do.
     """
-    folder = _on_disk(path)
+    folder = _on_disk(path, vision)
     if folder is not None:
         family_of(Checkpoint.read(folder))
 
 
-def local_folder(path: str, revision: str | None = None, download: Download | None = None) -> Path:
+def local_folder(
+    path: str, revision: str | None = None, download: Download | None = None, vision: str | None = None
+) -> Path:
     """The folder of the model `path`: a folder, the bundled model's name, or a hub id, downloaded unless it is cached.
 
-    Raises CheckpointError that says what to do.
+    vision: the GGUF file of its vision part. Raises CheckpointError that says what to do.
     """
-    folder = _on_disk(path)
+    folder = _on_disk(path, vision)
     if folder is not None:
         return folder
     download = download or _download
+    if of_file := GGUF_ID.fullmatch(path):
+        return _of_hub_file(of_file[1], of_file[2], revision, download, vision)
     family_of(Checkpoint.read(_snapshot(path, revision, SETTINGS, download)))
     return _snapshot(path, revision, WEIGHTS, download)
 
 
-def _on_disk(path: str) -> Path | None:
+def _on_disk(path: str, vision: str | None) -> Path | None:
     """The model's folder; None for a hub id. Raises CheckpointError if `path` is neither."""
     if path == BUNDLED_MODEL:
         return BUNDLED_FOLDER
+    if path.endswith(".gguf") and Path(path).is_file():
+        return folder_of(Path(path), Path(vision) if vision else None)
     if Path(path).is_dir():
-        return Path(path)
-    if not HUB_ID.fullmatch(path):
-        raise CheckpointError(f"{path} is no folder; give a folder, a hub id (owner/name) or {BUNDLED_MODEL}")
+        if (Path(path) / "config.json").is_file() or not any(Path(path).glob("*.gguf")):
+            return Path(path)
+        model, found = files_in(Path(path))
+        return folder_of(model, Path(vision) if vision else found)
+    if not HUB_ID.fullmatch(path) and not GGUF_ID.fullmatch(path):
+        raise CheckpointError(
+            f"{path} is no folder; give a folder, a hub id (owner/name) or {BUNDLED_MODEL}, or a GGUF file"
+        )
     return None
+
+
+def _of_hub_file(hub_id: str, wanted: str, revision: str | None, download: Download, vision: str | None) -> Path:
+    """The folder of a GGUF file on the hub, and of the vision part that lies beside it."""
+    patterns = tuple(dict.fromkeys(f"*{name}*.gguf" for name in (wanted, wanted.upper(), wanted.lower())))
+    snapshot = _snapshot(hub_id, revision, patterns, download)
+    model, found = files_in(snapshot, wanted)
+    for pattern in () if vision else VISION_FILES:
+        _, found = files_in(_snapshot(hub_id, revision, (pattern,), download), wanted)
+        if found:
+            break
+    return folder_of(model, Path(vision) if vision else found)
 
 
 def _download(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> str:

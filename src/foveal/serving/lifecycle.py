@@ -200,8 +200,10 @@ def _card(
 
 
 def model_id(config: Config) -> str:
-    """The id that clients use: as configured, or the hub id, or the folder's name."""
+    """The id that clients use: as configured, or the hub id, or the name of the folder or of the GGUF file."""
     path = config.model.path
+    if Path(path).is_file():
+        return config.model.name or Path(path).stem
     return config.model.name or (Path(path).resolve().name if Path(path).is_dir() else path)
 
 

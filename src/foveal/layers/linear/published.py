@@ -79,7 +79,12 @@ def linear(matrices: tuple[Matrix | PackedMatrix, ...]) -> Linear:
     parts = tuple(map(_part, matrices))
     quantised = [part for part in parts if isinstance(part, Quantised)]
     is_mapped = any(isinstance(matrix, PackedMatrix) and matrix.packed.is_mapped for matrix in matrices)
-    if len(parts) > 1 and not is_mapped and len(quantised) == len(parts) and len({part.form for part in quantised}) == 1:
+    if (
+        len(parts) > 1
+        and not is_mapped
+        and len(quantised) == len(parts)
+        and len({part.form for part in quantised}) == 1
+    ):
         return joined(quantised)
     return parts[0] if len(parts) == 1 else SideBySide(parts)
 

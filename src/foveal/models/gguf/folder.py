@@ -65,7 +65,11 @@ def _files(model: Path, vision: Path | None) -> dict[str, Any]:
     found = GgufFile.read(vision)
     config, pictures = vision_settings(Vision(found, text, Vocabulary(file).ids))
     _check_width(found, text["hidden_size"])
-    return {**files, "config.json": {**config, **common, "text_config": text}, "preprocessor_config.json": pictures}
+    return {
+        **files,
+        "config.json": {**config, **common, "text_config": {**text, **config["text_config"]}},
+        "preprocessor_config.json": pictures,
+    }
 
 
 def _check_width(vision: GgufFile, width: int) -> None:

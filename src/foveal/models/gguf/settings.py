@@ -123,10 +123,12 @@ def _llama(facts: Facts) -> Settings:
 def _gemma3(facts: Facts) -> Settings:
     heads, head_dim = facts.one("attention.head_count"), facts["attention.key_length"]
     is_largest = facts["block_count"] == LARGEST_GEMMA3
+    usual = facts["embedding_length"] // heads if is_largest else head_dim
+    scale = facts.get("attention.scale")
     return {
         "model_type": "gemma3_text",
         "hidden_act": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": facts["embedding_length"] // heads if is_largest else head_dim,
+        "query_pre_attn_scalar": scale**-2 if scale else usual,
         "sliding_window": facts["attention.sliding_window"],
         "sliding_window_pattern": facts.get("attention.sliding_window_pattern", 6),
         "rope_local_base_freq": facts.get("rope.freq_base_swa", SLIDING_THETA),

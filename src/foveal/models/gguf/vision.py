@@ -59,22 +59,19 @@ class Vision:
     def pictures(self, **more: Any) -> Settings:
         return {"image_mean": self["image_mean"], "image_std": self["image_std"], **more}
 
-    @property
-    def activation(self) -> str:
-        """CLIP's, which files tell by two switches."""
-        if self.file.metadata.get("clip.use_silu"):
-            return "silu"
-        return "gelu" if self.file.metadata.get("clip.use_gelu") else "quick_gelu"
-
 
 def vision_settings(vision: Vision) -> tuple[Settings, Settings]:
-    """config.json without its text_config, and preprocessor_config.json. Raises CheckpointError."""
+    """config.json, with what its text_config has beside the decoder's settings, and preprocessor_config.json.
+
+    Raises CheckpointError for a projector that cannot be served.
+    """
     if vision.projector not in PROJECTORS:
         known = ", ".join(PROJECTORS)
         raise CheckpointError(
             f"{vision.file.path} has the projector {vision.projector!r}; these can be served: {known}"
         )
-    return PROJECTORS[vision.projector](vision)
+    config, pictures = PROJECTORS[vision.projector](vision)
+    return {"text_config": {}, **config}, pictures
 
 
 # --- projectors -------------------------------------------------------------------------------------------------------
@@ -110,18 +107,22 @@ def _llava(vision: Vision) -> tuple[Settings, Settings]:
     side, pinpoints = vision["image_size"], vision.get("image_grid_pinpoints")
     has_class_token = "v.class_embd" in vision.file.tensors
     kind = "clip_vision_model" if has_class_token else "siglip_vision_model"
+    usual = "quick_gelu" if has_class_token else "gelu_pytorch_tanh"
+    act = "gelu" if has_class_token and vision.file.metadata.get("clip.use_gelu") else usual
     config = {
         "model_type": "llava_next" if pinpoints else "llava",
         "image_token_index": vision.token("<image>"),
         "vision_feature_layer": -1,
         "vision_feature_select_strategy": "default" if has_class_token else "full",
         "projector_hidden_act": "gelu",
-        "vision_config": vision.tower(kind, hidden_act=vision.activation),
+        "vision_config": vision.tower(kind, hidden_act=act),
     }
     if pinpoints:
         config["image_grid_pinpoints"] = [pinpoints[i : i + 2] for i in range(0, len(pinpoints), 2)]
-    pictures = vision.pictures(size={"shortest_edge": side}, crop_size={"height": side, "width": side}, resample=3)
-    return config, pictures
+    square = {"height": side, "width": side}
+    cut = {"size": {"shortest_edge": side}, "crop_size": square}  # out of the middle
+    whole = {"size": square, "do_center_crop": False}
+    return config, vision.pictures(resample=3, **(cut if has_class_token else whole))
 
 
 def _internvl(vision: Vision) -> tuple[Settings, Settings]:
@@ -155,6 +156,7 @@ def _qwen(model_type: str, min_pixels: int, max_pixels: int, **more: Any) -> Pro
         }
         config = {
             "model_type": model_type,
+            "text_config": {"model_type": f"{model_type}_text"},
             "image_token_id": vision.token("<|image_pad|>"),
             "tie_word_embeddings": vision.text["tie_word_embeddings"],
             "vision_config": tower,
