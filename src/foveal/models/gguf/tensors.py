@@ -122,4 +122,4 @@ class GgufTensors(Mapping[str, "Tensor"]):
         if first not in self._files or "vision_config" not in checkpoint.config:
             return False
         vision = checkpoint.vision_config
-        return self._files[first].tensors[first].shape[0] != vision["hidden_size"]
+        return bool(self._files[first].tensors[first].shape[0] != vision["hidden_size"])

@@ -109,7 +109,7 @@ def _llava(vision: Vision) -> tuple[Settings, Settings]:
     kind = "clip_vision_model" if has_class_token else "siglip_vision_model"
     usual = "quick_gelu" if has_class_token else "gelu_pytorch_tanh"
     act = "gelu" if has_class_token and vision.file.metadata.get("clip.use_gelu") else usual
-    config = {
+    config: Settings = {
         "model_type": "llava_next" if pinpoints else "llava",
         "image_token_index": vision.token("<image>"),
         "vision_feature_layer": -1,
