@@ -26,7 +26,8 @@ READ = ("idefics3", "smolvlm", "gemma3", "llava", "llava_next", "qwen2_vl", "qwe
 WITH_VISION = {name: made for name, made in FAMILIES.items() if name.split(",")[0] in READ}
 WITH_VISION["internvl, large tower"] = internvl_family(norm_type="rms_norm", use_qk_norm=True)
 if TYPE_CHECKING:
-    from foveal.layers.decoder import Decoder, GatedMLP
+    from foveal.layers.decoder import Decoder
+    from foveal.layers.mlp import GatedMLP
 
 DECODERS = (
     "llama",
