@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from foveal.errors import CheckpointError
+from foveal.models.implemented import reference
 from tests.parity.configs import MODELS, complete, meaning, places
+from tests.parity.reference_facts import FILE, facts, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +83,45 @@ def test_a_setting_that_changes_nothing_is_one_that_changes_no_numbers(tmp_path:
                     without_effect.add(place.path[-1])
 
     assert without_effect <= HARMLESS
+
+
+def test_the_table_of_the_reference_s_settings_is_the_reference_s() -> None:
+    assert FILE.read_text() == written(facts())
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_what_the_reference_does_not_read_is_no_reason_to_refuse(tmp_path: Path, model_type: str) -> None:
+    files = complete(model_type)
+    before = meaning(tmp_path, files)
+    parts = [files["config"].get(name) for name in ("text_config", "vision_config")]
+    for part in (*files.values(), *parts):
+        if part is not None:
+            part |= {"_note": "x", "my_scale": 3.5, "unsloth_fixed": True, "attn_flavour": "x", "auto_map": {"a": "b"}}
+
+    assert meaning(tmp_path, files) == before
+
+
+def test_what_a_later_reference_reads_is_refused_until_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = {**reference(), "llama": reference()["llama"] | {"novel_scale": 1.0}}
+    monkeypatch.setattr("foveal.models.implemented.reference", lambda: later)
+    files = complete("llama")
+
+    files["config"]["novel_scale"] = 1.0
+    assert meaning(tmp_path, files)
+
+    files["config"]["novel_scale"] = 2.0
+    with pytest.raises(CheckpointError, match=r"novel_scale is 2\.0; only 1\.0 is implemented"):
+        meaning(tmp_path, files)
+
+
+def test_another_family_s_picture_processor_is_refused(tmp_path: Path) -> None:
+    files = complete("gemma3")
+    files["preprocessor_config"]["image_processor_type"] = "SiglipImageProcessor"
+
+    with pytest.raises(CheckpointError, match="only Gemma3ImageProcessor is implemented"):
+        meaning(tmp_path, files)
 
 
 GRANITE = {

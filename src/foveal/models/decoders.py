@@ -32,6 +32,9 @@ def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
         return _gemma3(settings)
     if settings.get("model_type") in HYBRIDS:
         config = _hybrid(settings, has_images="text_config" in checkpoint.config)
+    elif settings.get("model_type") == "qwen3_vl_text":
+        rope = {"mrope_section": [24, 20, 20], "mrope_interleaved": True} | rope_parameters(settings)
+        config = DecoderConfig.read({**settings, "rope_parameters": rope, "rope_scaling": None})
     else:
         config = DecoderConfig.read(settings)
     ties_embeddings = config.ties_embeddings or bool(checkpoint.config.get("tie_word_embeddings"))

@@ -18,6 +18,7 @@ _LLAMA = {
     "rms_norm_eps": 1e-6,
 }
 _QWEN = {"use_sliding_window": False, "max_window_layers": 28, "rms_norm_eps": 1e-6}
+_QWEN_VL = _QWEN | {"rms_norm_eps": 1e-5, "rope_theta": 1000000.0}
 _QWEN3_5 = {
     "num_attention_heads": 16,
     "num_key_value_heads": 4,
@@ -48,10 +49,10 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     | {"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096, "intermediate_size": 14336},
     "phi3": {"rms_norm_eps": 1e-5},
     "qwen2": _QWEN,
-    "qwen2_vl": _QWEN,
-    "qwen2_vl_text": _QWEN,
-    "qwen2_5_vl": _QWEN,
-    "qwen2_5_vl_text": _QWEN,
+    "qwen2_vl": _QWEN_VL,
+    "qwen2_vl_text": _QWEN_VL,
+    "qwen2_5_vl": _QWEN_VL,
+    "qwen2_5_vl_text": _QWEN_VL,
     "qwen3": _QWEN | {"head_dim": 128},
     "qwen3_vl_text": {"head_dim": 128, "rope_theta": 500000.0},
     "qwen3_5_text": _QWEN3_5,

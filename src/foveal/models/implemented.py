@@ -1,20 +1,24 @@
 """What of a checkpoint's settings is implemented. One that would change numbers and is not is refused by name.
 
 A part of a checkpoint is its whole, its decoder, its vision tower or its picture settings. For each there are the types
-that can be served, and the settings that must have one value. A setting that nobody here knows is refused if its name
-speaks of something that changes numbers and its value is not neutral.
+that can be served, and an allow-list: settings that are read, settings that change no answer, and settings that have
+one implemented value. reference.json tells which settings the reference library reads for a part's type, and their
+defaults. What it reads and the list lacks must have its default. What it does not read changes nothing.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import math
-import re
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
-from foveal.models.bounds import RULES, shown
+from foveal.models.bounds import shown
 from foveal.models.checkpoint import Settings
 from foveal.models.quantisation import check_quantisation
+from foveal.models.settings import NEUTRAL, READ
 
 if TYPE_CHECKING:
     from foveal.models.checkpoint import Checkpoint
@@ -46,94 +50,89 @@ TOWERS: dict[str, tuple[str, ...]] = {
     "smolvlm": ("smolvlm_vision", "smolvlm"),
 }
 
+PROCESSORS: dict[str, tuple[str, ...]] = {  # the first is that of files that name none
+    "gemma3": ("Gemma3ImageProcessor",),
+    "idefics3": ("Idefics3ImageProcessor", "SmolVLMImageProcessor"),
+    "internvl": ("GotOcr2ImageProcessor",),
+    "llava": ("LlavaImageProcessor", "CLIPImageProcessor", "SiglipImageProcessor"),
+    "llava_next": ("LlavaNextImageProcessor",),
+    "mllama": ("MllamaImageProcessor",),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "qwen3_5_moe"), ("Qwen2VLImageProcessor",)),
+    "smolvlm": ("SmolVLMImageProcessor", "Idefics3ImageProcessor"),
+}
+SAME_AS = {  # types of older files -> what the reference library calls them; phi3_v it does not know
+    "decoder": {"phi3_v": "phi3", "qwen2_vl": "qwen2_vl_text", "qwen2_5_vl": "qwen2_5_vl_text"},
+    "tower": {name: f"{name}_vision" for name in TOWERS},
+}
+
 EMPTY = Settings()
+NOTHING: Only = {}
 _UNIT = (None, 1)
-_NOT_SLIDING: Only = {"sliding_window": (None,)}
-_GELU = ("gelu_pytorch_tanh",)
-_HYBRID: Only = _NOT_SLIDING | {
-    "hidden_act": ("silu",),
-    "attn_output_gate": (True,),
-    "mrope_interleaved": (True,),
-    "mamba_ssm_dtype": (None, "float32"),
-    "norm_topk_prob": (None, True),
-    "decoder_sparse_step": (None, 1),
-}
-OF_DECODERS: Only = {
-    **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), (None,)),
+OF_OTHERS: Only = {  # what the reference reads for other decoders; a file of these types that has it means it, too
+    **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping", "clip_qkv"), (None,)),
     **dict.fromkeys(("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"), _UNIT),
-    "use_bidirectional_attention": (None, False),
+    **dict.fromkeys(("use_bidirectional_attention", "qk_layernorm"), (None, False)),
+    "num_local_experts": (None, 0, 1),
 }
-OF_DECODER: dict[str, Only] = {
-    "llama": _NOT_SLIDING,
-    "mllama_text_model": _NOT_SLIDING,
-    "qwen3_vl_text": _NOT_SLIDING,
-    **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text"), _HYBRID),
-    "gemma3_text": {"hidden_act": _GELU, "hidden_activation": _GELU},
-}
-OF_TOWERS: Only = {
-    **dict.fromkeys(("num_channels", "in_channels", "in_chans"), (3,)),
-    "temporal_patch_size": (2,),
-    "use_absolute_position_embeddings": (True,),
-    "rope_parameters": (None, {"rope_type": "axial", "rope_theta": 10000.0}),
-}
-OF_PICTURES: Only = {
-    **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), (None, True)),
-    "temporal_patch_size": (2,),
-    "rescale_factor": (1 / 255,),
-    "do_pan_and_scan": (None, False),
-}
-_LANCZOS, _BILINEAR, _BICUBIC = ({"resample": (None, kind)} for kind in (1, 2, 3))
-OF_PICTURES_OF: dict[str, Only] = {
-    "gemma3": _BILINEAR,
-    "idefics3": _LANCZOS,
-    "internvl": _BICUBIC,
-    "llava": _BICUBIC | {"do_pad": (None, False)},
-    "llava_next": _BICUBIC,
-    "mllama": _BILINEAR | {"do_pad": (None, True)},
-    "qwen2_vl": _BICUBIC,
-    "qwen2_5_vl": _BICUBIC,
-    "qwen3_vl": _BICUBIC,
-    "qwen3_5": _BICUBIC,
-    "qwen3_5_moe": _BICUBIC,
-    "smolvlm": _LANCZOS,
-}
-OF_WHOLE: dict[str, Only] = {
-    "internvl": {"vision_feature_layer": (-1,), "vision_feature_select_strategy": ("default",)},
+_NOT_SLIDING: Only = {"sliding_window": (None,)}
+OF_TYPE: dict[str, Only] = {
+    **dict.fromkeys(("llama", "mllama_text_model"), _NOT_SLIDING),
+    **dict.fromkeys(
+        ("qwen3_5_text", "qwen3_5_moe_text"),
+        _NOT_SLIDING
+        | {
+            "attn_output_gate": (True,),
+            "mrope_interleaved": (True,),
+            "mamba_ssm_dtype": (None, "float32"),
+            "norm_topk_prob": (None, True),
+            "decoder_sparse_step": _UNIT,
+        },
+    ),
+    "qwen3_vl_text": _NOT_SLIDING | {"mrope_interleaved": (True,)},
+    "gemma3_text": {"hidden_act": ("gelu_pytorch_tanh",)},
     "llava": {"vision_feature_select_strategy": ("default", "full")},
     "llava_next": {"vision_feature_select_strategy": ("default",)},
+    "phi3_v": {"use_hd_transform": (True,), "with_learnable_separator": (True,)},
 }
-PHI3_V: Only = {"use_hd_transform": (True,), "with_learnable_separator": (True,)}
+OF_TOWERS: Only = {"in_chans": (3,)}
 
-TELLING = re.compile(
-    r"multipl|scal|softcap|capping|clip|norm|residual|logit|rope|rotary|alibi|attention|attn|activation|window|expert"
-    r"|moe|router|sparse|mixture|resampl|do_|rescale"
-)
-HARMLESS = re.compile(  # known settings of published files that speak of such things, and change no answer
-    r"_.*|.*dropout.*|(use_)?(flash_)?attn(_implementation)?|attention_bias|output_attentions|norm_type|use_qk_norm"
-    r"|layer_scale_init_value|do_(convert_rgb|image_splitting|pad|center_crop|sample)|add_cross_attention"
-    r"|cross_attention_hidden_size|output_router_logits|router_aux_loss_coef|pan_and_scan_.*|downsample_ratio"
-    r"|scale_factor|supported_aspect_ratios|remove_invalid_values|initializer_.*"
-)
+
+@functools.cache
+def reference() -> dict[str, dict[str, Any]]:
+    """Type -> the settings that the reference library reads, with their defaults."""
+    found: dict[str, dict[str, Any]] = json.loads((files("foveal.models") / "reference.json").read_text())
+    return found
 
 
 def check_implemented(checkpoint: Checkpoint) -> None:
     """Raises CheckpointError, in a sentence that names the setting, if the checkpoint needs what is not implemented."""
     check_quantisation(checkpoint)
     config, family, decoder = checkpoint.config, checkpoint.model_type, checkpoint.decoder_config
-    of_decoder = OF_DECODERS | OF_DECODER.get(decoder.get("model_type", family), {})
     if family in DECODERS:
         _check_type(decoder, DECODERS[family], "decoders")
     if "text_config" in config:
-        _check_part(config, OF_WHOLE.get(family, {}))
-    _check_part(decoder, of_decoder)
-    for name in ("rope_scaling", "rope_parameters"):
-        _check_part(decoder.get(name) or EMPTY, of_decoder)
+        _check_part(config, family)
+    kind = decoder.get("model_type", family)
+    kind = SAME_AS["decoder"].get(kind, kind)
+    for part in (decoder, *(decoder.get(name) or EMPTY for name in ("rope_scaling", "rope_parameters"))):
+        _check_part(part, kind, OF_OTHERS)
     if family in TOWERS:
-        _check_type(checkpoint.vision_config, TOWERS[family], "vision towers")
-        _check_part(checkpoint.vision_config, OF_TOWERS)
-    _check_part(config.get("embd_layer", EMPTY), PHI3_V)
-    _check_part(checkpoint.preprocessor_config, OF_PICTURES | OF_PICTURES_OF.get(family, {}))
-    size = checkpoint.preprocessor_config.get("size", EMPTY)
+        tower = checkpoint.vision_config
+        _check_type(tower, TOWERS[family], "vision towers")
+        kind = tower.get("model_type", TOWERS[family][0])
+        _check_part(tower, SAME_AS["tower"].get(kind, kind), OF_TOWERS)
+    _check_part(config.get("embd_layer", EMPTY), "phi3_v")
+    _check_pictures(checkpoint.preprocessor_config, PROCESSORS.get(family, ("",)))
+
+
+def _check_pictures(settings: Settings, known: tuple[str, ...]) -> None:
+    kind = str(settings.get("image_processor_type") or known[0]).removesuffix("Fast").removesuffix("Pil")
+    if kind in reference() and kind not in known:
+        raise CheckpointError(
+            f"{settings.place}: image_processor_type is {shown(kind)}; only {' or '.join(known)} is implemented"
+        )
+    _check_part(settings, kind if kind in known else known[0])
+    size = settings.get("size", EMPTY)
     if size.get("height") != size.get("width", size.get("height")):
         raise CheckpointError(f"{size.place}: height and width differ; only squares are implemented")
 
@@ -146,16 +145,22 @@ def _check_type(part: Settings, known: tuple[str, ...], what: str) -> None:
         )
 
 
-def _check_part(part: Settings, only: Only) -> None:
+def _check_part(part: Settings, kind: str, also: Only = NOTHING) -> None:
+    only = _defaults(kind) | also | OF_TYPE.get(kind, {})
     for name, value in part.items():
-        if name in only:
-            if not any(_same(value, known) for known in only[name]):
-                known = " or ".join(map(repr, only[name]))
-                raise CheckpointError(f"{part.place}: {name} is {shown(value)}; only {known} is implemented")
-        elif name not in RULES and TELLING.search(name) and not HARMLESS.fullmatch(name) and not _is_neutral(value):
-            raise CheckpointError(
-                f"{part.place}: {name} is {shown(value)}, which is not implemented; remove it if it changes no answers"
-            )
+        if name in only and not any(_same(value, known) for known in only[name]):
+            known = " or ".join(map(str, map(shown, only[name])))
+            raise CheckpointError(f"{part.place}: {name} is {shown(value)}; only {known} is implemented")
+
+
+def _defaults(kind: str) -> Only:
+    """The settings that must have their defaults. A switch that has none is off."""
+    free = READ.get(kind, frozenset()) | NEUTRAL
+    return {
+        name: (None, False) if default is None else (default,)
+        for name, default in reference().get(kind, {}).items()
+        if name not in free
+    }
 
 
 def _same(value: Any, known: Any) -> bool:
@@ -164,8 +169,3 @@ def _same(value: Any, known: Any) -> bool:
     if isinstance(value, int | float) and isinstance(known, int | float):
         return math.isclose(value, known, rel_tol=1e-6)
     return bool(value == known)
-
-
-def _is_neutral(value: Any) -> bool:
-    """Off, nothing, or a factor of one."""
-    return not value or (value == 1 and value is not True)

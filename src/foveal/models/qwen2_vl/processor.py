@@ -79,7 +79,7 @@ class Qwen2VLProcessor:
 def load(checkpoint: Checkpoint) -> Qwen2VLProcessor:
     """From preprocessor_config.json (pixel limits under either of their published names) and config.json."""
     settings = checkpoint.preprocessor_config
-    size = settings.get("size", {})
+    size = settings.get("size", settings)
     return Qwen2VLProcessor(
         patch_size=settings["patch_size"],
         merge_size=settings["merge_size"],
