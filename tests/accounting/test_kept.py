@@ -84,6 +84,9 @@ def test_other_accounts_find_nothing() -> None:
         with pytest.raises(NotFound):
             await kept.delete("they", "a")
         assert await ids(kept, "they") == []
+        await keep_all(kept, replace(ANSWER, id="b", account="they"), replace(ANSWER, id="c"))
+        assert [answer.id for answer in await kept.newest("they", 9, after="c")] == []
+        await kept.delete("me", "c")
         assert await ids(kept) == ["a"]
 
     with_kept(work)

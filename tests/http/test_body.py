@@ -125,6 +125,19 @@ def test_wrong_values_stay_errors_where_unknown_fields_are_warnings() -> None:
         validate(ASK | {"foo": 1, "n": 0}, ChatBody, "warn")
 
 
+@pytest.mark.parametrize("setting", ["warn", "ignore"])
+def test_a_long_conversation_may_have_an_unknown_field_in_every_message(setting: str) -> None:
+    """As clients send back what another server has added to its answers."""
+    turns = [{"role": "user", "content": "Hi", "sent_at": 1}] * 100
+    assert len(validate(ASK | {"messages": turns}, ChatBody, setting).messages) == 100
+
+
+def test_an_unknown_field_that_is_left_out_is_not_named_as_a_problem() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validate(ASK | {"foo": 1, "n": 0}, ChatBody, "ignore")
+    assert (caught.value.param, "foo" in caught.value.message) == ("n", False)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -84,7 +84,7 @@ def app(tmp_path: Path) -> ASGIApp:
 def test_without_a_key_only_the_open_paths_answer(app: ASGIApp) -> None:
     async def walk() -> None:
         for path in spelled_paths():
-            for method in ("GET", "POST"):
+            for method in ("GET", "HEAD", "POST"):
                 status, _ = await answer_of(app, method, path, None)
                 assert (status != 401) == is_open(path), (method, path)
 
@@ -118,6 +118,36 @@ def test_a_path_that_takes_other_methods_says_which() -> None:
     for method, path, expected in (("GET", "/a", "/{name}"), ("DELETE", "/a", "/{name}"), ("GET", "/a/b", "/none")):
         assert routing.find(method, path)[0].path == expected
     assert routing.find("GET", "/a")[1] == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "shape"),
+    [
+        ("/v1/nothing", "authorization", {"error": {"object", "type", "code", "message"}}),
+        ("/v1/messages/batches", "x-api-key", {"type": None, "error": {"type", "message"}}),
+        ("/api/nothing", "authorization", {"error": None}),
+        ("/openai/deployments/eyes/embeddings", "api-key", {"error": {"object", "type", "code", "message"}}),
+    ],
+)
+def test_where_nothing_is_the_dialect_of_the_nearest_paths_answers(
+    path: str, header: str, shape: dict[str, Any]
+) -> None:
+    """A client of Anthropic's, say, sends its key in its own header, and reads errors of its own form."""
+    secret = "Bearer key" if header == "authorization" else "key"
+    response = call("GET", path, config=HttpConfig(api_keys=("key",)), headers={header: secret})
+    keys = {name: set(part) if isinstance(part, dict) else None for name, part in response.json().items()}
+    assert (response.status_code, keys) == (404, shape)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/api/version"])
+def test_head_answers_where_get_does(path: str) -> None:
+    """As load balancers, and Ollama's own client before anything else, ask whether a server is there."""
+    assert call("HEAD", path).status_code == 200
+
+
+def test_head_needs_the_key_that_get_needs() -> None:
+    assert call("HEAD", "/metrics", config=HttpConfig(api_keys=("key",))).status_code == 401
+    assert call("HEAD", "/v1/chat/completions").status_code == 405
 
 
 def test_two_endpoints_for_one_path_and_method_are_our_own_bug() -> None:

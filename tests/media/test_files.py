@@ -99,6 +99,15 @@ async def test_a_file_that_cannot_be_used_is_named_by_its_position() -> None:
 
 
 @anyio
+async def test_a_page_that_cannot_be_drawn_is_named_as_the_page_of_a_pdf() -> None:
+    """The client sent a file, and counts no images."""
+    async with image_loader(num_workers=1) as bench:
+        with pytest.raises(ImageError, match=r"^image 3: page 2 of a PDF: "):
+            async with bench.loader.load([ImageRef(b"%PDF-", 3, page=Page(2, 144.0, 1000))]):
+                pass
+
+
+@anyio
 async def test_a_pdf_as_an_image_is_told_to_come_as_a_file() -> None:
     async with image_loader(num_workers=0) as bench:
         with pytest.raises(ImageError, match="send it as a file"):

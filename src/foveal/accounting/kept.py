@@ -165,7 +165,7 @@ class KeptAnswers:
                 f"SELECT {COLUMNS} FROM kept_answer WHERE id = ? AND account = ?", (wanted, account)
             ).fetchone()
             if row is None:
-                raise NotFound(f"There is no response {wanted!r}, or no longer.", param="previous_response_id")
+                raise NotFound(f"There is no response {wanted!r}, or no longer.")
             found.append(KeptAnswer(*row))
             num_bytes += len(found[-1].input) + len(found[-1].answer)
             if max_bytes is not None and num_bytes > max_bytes:
@@ -179,10 +179,10 @@ class KeptAnswers:
     def _newest(self, account: str, limit: int, after: str | None) -> list[KeptAnswer]:
         database = self._open()
         self._prune(database)
-        below = "" if after is None else "AND rowid < (SELECT rowid FROM kept_answer WHERE id = ?)"
+        below = "" if after is None else "AND rowid < (SELECT rowid FROM kept_answer WHERE id = ? AND account = ?)"
         rows = database.execute(
             f"SELECT {COLUMNS} FROM kept_answer WHERE account = ? {below} ORDER BY rowid DESC LIMIT ?",
-            (account, *([] if after is None else [after]), limit),
+            (account, *([] if after is None else [after, account]), limit),
         )
         return [KeptAnswer(*row) for row in rows]
 

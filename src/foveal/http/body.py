@@ -131,15 +131,24 @@ def validate(value: object, schema: type[Body], unknown_fields: str) -> Body:
     try:
         return schema.model_validate(value, context=Budget())
     except ValidationError as error:
-        if error.error_count() > MAX_PROBLEMS:
-            raise InvalidRequest(f"{error.error_count()} fields of the body are unknown or wrong.") from None
-        problems = error.errors(include_url=False)
-    problems.sort(key=_is_unknown, reverse=True)
-    if unknown_fields == "error" or not _is_unknown(problems[-1]):
-        raise InvalidRequest("; ".join(map(_describe, problems)), param=_path(problems[0]))
+        if unknown_fields == "error":
+            raise _refusal(error) from None
+        problems = error
+    try:
+        known = schema.model_validate(value, extra="ignore", context=Budget())
+    except ValidationError as error:  # of what is wrong, unknown fields are no part here
+        raise _refusal(error) from None
     if unknown_fields == "warn":
-        logger.warning("unknown fields left out of a request: %s", ascii([_path(problem) for problem in problems]))
-    return schema.model_validate(value, extra="ignore", context=Budget())
+        paths = [_path(problem) for problem in problems.errors(include_url=False, include_input=False)[:MAX_PROBLEMS]]
+        logger.warning("%d unknown fields left out of a request: %s", problems.error_count(), ascii(paths))
+    return known
+
+
+def _refusal(error: ValidationError) -> InvalidRequest:
+    if error.error_count() > MAX_PROBLEMS:
+        return InvalidRequest(f"{error.error_count()} fields of the body are unknown or wrong.")
+    problems = sorted(error.errors(include_url=False), key=_is_unknown, reverse=True)
+    return InvalidRequest("; ".join(map(_describe, problems)), param=_path(problems[0]))
 
 
 def _as_utf8(data: bytes) -> bytes:

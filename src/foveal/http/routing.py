@@ -1,11 +1,13 @@
 """Finds a request's route before anything else, since who may ask and how errors are written depend on it.
 
-Every request has a route. A path without an endpoint gets one that answers 404 in the default dialect.
+Every request has a route. A path without an endpoint gets one that answers 404, in the dialect of the nearest paths.
+HEAD is GET, whose body the server does not send.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -57,7 +59,7 @@ class Routing:
         assert len(methods) == len(set(methods)), "two endpoints for one path and method"
         self.app = app
         self.routes = routes
-        self.nowhere = Route(f"/{NO_ROUTE}", Endpoint(NO_ROUTE, _nothing_here), default)
+        self.default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,12 +73,19 @@ class Routing:
         A slash at the end of a path means nothing, as some clients' base URLs end in one.
         """
         path, at_path = path.removesuffix("/") or path, []
+        method = "GET" if method == "HEAD" else method
         for route in self.routes:
             if match := route.pattern.fullmatch(path):  # `match` would accept a line break after the path
                 if method in route.endpoint.methods:
                     return route, match.groupdict()
                 at_path.append(route)
-        return (_refusing_method(at_path) if at_path else self.nowhere), {}
+        return (_refusing_method(at_path) if at_path else self._nowhere(path)), {}
+
+    def _nowhere(self, path: str) -> Route:
+        """In the dialect whose paths begin most like this one, as its clients send their keys and read errors."""
+        nearest = max(self.routes, key=lambda route: _num_shared_steps(route.path, path), default=None)
+        dialect = self.default if nearest is None else nearest.dialect
+        return Route(f"/{NO_ROUTE}", Endpoint(NO_ROUTE, _nothing_here), dialect)
 
 
 class Dispatch:
@@ -96,13 +105,20 @@ def route_in(scope: Scope) -> Route:
     return route
 
 
+def _num_shared_steps(path: str, other: str) -> int:
+    """How many segments two paths have alike from the beginning on."""
+    pairs = zip(path.split("/"), other.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
 async def _nothing_here(request: Request, context: Context) -> ASGIApp:
     raise NotFound("There is nothing at this path; /docs lists what there is.")
 
 
 def _refusing_method(at_path: Sequence[Route]) -> Route:
     """The route at the path, with its access, whose endpoint refuses the method."""
-    allowed = sorted({method for route in at_path for method in route.endpoint.methods})
+    methods = {method for route in at_path for method in route.endpoint.methods}
+    allowed = sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
     async def refuse(request: Request, context: Context) -> ASGIApp:
         raise MethodNotAllowed("This path does not take this method; /docs says what it takes.", allowed)

@@ -249,7 +249,8 @@ async def _each(refs: Sequence[ImageRef], work: Sequence[Coroutine[Any, Any, T]]
     done: list[T] = []
     for ref, result in zip(refs, results, strict=True):
         if isinstance(result, Refused):
-            raise ImageError(ref.position, str(result))
+            of_page = f"page {ref.page.number} of a PDF: " if ref.page else ""
+            raise ImageError(ref.position, f"{of_page}{result}")
         if isinstance(result, BaseException):
             raise result
         done.append(result)

@@ -211,6 +211,12 @@ def test_an_item_of_a_kept_response_can_be_referred_to() -> None:
         assert last.messages == (Message("assistant", ("Hello",)), Message("user", ("So?",)))
         refused = await client.post("/responses", json=ASK | {"input": [{"id": "msg_nowhere_0"}]})
         assert (refused.status_code, error(refused)["param"]) == (404, "input")
+        gone = f"msg_{'0' * 32}_0"
+        refused = await client.post("/responses", json=ASK | {"input": [{"id": gone}]})
+        assert (refused.status_code, error(refused)["param"]) == (404, "input")
+        refused = await client.post("/responses", json=ASK | {"previous_response_id": "resp_0"})
+        assert (refused.status_code, error(refused)["param"]) == (404, "previous_response_id")
+        assert "param" not in error(await client.get("/responses/resp_0"))
 
     in_one_server(work)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ async def conversation(body: InputTokensBody, context: Context, account: str) ->
     ]
     if body.previous_response_id is None:
         return Conversation([], items)
-    chain = await kept.chain(account, body.previous_response_id, context.config.max_body_bytes)
+    try:
+        chain = await kept.chain(account, body.previous_response_id, context.config.max_body_bytes)
+    except NotFound as error:
+        raise NotFound(error.message, param="previous_response_id") from None
     return Conversation(await asyncio.to_thread(lambda: [item for answer in chain for item in _items(answer)]), items)
 
 
@@ -85,8 +89,9 @@ def _items(answer: KeptAnswer) -> Sequence[Item]:
 
 async def _referred(reference: ItemReference, kept: KeptAnswers, account: str) -> Item:
     if found := OUTPUT_ID.fullmatch(reference.id):
-        answer = await kept.find(account, ID_PREFIX + found[1])
-        for item in _items(answer):
-            if item.id == reference.id:
-                return item
+        with suppress(NotFound):
+            answer = await kept.find(account, ID_PREFIX + found[1])
+            for item in _items(answer):
+                if item.id == reference.id:
+                    return item
     raise NotFound(f"There is no item {reference.id!r}, or no longer: send the item itself.", param="input")
