@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
 from foveal.models.bounds import check_settings
 from foveal.models.defaults import DECODER_DEFAULTS, DECODER_TYPES, VISION_DEFAULTS
+from foveal.models.generic.types import VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,12 +61,14 @@ class Checkpoint:
         """Raises CheckpointError if config.json is missing or a setting is malformed."""
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder} has no config.json; a model is a folder as the hub has it")
+        model_type = read_json(folder / "config.json").get("model_type")
+        read = partial(_settings, sizes_only=model_type in VERIFIED)
         return cls(
             folder,
-            _settings(folder / "config.json"),
-            _settings(folder / "generation_config.json"),
-            _settings(folder / "preprocessor_config.json")
-            or _settings(folder / "processor_config.json", part="image_processor"),  # the newer layout
+            read(folder / "config.json"),
+            read(folder / "generation_config.json"),
+            read(folder / "preprocessor_config.json")
+            or read(folder / "processor_config.json", part="image_processor"),  # the newer layout
         )
 
     @property
@@ -177,11 +181,11 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Settings:
     return content
 
 
-def _settings(path: Path, part: str | None = None) -> Settings:
+def _settings(path: Path, part: str | None = None, *, sizes_only: bool = False) -> Settings:
     """What `read_json` finds, or a part of it, with every setting checked."""
     settings = read_json(path)
     found = settings.get(part, Settings()) if part else settings
     if not isinstance(found, Settings):
         raise CheckpointError(f"{path}: {part} must be an object")
-    check_settings(str(path), found)
+    check_settings(str(path), found, sizes_only=sizes_only)
     return found.placed(str(path))

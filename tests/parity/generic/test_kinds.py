@@ -18,14 +18,14 @@ from foveal.models.generic.pictures import Pictures
 from foveal.models.generic.types import VERIFIED
 from foveal.models.registry import load_model, load_processor
 from tests.builders import prepared_prompt
-from tests.parity.generic.kinds import make
+from tests.parity.generic.kinds import NEED_TORCHVISION, make
 from tests.parity.naive import NaiveRun
 from tests.parity.test_engine import Asked, Question
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from foveal.models.family import Model
+    from foveal.models.family import Model, Processor
     from tests.builders import PreparedPrompt
 
 QUICK = ("aya_vision",)  # the others run at night
@@ -60,6 +60,8 @@ class Subject:
 )
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     folder = tmp_path_factory.mktemp("generic")
+    if request.param in NEED_TORCHVISION:
+        pytest.importorskip("torchvision")
     make(request.param, folder)
     return subject_in(folder)
 
@@ -68,20 +70,21 @@ def subject_in(folder: Path) -> Subject:
     model = load_model(folder, torch.device("cpu"), torch.float32)
     auto: Any = transformers.AutoModelForImageTextToText
     reference = auto.from_pretrained(folder, attn_implementation="eager").eval()
-    return Subject(model, {name: compared(folder, reference, name) for name in SIZES})
+    ours, theirs = load_processor(folder), Pictures.load(folder)
+    return Subject(model, {name: compared(reference, ours, theirs, name) for name in SIZES})
 
 
 @torch.inference_mode()
-def compared(folder: Path, reference: Any, name: str) -> Compared:
+def compared(reference: Any, ours: Processor | None, theirs: Pictures, name: str) -> Compared:
     random = np.random.default_rng(len(name))
     shown = [Image.fromarray(random.integers(0, 256, (h, w, 3), np.uint8)) for w, h in SIZES[name]]
-    theirs, words = Pictures.load(folder), WORDS[: len(shown) + 1]
+    words = WORDS[: len(shown) + 1]
     text = theirs.mark.join(words)
     inputs = theirs.processor(images=shown or None, text=[text], return_tensors="pt", add_special_tokens=False)
     segments = [theirs.processor.tokenizer(part, add_special_tokens=False)["input_ids"] for part in words]
     written = reference.generate(**inputs, max_new_tokens=NUM_TOKENS, do_sample=False, eos_token_id=-1, pad_token_id=0)
     return Compared(
-        prepared_prompt(load_processor(folder), segments, shown),
+        prepared_prompt(ours, segments, shown),
         inputs["input_ids"][0].tolist(),
         reference(**inputs).logits[0],
         written[0, inputs["input_ids"].shape[1] :].tolist(),

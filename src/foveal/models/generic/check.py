@@ -18,6 +18,7 @@ from foveal.layers.attention.backends import attention_backend
 from foveal.layers.attention.batch import AttentionBatch
 from foveal.layers.step import StepContext
 from foveal.models.family import PlacedImage, SequenceSlice
+from foveal.models.generic.facts import decode
 from foveal.models.generic.pictures import Pictures
 from foveal.models.generic.processor import layout_of
 from foveal.types import Image as PreparedImage
@@ -64,40 +65,28 @@ def check(model: Model, modules: Modules, folder: Path) -> None:
 
 
 def _question(model: Model, pictures: Pictures, sizes: Sequence[Size]) -> Question:
+    """Raises CheckpointError if the processor makes of several pictures what it does not make of each."""
     random = np.random.default_rng(len(sizes))
-    vocab_size = min(model.decoder.vocab_size, 200)
-    words = [token_id for token_id in range(3, vocab_size) if token_id not in pictures.feature_ids]
-    token_ids, placed, arrays, features = random.choice(words, 9).tolist(), [], [], []
-    for size in sizes:
-        noise = random.integers(0, 256, (size.height, size.width, 3), np.uint8)
-        facts, pixels = pictures.prepare(Image.fromarray(noise))
+    words = list(range(3, min(model.decoder.vocab_size, 200)))
+    shown = [Image.fromarray(random.integers(0, 256, (size.height, size.width, 3), np.uint8)) for size in sizes]
+    token_ids, placed, features = random.choice(words, 9).tolist(), [], []
+    for picture in shown:
+        facts, pixels = pictures.prepare(picture)
         spans = tuple(ImageSpan(len(token_ids) + span.offset, span.length) for span in facts.spans)
-        image = PreparedImage(b"", PixelRef(0, pixels.shape), layout_of(size, facts))
+        image = PreparedImage(b"", PixelRef(0, pixels.shape), layout_of(Size(*picture.size), facts))
         placed.append(PromptImage(image, spans))
         token_ids += [*facts.token_ids, *random.choice(words, 7).tolist()]
-        arrays.append(facts.with_pixels(pixels))
-        features.append(_images(model).features(facts, arrays[-1]))
-    return Question(Prompt(tuple(token_ids), tuple(placed)), _together(arrays), tuple(features))
+        features.append(_images(model).features(facts, facts.with_pixels(pixels)))
+    together, arrays = pictures.process(shown)
+    if together != tuple(i for image in placed for i in decode(image.image.layout.facts).token_ids):
+        raise CheckpointError("its processor writes a picture in another way where there are several")
+    inputs = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    return Question(Prompt(tuple(token_ids), tuple(placed)), inputs, tuple(features))
 
 
 def _images(model: Model) -> TransformersImages:
     images: Any = model.images
     return images  # type: ignore[no-any-return]
-
-
-def _together(of_images: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """The arrays of several images, padded with zeros to the largest as a processor pads a batch."""
-    found = {}
-    for name in dict.fromkeys(name for arrays in of_images for name in arrays):
-        parts = [torch.from_numpy(arrays[name]) for arrays in of_images]
-        shape = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
-        padded = []
-        for part in parts:
-            whole = part.new_zeros((len(part), *shape))
-            whole[tuple(slice(size) for size in part.shape)] = part
-            padded.append(whole)
-        found[name] = torch.cat(padded)
-    return found
 
 
 def _their_logits(modules: Modules, question: Question, feature_ids: tuple[int, ...]) -> Tensor:

@@ -64,7 +64,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     def known(self) -> dict[str, NDArray[np.generic]]:
         """The arrays that the size decides."""
         return {
-            name: np.frombuffer(array.values, array.dtype).reshape(array.shape)
+            name: np.frombuffer(array.values, array.dtype).reshape(array.shape).copy()
             for name, array in self.arrays.items()
             if not array.is_pixels
         }

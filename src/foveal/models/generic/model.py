@@ -19,8 +19,10 @@ from foveal.layers.pieces import at_once
 from foveal.layers.step import KVShape, Positions
 from foveal.models.family import ImageTraits, Model
 from foveal.models.features import place_feature_sets
+from foveal.models.generic.check import check
 from foveal.models.generic.facts import Facts, decode
 from foveal.models.generic.modules import Modules, accepted, load_modules
+from foveal.models.generic.pictures import short
 from foveal.models.generic.types import TWO_WAY
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from foveal.models.checkpoint import Checkpoint
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout, Prompt
+
+
+ATTENTIONS = ("full_attention", "sliding_attention")  # kinds of layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +60,10 @@ class TransformersDecoder:
                 f"{len(layers)} of its decoder's {config.num_hidden_layers} layers attend through transformers' "
                 "attention interface; the others keep a state of their own, which the engine cannot"
             )
+        kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(layers)
+        for kind, layer in zip(kinds, layers, strict=True):
+            if kind not in ATTENTIONS or (kind == "sliding_attention") != (layer.window is not None):
+                raise CheckpointError(f"its decoder has {kind} layers, which are not implemented")
         if len({layer.num_kv_heads for layer in layers}) > 1:
             raise CheckpointError("its decoder's layers differ in their numbers of heads, which is not implemented")
         shape = KVShape(len(layers), layers[0].num_kv_heads, max(layer.head_dim for layer in layers))
@@ -137,11 +146,16 @@ class TransformersImages:
 
 
 def load(checkpoint: Checkpoint, weights: Weights) -> Model:
-    """Raises CheckpointError, with a sentence, for what cannot be served, and where the self check fails."""
-    from foveal.models.generic.check import check
-
-    modules = load_modules(checkpoint, weights.tensors)
-    traits = ImageTraits(splits_images=False, whole_spans=checkpoint.model_type in TWO_WAY)
-    model = Model(TransformersDecoder.of(modules), TransformersImages(modules, traits))
-    check(model, modules, checkpoint.folder)
+    """Raises CheckpointError, with a sentence, for what cannot be served, and where the check fails."""
+    try:
+        modules = load_modules(checkpoint, weights.tensors)
+        traits = ImageTraits(splits_images=False, whole_spans=checkpoint.model_type in TWO_WAY)
+        model = Model(TransformersDecoder.of(modules), TransformersImages(modules, traits))
+        check(model, modules, checkpoint.folder)
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers raises anything
+        raise CheckpointError(
+            f"{checkpoint.folder} cannot be served by transformers' modules: {short(error)}"
+        ) from error
     return model

@@ -20,7 +20,7 @@ from transformers import AttentionInterface
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from foveal.errors import CheckpointError
-from foveal.models.generic.pictures import OWN, short
+from foveal.models.generic.pictures import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     AttendLayer = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 
 OURS = "foveal"  # our attention, by the name that transformers knows it by
-UNKNOWN = ("softcap", "s_aux")  # what a layer may ask of attention and ours cannot do
+UNKNOWN = ("mask", "softcap", "s_aux")  # what a layer may ask of attention and ours cannot do
 
 
 @dataclass
@@ -108,7 +108,10 @@ class Modules:
         """The decoder's hidden states [T, W] with our attention."""
         self.attend, self.after_layer = attend, after_layer
         positions = positions_RT if len(positions_RT) == 1 else positions_RT[:, None]
-        return self.decoder(inputs_embeds=x_TW[None], position_ids=positions, use_cache=False)[0][0]  # type: ignore[no-any-return]
+        try:
+            return self.decoder(inputs_embeds=x_TW[None], position_ids=positions, use_cache=False)[0][0]  # type: ignore[no-any-return]
+        finally:
+            self.after_layer = None
 
     @contextmanager
     def plain(self) -> Iterator[None]:
@@ -142,9 +145,8 @@ class Modules:
         def trial(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **asked: Any
         ) -> tuple[Tensor, None]:
-            for name in UNKNOWN:
-                if asked.get(name) is not None:
-                    raise CheckpointError(f"its attention needs {name}, which is not implemented")
+            if unknown := [name for name in UNKNOWN if {**asked, "mask": mask}.get(name) is not None]:
+                raise CheckpointError(f"its attention needs a {unknown[0]} of its own, which is not implemented")
             found.append(module)
             head_dim = max(key.shape[-1], value.shape[-1])
             self.layers.append(LayerShape(key.shape[1], head_dim, asked.get("sliding_window")))
@@ -197,14 +199,11 @@ def load_modules(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Modul
     """Raises CheckpointError, with a sentence, for what is missing, does not fit, or cannot be served."""
     read = dict(tensors)
     first = next(tensor for tensor in read.values() if tensor.is_floating_point())
-    try:
-        config = transformers.AutoConfig.from_pretrained(checkpoint.folder, **OWN)
-        kind = transformers.AutoModelForImageTextToText._model_mapping[type(config)]
-        whole, report = kind.from_pretrained(
-            None, config=config, state_dict=read, dtype=first.dtype, output_loading_info=True
-        )
-    except Exception as error:  # transformers raises anything
-        raise CheckpointError(f"{checkpoint.folder}: transformers cannot load it ({short(error)})") from error
+    config = transformers.AutoConfig.from_pretrained(checkpoint.folder, **OWN)
+    kind = transformers.AutoModelForImageTextToText._model_mapping[type(config)]
+    whole, report = kind.from_pretrained(
+        None, config=config, state_dict=read, dtype=first.dtype, output_loading_info=True
+    )
     for what in ("missing_keys", "mismatched_keys", "error_msgs"):
         if report.get(what):
             one = min(map(str, report[what]))

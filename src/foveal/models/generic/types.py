@@ -12,9 +12,72 @@ if TYPE_CHECKING:
 
     from foveal.models.checkpoint import Checkpoint
 
-VERIFIED: tuple[str, ...] = ("aya_vision",)
+VERIFIED: tuple[str, ...] = (
+    "aria",
+    "aya_vision",
+    "cohere2_vision",
+    "cohere_compass",
+    "cosmos3_edge",
+    "deepseek_vl",
+    "deepseek_vl_hybrid",
+    "exaone4_5",
+    "glm46v",
+    "glm4v",
+    "glm4v_moe",
+    "glm_ocr",
+    "glmga",
+    "hyperclovax_vision_v2",
+    "janus",
+    "lighton_ocr",
+    "llava_next_video",
+    "mistral3",
+    "ovis2",
+    "paddleocr_vl",
+    "pp_chart2table",
+    "qianfan_ocr",
+    "qwen3_vl_moe",
+    "video_llama_3",
+    "video_llava",
+    "vipllava",
+)
 TWO_WAY: tuple[str, ...] = ()  # of them, those whose images' tokens attend to each other
-REFUSED: dict[str, str] = {}  # why, to be read after the type
+STATE = "layers of its decoder keep a state of their own, not keys and values"
+CROSS = "its decoder reads pictures through cross-attention"
+ENCODER = "it is an encoder and a decoder, and the engine runs decoders"
+CHOOSING = "its layers choose what they attend to, which the engine's attention cannot"
+SEVERAL = "its processor writes a picture in another way where a prompt has several"
+REFUSED: dict[str, str] = {  # why, to be read after the type
+    **dict.fromkeys(
+        (
+            "inkling2",
+            "inkling_mm_model",
+            "lfm2_vl",
+            "lfm3_vl",
+            "minicpm_ocr",
+            "minicpmv4_6",
+            "minicpmv4_7",
+            "nemotron_h_omni",
+            "qwen3_5_moe",
+        ),
+        STATE,
+    ),
+    **dict.fromkeys(("evolla", "idefics"), CROSS),
+    **dict.fromkeys(
+        ("blip", "florence2", "git", "pix2struct", "pp_formulanet", "t5gemma2", "udop", "vision-encoder-decoder"),
+        ENCODER,
+    ),
+    **dict.fromkeys(
+        ("dots3_note", "llama4", "minimax_m3_vl", "mistral_large4", "qwen4_exp", "unlimited_ocr"), CHOOSING
+    ),
+    "chameleon": "its pictures join the text inside its decoder",
+    **dict.fromkeys(("idefics2", "llava_onevision"), SEVERAL),
+    "ernie4_5_vl_moe": "its experts are chosen by what a token stands for, which its layers are not told",
+    "granite4_vision": "pictures are added to layers of its decoder that lie apart",
+    "paligemma": "the tokens before an answer attend to one another",
+    "shieldgemma2": "it classifies, and writes nothing",
+    "diffusion_gemma": "it does not write token by token",
+    "pi0": "it does not write token by token",
+}
 
 
 def check_type(checkpoint: Checkpoint, own: Iterable[str]) -> None:
