@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -116,15 +116,18 @@ def save_processor(folder: Path, kind: Kind, config: Any, tokenizer: Any) -> Non
 
 
 def joined(*kinds: Kind) -> Kind:
-    """The settings of all of them."""
-    together = Kind()
+    """The settings of all of them; of two that say the same, the later's."""
+    settings: dict[str, Any] = {}
     for kind in kinds:
-        for name in ("token_ids", "named", "config", "text", "vision", "images", "processor"):
-            together = replace(together, **{name: {**getattr(together, name), **getattr(kind, name)}})
-        together = replace(together, tokens=(*together.tokens, *kind.tokens))
-        together = replace(together, processors=kind.processors if any(kind.processors) else together.processors)
-        together = replace(together, mark=kind.mark or together.mark)
-    return together
+        for name in (each.name for each in fields(kind)):
+            value = getattr(kind, name)
+            if isinstance(value, Mapping):
+                settings[name] = {**settings.get(name, {}), **value}
+            elif name == "tokens":
+                settings[name] = (*settings.get(name, ()), *value)
+            elif any(value):
+                settings[name] = value
+    return Kind(**settings)
 
 
 def image(token: str, *others: str, **named: str) -> Kind:

@@ -92,8 +92,15 @@ class Pictures:
             inputs = self.processor(images=[[*pictures]], **settings)
         except ValueError:  # some take a list for each text, some none
             inputs = self.processor(images=[*pictures], **settings)
-        arrays = {name: np.asarray(value) for name, value in inputs.items() if name not in OF_TEXT}
+        arrays = {name: _array(value) for name, value in inputs.items() if name not in OF_TEXT}
         return tuple(int(token_id) for token_id in inputs["input_ids"][0]), arrays
+
+
+def _array(value: Any) -> NDArray[np.generic]:
+    """Of a tensor, of numbers, or of a list of either."""
+    if isinstance(value, list | tuple):
+        return np.stack([_array(part) for part in value])
+    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
 
 
 def _processor(folder: Path, config: Any) -> Any:

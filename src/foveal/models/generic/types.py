@@ -57,7 +57,6 @@ REFUSED: dict[str, str] = {  # why, to be read after the type
             "minicpmv4_6",
             "minicpmv4_7",
             "nemotron_h_omni",
-            "qwen3_5_moe",
         ),
         STATE,
     ),
