@@ -13,21 +13,13 @@ if TYPE_CHECKING:
     from foveal.models.checkpoint import Checkpoint
 
 VERIFIED: tuple[str, ...] = (
-    "aria",
     "aya_vision",
     "cohere2_vision",
     "cohere_compass",
-    "cosmos3_edge",
     "deepseek_vl",
     "deepseek_vl_hybrid",
     "exaone4_5",
-    "glm46v",
-    "glm4v",
-    "glm4v_moe",
-    "glm_ocr",
-    "glmga",
     "hyperclovax_vision_v2",
-    "janus",
     "lighton_ocr",
     "llava_next_video",
     "mistral3",
