@@ -139,6 +139,12 @@ def test_where_nothing_is_the_dialect_of_the_nearest_paths_answers(
     assert (response.status_code, keys) == (404, shape)
 
 
+def test_anthropics_clients_list_models_with_the_key_in_their_own_header() -> None:
+    for secret, status in (("key", 200), ("other", 401)):
+        headers = {"x-api-key": secret}
+        assert call("GET", "/v1/models", config=HttpConfig(api_keys=("key",)), headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/api/version"])
 def test_head_answers_where_get_does(path: str) -> None:
     """As load balancers, and Ollama's own client before anything else, ask whether a server is there."""

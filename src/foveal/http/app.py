@@ -13,7 +13,7 @@ from foveal.http.body import BodyReader
 from foveal.http.dialects.anthropic.dialect import ANTHROPIC
 from foveal.http.dialects.azure.dialect import AZURE
 from foveal.http.dialects.ollama.dialect import OLLAMA
-from foveal.http.dialects.openai.dialect import OPENAI
+from foveal.http.dialects.openai.dialect import MODELS, OPENAI
 from foveal.http.dialects.responses.dialect import RESPONSES
 from foveal.http.endpoint import Context
 from foveal.http.middleware.admission import Admission
@@ -38,7 +38,14 @@ if TYPE_CHECKING:
     from foveal.http.dialects.dialect import Dialect
     from foveal.serving.served import ServedModels
 
-DIALECTS = (OPENAI, RESPONSES, ANTHROPIC, OLLAMA, *AZURE)  # the first one is used where the path belongs to none
+DIALECTS = (
+    OPENAI,
+    MODELS,
+    RESPONSES,
+    ANTHROPIC,
+    OLLAMA,
+    *AZURE,
+)  # the first one is used where the path belongs to none
 NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
 
 

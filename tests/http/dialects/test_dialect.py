@@ -217,7 +217,8 @@ def test_the_document_names_every_dialect_and_which_headers_hold_its_keys() -> N
     }
     assert document["security"] == [{}, {"key": []}]
     assert document["paths"]["/test/talk"]["post"]["security"] == [{}, {"key4": []}, {"key5": []}]
-    assert "security" not in document["paths"]["/v1/models"]["get"]
+    assert document["paths"]["/v1/models"]["get"]["security"] == [{}, {"key": []}, {"key2": []}]
+    assert "security" not in document["paths"]["/v1/completions"]["post"]
 
 
 def test_each_dialects_headers_are_for_its_own_paths() -> None:
@@ -226,6 +227,7 @@ def test_each_dialects_headers_are_for_its_own_paths() -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (401, "UNAUTHORIZED")
 
 
-def test_where_no_dialect_was_asked_the_first_one_answers() -> None:
-    response = ask(path="/test/nothing")
+def test_where_nothing_is_the_dialect_of_the_nearest_paths_answers_or_else_the_first_one() -> None:
+    assert ask(path="/test/nothing").json()["oops"] == "NotFound"
+    response = ask(path="/nothing")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "NOT_FOUND")

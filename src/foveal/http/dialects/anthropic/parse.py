@@ -98,6 +98,8 @@ def _messages(turn: TurnMessage, positions: Iterator[int]) -> Iterator[Message]:
     if isinstance(turn.content, str):
         yield Message(turn.role, (turn.content,))
         return
+    if turn.role == "user" and not turn.content:
+        raise InvalidRequest("A message of the user needs content, field: 'messages'", param="messages")
     if turn.role == "assistant":
         yield _assistant_message(turn.content)
         return

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from foveal.http.dialects.dialect import Dialect, KeyHeader
 from foveal.http.dialects.openai import chat, completions
-from foveal.http.dialects.openai.dialect import OPENAI
+from foveal.http.dialects.openai.dialect import MODELS, OPENAI
 from foveal.http.dialects.responses.dialect import RESPONSES
 
 KEY_HEADERS = (KeyHeader("api-key"), *OPENAI.key_headers)
 OF_A_DEPLOYMENT = (chat.ENDPOINT, completions.ENDPOINT)
-OF_ALL = (*OPENAI.endpoints, *RESPONSES.endpoints)
+OF_ALL = (*OPENAI.endpoints, *MODELS.endpoints, *RESPONSES.endpoints)
 
 DEPLOYMENTS = replace(
     OPENAI,
