@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,12 @@ NUMBERS = torch.ones(32, 32).to(torch.float8_e4m3fn)
         ({"weight": NUMBERS}, "o_proj.weight_scale is missing"),
         ({"weight": NUMBERS, "weight_scale": torch.ones(31)}, r"o_proj.weight_scale has the shape \[31\]"),
         ({"weight": NUMBERS, "weight_scale": torch.ones(32, dtype=torch.int64)}, "o_proj.weight_scale is of int64"),
+        ({"weight": NUMBERS, "weight_scale": torch.tensor([math.nan])}, "o_proj.weight has scales that are no finite"),
+        ({"weight": NUMBERS, "weight_scale": torch.ones(32) * math.inf}, "o_proj.weight has scales that are no finite"),
+        (
+            {"weight": NUMBERS[:31], "weight_scale": torch.ones(1)},
+            r"o_proj has the shape \[31, 32\], where config.json asks",
+        ),
         ({"weight": NUMBERS[0], "weight_scale": torch.ones(1)}, r"o_proj.weight has the shape \[32\]"),
         ({"weight": NUMBERS.float(), "weight_scale": torch.ones(1)}, "o_proj.weight has scales, but is of float32"),
     ],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foveal.layers.activation import activation
+from foveal.layers.fit import check_fit
 from foveal.layers.gated_delta import DeltaHeads, GatedDeltaNet
 from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
 from foveal.layers.mlp import Experts, GatedMLP
@@ -246,7 +247,7 @@ class Decoder:
         norm = config.norm.load(weights, f"{name}.norm", config.rms_norm_eps)
         windows = dict.fromkeys(config.window_of(number) for number in numbers if not config.is_delta(number))
         of_layers = replace(weights, part="decoder layers")
-        return cls(
+        decoder = cls(
             embedding,
             tuple(
                 DecoderLayer.load(of_layers, f"{name}.layers.{number}", config, number, index)
@@ -258,6 +259,8 @@ class Decoder:
             config,
             count_positions,
         )
+        check_fit(decoder, name, head, numbers)
+        return decoder
 
     @property
     def kv_shape(self) -> KVShape:

@@ -93,6 +93,8 @@ def load_linear(
         return found
     names = separate if separate and not has_linear(weights, name) else (name,)
     matrices = tuple(_read(weights, part, stored) for part in names)
+    if len({matrix.shape[1] for matrix in matrices}) > 1:
+        raise CheckpointError(f"{', '.join(names)} have different numbers of inputs; the weights are damaged")
     linear = _linear(weights, name, matrices)
     if weights.kept and isinstance(linear, Quantised):
         weights.kept.add(name, linear)
@@ -127,7 +129,11 @@ def _read(weights: Weights, name: str, stored: Callable[[Tensor], Tensor]) -> Ma
         if stored is not as_multiplied:
             raise CheckpointError(f"{name} is quantised, which is implemented for plain matrices only")
         return PackedMatrix(packed, bias)
-    return Matrix(stored(weights[name if name in weights else f"{name}.weight"]), bias)
+    weight = stored(weights[name if name in weights else f"{name}.weight"])
+    if weight.dim() != 2 or not weight.is_floating_point():
+        kind = str(weight.dtype).removeprefix("torch.")
+        raise CheckpointError(f"{name} is of {kind} with the shape {list(weight.shape)}; it must be a matrix of floats")
+    return Matrix(weight, bias)
 
 
 def _choice(weights: Weights, name: str, matrices: tuple[Matrix | PackedMatrix, ...], use: Use) -> str:

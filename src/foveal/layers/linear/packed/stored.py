@@ -70,6 +70,9 @@ class Stored:
         factor: float = 1.0,
         inputs_K: Tensor | None = None,
     ) -> Grouped:
+        for what, numbers_of in (("scales", scale_NG * factor), ("values", table)):
+            if numbers_of is not None and not numbers_of.isfinite().all():
+                raise self.broken("weight", f"has {what} that are no finite numbers")
         return Grouped(shape, self.dtype, self.device, kind, numbers, scale_NG, group, zero_NG, table, factor, inputs_K)
 
     def broken(self, ending: str, why: str) -> CheckpointError:
