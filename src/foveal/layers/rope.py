@@ -114,7 +114,12 @@ def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor
         case "llama3":
             return _llama3_frequencies(plain_D, parameters)[None]
         case "longrope" | "su":
-            return plain_D / torch.tensor([parameters["short_factor"], parameters["long_factor"]])
+            short, long = parameters["short_factor"], parameters["long_factor"]
+            if {len(short), len(long)} != {len(plain_D)}:
+                raise CheckpointError(
+                    f"rope has {len(short)} short and {len(long)} long factors, for heads of {len(plain_D)} pairs"
+                )
+            return plain_D / torch.tensor([short, long])
         case kind:
             known = "default, linear, dynamic, llama3, mrope, longrope or su"
             raise CheckpointError(f"the checkpoint's configuration has rope type {kind!r}; only {known} can be served")

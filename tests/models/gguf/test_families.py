@@ -108,6 +108,29 @@ def test_a_vision_part_of_another_model_is_refused(tmp_path: Path) -> None:
         folder_of(model, path)
 
 
+@pytest.mark.parametrize(
+    ("setting", "number", "message"),
+    [
+        ("attention.head_count", 0, "attention.head_count is 0; the file is damaged"),
+        ("attention.head_count", 5, "rope has 8 short and 8 long factors, for heads of 3 pairs"),
+        ("attention.head_count_kv", 3, "rows of blk.0.attn_k.weight are not of 3 heads"),
+    ],
+)
+def test_heads_that_the_weights_do_not_have(tmp_path: Path, setting: str, number: int, message: str) -> None:
+    save_tokenizer(tmp_path, ())
+    text_checkpoint("llama", tmp_path)
+    model = write_decoder(tmp_path, tmp_path / "tiny.gguf")
+    content, name = bytearray(model.read_bytes()), f"llama.{setting}".encode()
+    if setting == "attention.head_count":
+        content = content.replace(b"attention.key_length", b"attention.not_length")  # so that it follows from the heads
+    place = content.index(len(name).to_bytes(8, "little") + name) + 8 + len(name) + 4  # behind the name and its type
+    content[place : place + 4] = number.to_bytes(4, "little")
+    model.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=message):
+        loaded(folder_of(model))
+
+
 def test_a_model_is_no_vision_part_and_a_vision_part_no_model(tmp_path: Path) -> None:
     FAMILIES["idefics3"].make(tmp_path, 0)
     model, vision = write_decoder(tmp_path, tmp_path / "tiny.gguf"), write_vision(tmp_path, tmp_path / "mmproj.gguf")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import CheckpointError
+from foveal.models.bounds import shown
 from foveal.models.gguf.reader import GgufFile
 
 Settings = dict[str, Any]
@@ -39,6 +40,14 @@ class Facts:
                 raise CheckpointError(f"{self.file.path}: {name} differs between layers, which is not implemented")
             return found[0]
         return found
+
+    @property
+    def usual_head_dim(self) -> int:
+        """Of a file that does not say another. Bounds are checked later, but this division comes before."""
+        width, heads = self["embedding_length"], self.one("attention.head_count")
+        if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
+            raise CheckpointError(f"{self.file.path}: attention.head_count is {shown(heads)}; the file is damaged")
+        return width // heads
 
     def numbers(self, tensor: str) -> list[float] | None:
         """A small tensor of float32; None where there is none."""
@@ -72,7 +81,7 @@ def decoder_settings(file: GgufFile) -> Settings:
         "num_hidden_layers": facts["block_count"],
         "num_attention_heads": facts.one("attention.head_count"),
         "num_key_value_heads": facts.one("attention.head_count_kv"),
-        "head_dim": facts.get("attention.key_length") or facts["embedding_length"] // facts.one("attention.head_count"),
+        "head_dim": facts.get("attention.key_length") or facts.usual_head_dim,
         "max_position_embeddings": facts["context_length"],
         "rms_norm_eps": facts["attention.layer_norm_rms_epsilon"],
         "rope_theta": facts.get("rope.freq_base", 10000.0),
@@ -121,9 +130,8 @@ def _llama(facts: Facts) -> Settings:
 
 
 def _gemma3(facts: Facts) -> Settings:
-    heads, head_dim = facts.one("attention.head_count"), facts["attention.key_length"]
     is_largest = facts["block_count"] == LARGEST_GEMMA3
-    usual = facts["embedding_length"] // heads if is_largest else head_dim
+    usual = facts.usual_head_dim if is_largest else facts["attention.key_length"]
     scale = facts.get("attention.scale")
     return {
         "model_type": "gemma3_text",
@@ -138,7 +146,7 @@ def _gemma3(facts: Facts) -> Settings:
 
 def _phi3(facts: Facts) -> Settings:
     """Its window is Phi-3-mini's alone; files of the others have one as long as the context."""
-    head_dim = facts["embedding_length"] // facts.one("attention.head_count")
+    head_dim = facts.usual_head_dim
     settings: Settings = {
         "model_type": "phi3",
         "sliding_window": facts.get("attention.sliding_window") or None,

@@ -113,6 +113,8 @@ class GgufTensors(Mapping[str, "Tensor"]):
     def _unpaired(self, rows: Tensor, source: Source) -> Tensor:
         """llama.cpp rotates neighbouring rows of a head, checkpoints its two halves."""
         num_heads = self._heads[source.change == "paired rows of keys"]
+        if len(rows) % (2 * num_heads):
+            raise CheckpointError(f"{self.folder}: {len(rows)} rows of {source.names[0]} are not of {num_heads} heads")
         order = np.arange(len(rows)).reshape(num_heads, -1, 2).swapaxes(1, 2).reshape(-1)
         return rows[torch.from_numpy(order)]
 
