@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from foveal.layers.linear.form import MatrixFacts
+from foveal.layers.linear.int8 import rounded
 from foveal.layers.linear.load import (
     Weights,
     convolution,
@@ -124,3 +125,12 @@ def test_the_policy_is_asked_once_about_each_matrix_that_is_multiplied_or_looked
         MatrixFacts("words", 3, 2, torch.float32, "lookup"),
         MatrixFacts("words", 3, 2, torch.float32, "lookup and product"),
     ]
+
+
+def test_a_weight_that_is_no_number_is_not_hidden_by_rounding() -> None:
+    weight = torch.ones(3, 64)
+    weight[1, 5] = float("nan")
+
+    _, scales = rounded(weight)
+
+    assert scales.isfinite().tolist() == [True, False, True]

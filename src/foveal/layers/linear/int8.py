@@ -36,7 +36,7 @@ def linear(matrices: tuple[Matrix, ...]) -> Quantised:
 def rounded(weight_NK: Tensor) -> tuple[Tensor, Tensor]:
     """float32 [N, K] -> int8 [N, K] and float32 scales [N]"""
     scale_N = weight_NK.abs().amax(1) / MAX_WEIGHT
-    scale_N = torch.where(scale_N > 0, scale_N, 1.0)
+    scale_N = torch.where(scale_N == 0, 1.0, scale_N)  # of a NaN it stays one, so that answers are refused
     return (weight_NK / scale_N[:, None]).round().to(torch.int8), scale_N
 
 
