@@ -19,6 +19,7 @@ TRANSFORMERS = (  # what may import transformers, or something that does
     "foveal.models.generic.model",
     "foveal.models.generic.modules",
     "foveal.models.generic.pictures",
+    "foveal.verify.theirs",
 )
 COMPUTES = (  # what may import torch, or something that does
     "foveal.engine.*",
@@ -27,6 +28,7 @@ COMPUTES = (  # what may import torch, or something that does
     "foveal.models.*.model",
     "foveal.models.decoders",
     "foveal.models.features",
+    "foveal.models.gguf.tensors",
     *TRANSFORMERS,
 )
 SCHEDULES = (  # of the engine, what decides and what is said

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPLATE = """\
-{{ bos_token }}{% for message in messages %}USER: {% if message['content'] is string %}{{ message['content'] }}{% else %}
-{%- for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}{% else %}{{ part['text'] }}
-{%- endif %}{% endfor %}{% endif %}{% endfor %} ASSISTANT:"""
+{{ bos_token }}{% for message in messages %}USER: {% set parts = message['content'] %}
+{%- if parts is string %}{{ parts }}{% else %}
+{%- for part in parts %}{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}
+{%- endif %}{% endfor %} ASSISTANT:"""
 
 
 @pytest.fixture
