@@ -179,7 +179,8 @@ def test_a_chat_is_cut_to_its_last_turns(folder: Path) -> None:
     assert (measured["images"], measured["prompt_tokens"]) == ([], answered["usage"]["prompt_tokens"])
     prompt = "<|system|>\nS<|end|>\n<|user|>\nQ<|end|>\n<|assistant|>\n"
     assert answered["choices"][0]["message"]["content"].startswith(prompt)
-    assert refused["error"]["param"] == "prompt_truncate_len"
+    assert refused["error"]["param"] == "messages"
+    assert "takes more than 9 tokens" in refused["error"]["message"]
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])

@@ -132,7 +132,7 @@ def folders(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path | None]]:
         made.append((model, vision))
         return Path("made")
 
-    monkeypatch.setattr("foveal.models.hub.folder_of", folder_of)
+    monkeypatch.setattr("foveal.models.gguf.folder.folder_of", folder_of)
     return made
 
 

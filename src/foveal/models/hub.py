@@ -16,7 +16,6 @@ from typing import cast
 
 from foveal.errors import CheckpointError
 from foveal.models.checkpoint import Checkpoint
-from foveal.models.gguf.folder import files_in, folder_of
 from foveal.models.registry import family_of
 
 BUNDLED_MODEL = "foveal-mini"
@@ -64,12 +63,11 @@ def _on_disk(path: str, vision: str | None) -> Path | None:
     if path == BUNDLED_MODEL:
         return BUNDLED_FOLDER
     if path.endswith(".gguf") and Path(path).is_file():
-        return folder_of(Path(path), Path(vision) if vision else None)
+        return _of_gguf(Path(path), vision)
     if Path(path).is_dir():
         if (Path(path) / "config.json").is_file() or not any(Path(path).glob("*.gguf")):
             return Path(path)
-        model, found = files_in(Path(path))
-        return folder_of(model, Path(vision) if vision else found)
+        return _of_gguf(Path(path), vision)
     if not HUB_ID.fullmatch(path) and not GGUF_ID.fullmatch(path):
         raise CheckpointError(
             f"{path} is no folder; give a folder, a hub id (owner/name) or {BUNDLED_MODEL}, or a GGUF file"
@@ -77,8 +75,18 @@ def _on_disk(path: str, vision: str | None) -> Path | None:
     return None
 
 
+def _of_gguf(path: Path, vision: str | None) -> Path:
+    """The folder made of a GGUF file, or of the one model among a folder's files."""
+    from foveal.models.gguf.folder import files_in, folder_of  # with numpy: a mistake is answered without it
+
+    model, found = files_in(path) if path.is_dir() else (path, None)
+    return folder_of(model, Path(vision) if vision else found)
+
+
 def _of_hub_file(hub_id: str, wanted: str, revision: str | None, download: Download, vision: str | None) -> Path:
     """The folder of a GGUF file on the hub, and of the vision part that lies beside it."""
+    from foveal.models.gguf.folder import files_in, folder_of
+
     patterns = tuple(dict.fromkeys(f"*{name}*.gguf" for name in (wanted, wanted.upper(), wanted.lower())))
     snapshot = _snapshot(hub_id, revision, patterns, download)
     model, found = files_in(snapshot, wanted)
