@@ -23,8 +23,8 @@ serve: .venv/installed ## a server on http://127.0.0.1:8000; another port: make 
 test: .venv/tested-with ## all tests, and how much of the code they run
 	$(PYTEST) --cov --cov-report=
 
-nightly: .venv/tested-with ## every type that modules of transformers serve, a small checkpoint each
-	OMP_NUM_THREADS=1 $(PYTEST) tests/parity/generic -m 'nightly or not nightly'
+nightly: .venv/tested-with ## every type that modules of transformers serve, and every setting of our families, on small checkpoints
+	OMP_NUM_THREADS=1 $(PYTEST) tests/parity/generic tests/parity/test_toggled.py -m 'nightly or not nightly'
 
 test-fast: .venv/tested-with ## the server's tests without the slow ones, in some three minutes
 	$(PYTEST) -m 'not slow and not clients and not nightly and not page' --ignore tests/training

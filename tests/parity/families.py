@@ -54,11 +54,11 @@ def mllama(folder: Path, seed: int) -> Reference:
     images.save_pretrained(folder)
     made = reference(folder, transformers.MllamaForConditionalGeneration, config, seed)
     for layer in made.model.model.language_model.layers:
-        _mask_rows_that_see_nothing(layer)
+        mask_rows_that_see_nothing(layer)
     return made.with_processor(transformers.MllamaProcessor(images, tokenizer))
 
 
-def _mask_rows_that_see_nothing(layer: torch.nn.Module) -> None:
+def mask_rows_that_see_nothing(layer: torch.nn.Module) -> None:
     """As Meta's code does, and transformers does for the MLP alone (see foveal.models.mllama.model)."""
     attention = getattr(layer, "cross_attn", None)
     if not isinstance(attention, torch.nn.Module):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from foveal.errors import CheckpointError
 from foveal.layers.decoder import Decoder, DecoderConfig
 from foveal.layers.grid_vision import GridConfig, GridTower
 from foveal.layers.linear.load import Weights
@@ -55,6 +56,9 @@ class Config:
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         vision = checkpoint.vision_config
+        merged = tuple(vision.get("deepstack_visual_indexes", ()))
+        if list(merged) != sorted(merged):
+            raise CheckpointError(f"{vision.place}: deepstack_visual_indexes has to grow from layer to layer")
         return cls(
             decoder=decoder_config(checkpoint),
             vision=GridConfig(
@@ -65,7 +69,7 @@ class Config:
                 hidden_act=vision["hidden_act"],
                 window_size=vision.get("window_size"),
                 full_layers=tuple(vision.get("fullatt_block_indexes", ())),
-                merged_layers=tuple(vision.get("deepstack_visual_indexes", ())),
+                merged_layers=merged,
             ),
             normalise=Normalisation.read(checkpoint.preprocessor_config),
         )
