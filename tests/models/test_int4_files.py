@@ -125,6 +125,19 @@ def test_int4_files(
     published(tmp_path, settings, pack).check(quantization)
 
 
+def test_gptq_s_groups_in_the_order_of_activations_have_to_be_named(tmp_path: Path) -> None:
+    """Without g_idx the numbers would be read with the scales of other groups."""
+
+    def without_groups(weight: Tensor) -> Packed:
+        tensors, means = gptq(weight, acts=True)
+        return {name: tensor for name, tensor in tensors.items() if name != "g_idx"}, means
+
+    FAMILIES["qwen2_5_vl"].make(tmp_path, 0)
+
+    with pytest.raises(CheckpointError, match="g_idx is missing"):
+        published(tmp_path, GPTQ, without_groups).check("published")
+
+
 # --- in blocks --------------------------------------------------------------------------------------------------------
 
 

@@ -56,13 +56,15 @@ def awq(stored: Stored) -> Grouped | None:
 
 
 def gptq_reader(settings: Mapping[str, Any]) -> Reader:
-    return partial(gptq, bits=settings["bits"], zeros_lack=0 if settings.get("checkpoint_format") == "gptq_v2" else 1)
+    zeros_lack = 0 if settings.get("checkpoint_format") == "gptq_v2" else 1
+    return partial(gptq, bits=settings["bits"], zeros_lack=zeros_lack, is_sorted=not settings.get("desc_act"))
 
 
-def gptq(stored: Stored, bits: int, zeros_lack: int) -> Grouped | None:
+def gptq(stored: Stored, bits: int, zeros_lack: int, is_sorted: bool) -> Grouped | None:
     """qweight [K / n, N], qzeros [G, N / n], scales [G, N], n numbers in a word; g_idx [K]: the group of each input.
 
-    zeros_lack: 1 in the older format, which stores zero points less one.
+    zeros_lack: 1 in the older format, which stores zero points less one. is_sorted: whether groups lie in a row, so
+    that g_idx may be missing.
     """
     if not stored.has("qweight"):
         return None
@@ -71,7 +73,7 @@ def gptq(stored: Stored, bits: int, zeros_lack: int) -> Grouped | None:
     scale, group = _scales(stored, size_in, size_out)
     zeros = stored.read("qzeros", torch.int32, shape=(scale.shape[1], -(-size_out // in_word)))
     zeros = (unpack(zeros, bits)[:, :size_out] + zeros_lack & (1 << bits) - 1).T
-    order = _order(stored, "g_idx", size_in, group)
+    order = None if is_sorted and not stored.has("g_idx") else _order(stored, "g_idx", size_in, group)
 
     def numbers(rows: slice | Tensor) -> Tensor:
         found = unpack(words[:, rows].T, bits)
@@ -101,7 +103,7 @@ def pack_quantized(stored: Stored) -> Grouped | None:
     if stored.has("weight_zero_point"):
         packed = stored.read("weight_zero_point", torch.int32, shape=(-(-size_out * bits // 32), scale.shape[1]))
         zeros = unpack(packed.T, bits)[:, :size_out].T
-    order = _order(stored, "weight_g_idx", size_in, group)
+    order = _order(stored, "weight_g_idx", size_in, group) if stored.has("weight_g_idx") else None
 
     def numbers(rows: slice | Tensor) -> Tensor:
         found = unpack(words[rows], bits)[:, :size_in]
@@ -123,8 +125,6 @@ def _scales(stored: Stored, size_in: int, size_out: int) -> tuple[Tensor, int]:
 
 def _order(stored: Stored, ending: str, size_in: int, group: int) -> Tensor | None:
     """Inputs sorted by the group that each is in; None where they lie so."""
-    if not stored.has(ending):
-        return None
     groups = stored.read(ending, torch.int32, torch.int64, shape=(size_in,))
     order = torch.argsort(groups, stable=True)
     if not torch.equal(groups[order], torch.arange(size_in, dtype=groups.dtype) // group):
