@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from foveal.layers.linear.form import MatrixFacts
+from foveal.layers.linear.int4 import packed
 from foveal.layers.linear.int8 import rounded
 from foveal.layers.linear.load import (
     Weights,
@@ -132,5 +133,7 @@ def test_a_weight_that_is_no_number_is_not_hidden_by_rounding() -> None:
     weight[1, 5] = float("nan")
 
     _, scales = rounded(weight)
+    scales_of_groups = packed(weight).reshape(3, 2, 18)[:, :, :2].contiguous().view(torch.float16)[:, :, 0]
 
     assert scales.isfinite().tolist() == [True, False, True]
+    assert scales_of_groups.isfinite().tolist() == [[True, True], [False, True], [True, True]]

@@ -34,7 +34,7 @@ def packed(weight_NK: Tensor) -> Tensor:
     groups_NG32 = weight_NK.reshape(len(weight_NK), -1, GROUP)
     places = groups_NG32.abs().argmax(-1, keepdim=True)
     largest_NG1 = groups_NG32.gather(-1, places)
-    best_scale_NG1 = torch.zeros_like(largest_NG1, dtype=torch.float16)
+    best_scale_NG1 = (largest_NG1 / LOWEST).half()  # of a NaN it stays one, so that answers are refused
     best_error_NG1 = torch.full_like(largest_NG1, torch.inf)
     for number in TRIED:
         scale_NG1 = (largest_NG1 / number).half()
