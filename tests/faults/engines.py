@@ -65,12 +65,12 @@ def says_much(server: socket.socket) -> None:
 
 
 def dies_for_good(server: socket.socket) -> None:
-    """Answers two requests with one token each, and dies. Every other process of a folder dies before it is ready."""
+    """Answers five requests with one token each, and dies. Every other process of a folder dies before it is ready."""
     has_lived = Path(receive(server, START).folder) / "has_lived"
     if has_lived.exists():
         return
     has_lived.touch()
-    _serve(server, num_tokens=1, num_requests=2)
+    _serve(server, num_tokens=1, num_requests=5)
 
 
 def _answer_each(server: socket.socket, num_tokens: int) -> None:

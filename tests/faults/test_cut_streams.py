@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-STREAMED = {"stream": True, "model": "tiny", "max_tokens": 400}
+COMMON = {"stream": True, "model": "tiny"}
+HELLO = [{"role": "user", "content": "Hi"}]
+WIRES: dict[str, dict[str, Any]] = {  # a body by its path
+    "/v1/chat/completions": ASK | COMMON | {"max_tokens": 400},
+    "/v1/completions": COMPLETE | COMMON | {"max_tokens": 400},
+    "/v1/responses": COMMON | {"input": "Hi", "max_output_tokens": 400},
+    "/v1/messages": COMMON | {"messages": HELLO, "max_tokens": 400},
+    "/api/chat": COMMON | {"messages": HELLO},
+}
 
 
 @dataclass(frozen=True)
@@ -72,32 +80,44 @@ async def living(folder: Path, accounting: Accounting | None = None) -> AsyncIte
         listener.close()
 
 
-def streams_of(life: Life) -> list[asyncio.Task[list[Any]]]:
-    """One stream of each kind: a client reads its events to the end."""
+def streams_of(life: Life) -> dict[str, asyncio.Task[list[Any]]]:
+    """One stream of each kind, by its path: a client reads its events to the end."""
 
     async def read(path: str, body: dict[str, Any]) -> list[Any]:
         async with httpx.AsyncClient(timeout=60) as client:
-            answer = await client.post(f"http://127.0.0.1:{life.port}{path}", json=body | STREAMED)
-        return [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
+            answer = await client.post(f"http://127.0.0.1:{life.port}{path}", json=body)
+        lines = [line.removeprefix("data: ") for line in answer.text.splitlines()]
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
-    return [
-        asyncio.create_task(read(path, body))
-        for path, body in (("/v1/chat/completions", ASK), ("/v1/completions", COMPLETE))
-    ]
+    return {path: asyncio.create_task(read(path, body)) for path, body in WIRES.items()}
 
 
-async def both_have_begun(life: Life) -> None:
+async def all_have_begun(life: Life) -> None:
     engine = life.service.pipeline.engine
     assert isinstance(engine, EngineProcess)
-    await until(lambda: sum(len(s.output_token_ids) for s in engine._streams.result().in_flight.values()) == 2)
+    running = engine._streams.result().in_flight
+    await until(lambda: sum(len(stream.output_token_ids) for stream in running.values()) == len(WIRES))
 
 
-def check_ends(events: list[Any], why: str) -> None:
-    """Deltas, and then one event with an error, which is the last: no [DONE] says that all is well."""
-    assert [event for event in events[:-1] if "error" in event] == []
-    assert "choices" in events[0]
-    assert events[-1]["error"]["message"] == why
-    assert events[-1]["error"]["object"] == "error"
+def check_ends(path: str, events: list[Any], why: str) -> None:
+    """What was said, and then the error as the wire writes it. No event says that all is well."""
+    last, *others = reversed(events)
+    assert others
+    match path:
+        case "/v1/messages":
+            assert (last["type"], last["error"]["message"]) == ("error", why)
+        case "/v1/responses":
+            assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+            assert last["response"]["error"]["message"] == why
+        case "/api/chat":
+            assert last == {"error": why}
+        case _:
+            assert (last["error"]["object"], last["error"]["message"]) == ("error", why)
+    assert not any(event.get("error") or event.get("done") or "completed" in event.get("type", "") for event in others)
+
+
+async def ends_of(streams: dict[str, asyncio.Task[list[Any]]]) -> dict[str, list[Any]]:
+    return dict(zip(streams, await asyncio.gather(*streams.values()), strict=True))
 
 
 def test_streams_that_outlast_the_drain_end_with_an_error_event(
@@ -106,15 +126,15 @@ def test_streams_that_outlast_the_drain_end_with_an_error_event(
     run_instead(monkeypatch, "says_a_word")
     monkeypatch.setattr(lifecycle, "DRAIN_S", 0.1)
 
-    async def scene() -> list[list[Any]]:
+    async def scene() -> dict[str, list[Any]]:
         async with living(tmp_path) as life:
             streams = streams_of(life)
-            await both_have_begun(life)
+            await all_have_begun(life)
             life.stop.told.set()
-            return await asyncio.gather(*streams)
+            return await ends_of(streams)
 
-    for events in asyncio.run(scene()):
-        check_ends(events, CLOSED)
+    for path, events in asyncio.run(scene()).items():
+        check_ends(path, events, CLOSED)
 
 
 def test_streams_of_an_engine_that_is_given_up_end_with_an_error_event(
@@ -124,12 +144,12 @@ def test_streams_of_an_engine_that_is_given_up_end_with_an_error_event(
     monkeypatch.setattr(supervisor, "MAX_FAILED_STARTS", 2)
     monkeypatch.setattr(lifecycle, "DRAIN_S", 0.1)
 
-    async def scene() -> list[list[Any]]:
+    async def scene() -> dict[str, list[Any]]:
         async with living(tmp_path) as life:
-            return await asyncio.gather(*streams_of(life))
+            return await ends_of(streams_of(life))
 
-    for events in asyncio.run(scene()):
-        check_ends(events, NOT_RESTARTED)
+    for path, events in asyncio.run(scene()).items():
+        check_ends(path, events, NOT_RESTARTED)
 
 
 def test_a_client_that_does_not_read_is_billed_once_for_all_that_was_made(
@@ -145,7 +165,7 @@ def test_a_client_that_does_not_read_is_billed_once_for_all_that_was_made(
             with socket.socket() as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)  # or the kernel reads megabytes for it
                 client.connect(("127.0.0.1", life.port))
-                wordy = ASK | STREAMED | {"max_tokens": 8000}
+                wordy = ASK | COMMON | {"max_tokens": 8000}
                 client.sendall(post_bytes("/v1/chat/completions", wordy, f"authorization: Bearer {SECRET.decode()}"))
                 await until(lambda: sum(accounting.totals.by_status.values()) > 0)
         await accounting.close()
