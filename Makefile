@@ -79,7 +79,7 @@ clean: ## remove what was installed
 # A browser: the system's Chromium, which Debian has as a package, or else the one that Playwright brings.
 .venv/opened-with: .venv/tested-with tests/page/requirements.txt
 	$(PIP) --requirement tests/page/requirements.txt
-	command -v chromium || { apt-get update && apt-get install --yes chromium; } || $(BIN)/playwright install chromium
+	command -v chromium || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet chromium; } || $(BIN)/playwright install chromium
 	@touch $@
 
 # An environment that cannot be installed is left without its mark, and the tests that need it say so.
