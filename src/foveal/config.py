@@ -91,6 +91,7 @@ class HttpConfig:
     max_connections_per_address: int = 512  # or per IPv6 network of 64 bits. 0: no limit
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # addresses and networks without that share
     playground: bool = True  # whether people find a page at / on which they can ask the models
+    status_page: bool = True  # whether operators find a page at /status that shows what the server does
     cors_origins: tuple[str, ...] = ()  # web pages that may ask, such as https://app.example; * for all
     max_num_choices: int = 8  # the largest n of a request
     default_max_tokens: int = 2048  # an answer's, where the request names none and the context allows it

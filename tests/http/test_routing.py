@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
-OPEN = {"/", "/playground/{name}", "/health", "/healthz", "/readyz", "/docs", "/openapi.json"}
+FILES = {f"/pages/{folder}/{{name}}" for folder in ("playground", "shared", "status")}
+OPEN = {"/", "/status", *FILES, "/health", "/healthz", "/readyz", "/docs", "/openapi.json"}
+OPERATORS = {"/metrics", "/status/failures"}
 CALLER, OPERATOR = "fvl-caller-x", "fvl-operator-x"
 ENDS = ("\n", "\r\n", " ", "\x00", "/", "/.", "//", "?", "%0a", ";", "\u2028")
 SPELLINGS: tuple[Callable[[str], str], ...] = (
@@ -54,7 +56,7 @@ def spelled_paths() -> Iterator[str]:
 def is_open(path: str) -> bool:
     """A slash at the end of a path means nothing; the page's files may have any name of one segment."""
     path = path.removesuffix("/") or path
-    return path in OPEN or re.fullmatch("/playground/[^/]+", path) is not None
+    return path in OPEN or re.fullmatch("/pages/(playground|shared|status)/[^/]+", path) is not None
 
 
 async def answer_of(app: ASGIApp, method: str, path: str, secret: str | None) -> tuple[int, bytes]:
@@ -96,17 +98,17 @@ def test_no_spelling_of_a_path_shows_another_key_what_is_the_operators(app: ASGI
         for path in spelled_paths():
             status, body = await answer_of(app, "GET", path, CALLER)
             assert b"foveal_http_requests" not in body, path
-            assert (status == 403) == (path.removesuffix("/") == "/metrics"), path
+            assert (status == 403) == (path.removesuffix("/") in OPERATORS), path
         assert b"foveal_http_requests" in (await answer_of(app, "GET", "/metrics", OPERATOR))[1]
 
     asyncio.run(walk())
 
 
-def test_the_open_paths_and_the_operators_path_are_these() -> None:
+def test_the_open_paths_and_the_operators_paths_are_these() -> None:
     by_access: dict[str, set[str]] = {"open": set(), "operator": set(), "caller": set()}
     for route in all_routes():
         by_access[route.endpoint.access].add(route.path)
-    assert (by_access["open"], by_access["operator"]) == (OPEN, {"/metrics"})
+    assert (by_access["open"], by_access["operator"]) == (OPEN, OPERATORS)
 
 
 def test_a_path_that_takes_other_methods_says_which() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
-from tests.contract.serve import KEY, serving
+from tests.contract.serve import KEY, MODEL, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     Opening = Callable[..., AbstractContextManager[Page]]
 
 IMAGES = Path("docs/images")
+AS_OPERATOR = {"authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +69,20 @@ def give_key(page: Page) -> None:
     page.fill("#key", KEY)
     page.press("#key", "Enter")
     page.wait_for_selector("#model option", state="attached")
+
+
+def test_operators_see_what_the_server_does(url: str, open_at: Opening) -> None:
+    question = {"messages": [{"role": "user", "content": "Tell me a long story."}], "model": MODEL}
+    with ThreadPoolExecutor(4) as clients, open_at(f"{url}/status", viewport={"width": 1180, "height": 900}) as page:
+        page.fill("#key", KEY)
+        page.press("#key", "Enter")
+        for number in range(24):
+            body = question | {"max_tokens": 40 * (number % 4 + 1), "ignore_eos": True}
+            clients.submit(httpx.post, f"{url}/v1/chat/completions", json=body, headers=AS_OPERATOR, timeout=300)
+        httpx.get(f"{url}/v1/models/unknown", headers=AS_OPERATOR)
+        page.wait_for_selector("figure:has-text('Tokens a second') .line[d*='L']", state="attached")
+        page.wait_for_selector("#failures code")
+        page.wait_for_timeout(12_000)  # for a picture that has something to show
+        page.screenshot(path=IMAGES / "status.png")
+        assert page.inner_text("#models tr > :nth-child(2)") == "ready"
+        assert {"server", "engine", "media"} <= set(page.locator("#memory th").all_inner_texts())

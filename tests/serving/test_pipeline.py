@@ -82,6 +82,10 @@ class ScriptedEngine:
         return EngineStats(num_running=self.running)
 
     @property
+    def num_tokens(self) -> int:
+        return self.given
+
+    @property
     def is_ready(self) -> bool:
         return True
 

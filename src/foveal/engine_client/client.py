@@ -40,6 +40,10 @@ class EngineClient(Protocol):
     def num_restarts(self) -> int:
         """How often the engine crashed or hung and was started again."""
 
+    @property
+    def num_tokens(self) -> int:
+        """How many it has generated, those before a restart included."""
+
     def submit(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[Tokens]:
         """Continue `prompt`.
 

@@ -69,6 +69,10 @@ class LocalEngine:
         return self._streams.stats
 
     @property
+    def num_tokens(self) -> int:
+        return self._streams.num_tokens
+
+    @property
     def is_ready(self) -> bool:
         return not self._end.done()
 

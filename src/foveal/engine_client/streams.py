@@ -75,6 +75,7 @@ class Streams:
         self.max_num_in_flight = max_num_in_flight
         self.in_flight: dict[int, Stream] = {}
         self.stats = EngineStats()
+        self.num_tokens = 0  # that were generated
         self._send = send
         self._ids = count(1)
 
@@ -104,6 +105,7 @@ class Streams:
     def deliver(self, done: StepDone) -> None:
         """Give a step's events to their streams. Events of requests that have ended since are ignored."""
         self.stats = done.stats
+        self.num_tokens += len(done.tokens)
         for sequence_id, token in done.tokens:
             stream = self.in_flight.get(sequence_id)
             if stream:

@@ -96,6 +96,10 @@ class EngineProcess:
         return self._streams.result().stats
 
     @property
+    def num_tokens(self) -> int:
+        return self._streams.result().num_tokens
+
+    @property
     def pid(self) -> int | None:
         """The child's process id, while it is ready for requests."""
         return self._child.pid if self._child else None

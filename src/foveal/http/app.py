@@ -23,8 +23,7 @@ from foveal.http.middleware.error_responses import ErrorResponses
 from foveal.http.middleware.rate_limit_headers import RateLimitHeaders
 from foveal.http.middleware.request_log import RequestLog
 from foveal.http.openapi import describe
-from foveal.http.routes import health, metrics, reference
-from foveal.http.routes import playground as page
+from foveal.http.routes import health, metrics, pages, reference, status
 from foveal.http.routing import Dispatch, Route, Routing, routes_of
 from foveal.http.traffic import Traffic
 
@@ -46,7 +45,7 @@ DIALECTS = (
     OLLAMA,
     *AZURE,
 )  # the first one is used where the path belongs to none
-NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS)
+NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS, pages.SHARED)
 
 
 def create_app(
@@ -61,7 +60,7 @@ def create_app(
     `kept`: where responses are kept, by default in memory.
     """
     kept = kept or KeptAnswers(AccountingConfig())
-    routes = all_routes(dialects, playground=config.playground)
+    routes = all_routes(dialects, playground=config.playground, status_page=config.status_page)
     traffic = Traffic()
     bodies, document = BodyReader(config), cache(lambda: describe(routes, dialects))
     app: ASGIApp = Dispatch(Context(models, config, bodies, traffic, accounting.totals, kept, document))
@@ -78,7 +77,13 @@ def create_app(
     return Routing(app, routes, dialects[0])
 
 
-def all_routes(dialects: Sequence[Dialect] = DIALECTS, *, playground: bool = True) -> list[Route]:
+def all_routes(
+    dialects: Sequence[Dialect] = DIALECTS, *, playground: bool = True, status_page: bool = True
+) -> list[Route]:
     spoken = [route for dialect in dialects for route in routes_of(dialect.endpoints, dialect, dialect.prefixes)]
-    others = (*NO_DIALECTS, *page.ENDPOINTS) if playground else NO_DIALECTS
+    others = [*NO_DIALECTS]
+    if playground:
+        others += pages.PLAYGROUND
+    if status_page:
+        others += (*pages.STATUS, status.ENDPOINT)
     return [*spoken, *routes_of(others, dialects[0], [""])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from resource import RUSAGE_SELF, getrusage
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,7 @@ class StillEngine:
     info = EngineInfo("m", "cpu", "float32", 10, 10, 16, num_blocks=100, kv_cache_bytes=1)
     stats = EngineStats(3, 2, 40, 7, 1, 99)
     num_restarts = 4
+    num_tokens = 77
     is_ready = True
 
 
@@ -99,8 +101,26 @@ def test_the_engine_tells_how_it_is() -> None:
     found = samples(call("GET", "/metrics", FakePipeline(engine=StillEngine())))  # type: ignore[arg-type]
     names = ("running_sequences", "waiting_sequences", "kv_blocks", "kv_blocks_used", "kv_blocks_idle")
     assert [found[f"foveal_{name}", ()] for name in names] == [3, 2, 100, 40, 7]
-    counted = ("preemptions", "encoded_crops", "engine_restarts")
-    assert [found[f"foveal_{name}_total", ()] for name in counted] == [1, 99, 4]
+    counted = ("preemptions", "encoded_crops", "engine_restarts", "generated_tokens")
+    assert [found[f"foveal_{name}_total", ()] for name in counted] == [1, 99, 4, 77]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "is_ready"),
+    [
+        (FakePipeline(engine=StillEngine()), 1),  # type: ignore[arg-type]
+        (FakePipeline(engine=DeadEngine()), 0),  # type: ignore[arg-type]
+        (FakePipeline(is_ready=False), 0),
+    ],
+)
+def test_whether_the_model_can_be_asked(pipeline: FakePipeline, is_ready: int) -> None:
+    assert samples(call("GET", "/metrics", pipeline))["foveal_ready", ()] == is_ready
+
+
+def test_the_servers_own_memory_is_told() -> None:
+    resident = samples(call("GET", "/metrics"))["foveal_resident_bytes", ("server",)]
+    largest = getrusage(RUSAGE_SELF).ru_maxrss * 1024  # ever
+    assert largest / 8 < resident < largest * 1.5
 
 
 def test_while_the_model_loads_there_is_no_engine_to_tell_of() -> None:

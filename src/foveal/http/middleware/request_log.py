@@ -48,7 +48,7 @@ class RequestLog:
         except Exception:
             logger.exception("request %s failed", request_id)
         finally:
-            self.traffic.count(route_in(scope).endpoint.path, status)
+            self.traffic.count(route_in(scope).endpoint.path, status, request_id)
             took_s = time.monotonic() - started_s
             logger.info("%s %s %d %.3f s %s", scope["method"], _loggable_path(scope), status, took_s, request_id)
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
 
+from foveal.errors import RequestError
 from foveal.http.endpoint import Docs, Endpoint
+from foveal.workers.memory import resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +66,10 @@ class _Collector:
             {(route, str(status)): count for (route, status), count in self.context.traffic.counts.items()},
         )
         yield from _of_answers(self.context.totals)
-        vitals = {labels: served.vitals for labels, served in _by_labels(list(self.context.models))}
+        yield _memory()
+        served = dict(_by_labels(list(self.context.models)))
+        yield _gauge("foveal_ready", "1 if the model can be asked now.", served, _is_ready)
+        vitals = {labels: each.vitals for labels, each in served.items()}
         yield from _of_images({labels: each.images for labels, each in vitals.items()})
         yield from _of_engines({labels: each.engine for labels, each in vitals.items() if each.engine is not None})
 
@@ -72,6 +77,22 @@ class _Collector:
 def _by_labels(models: Sequence[Served]) -> Iterator[tuple[Labels, Served]]:
     for served in models:
         yield (() if len(models) == 1 else (served.card.id,)), served
+
+
+def _is_ready(served: Served) -> bool:
+    try:
+        served.check_ready()
+    except RequestError:
+        return False
+    engine = served.vitals.engine
+    return engine is None or engine.is_ready
+
+
+def _memory() -> Metric:
+    found: dict[Labels, int] = {(name,): num_bytes for name, num_bytes in resident_bytes().items()}
+    return _gauge(
+        "foveal_resident_bytes", "Memory of the server's processes, file pages included.", found, float, ("process",)
+    )
 
 
 def _of_answers(totals: Totals) -> Iterator[Metric]:
@@ -126,6 +147,7 @@ def _of_engines(engines: Mapping[Labels, EngineClient]) -> Iterator[Metric]:
     if not engines:
         return
     alive = {labels: engine for labels, engine in engines.items() if engine.is_ready}  # a dead one holds nothing
+    yield _counter("foveal_generated_tokens", "Generated tokens, as they come.", engines, lambda e: e.num_tokens)
     yield _gauge("foveal_running_sequences", "Sequences that are being computed.", alive, lambda e: e.stats.num_running)
     yield _gauge("foveal_waiting_sequences", "Sequences that wait for room.", alive, lambda e: e.stats.num_waiting)
     yield _gauge("foveal_kv_blocks", "Blocks of the KV cache.", alive, lambda e: e.info.num_blocks)
@@ -157,10 +179,12 @@ def _counter(name: str, text: str, found: Mapping[Labels, T], value: Callable[[T
     return _labelled(name, text, _label_names(found), {labels: value(each) for labels, each in found.items()})
 
 
-def _gauge(name: str, text: str, found: Mapping[Labels, T], value: Callable[[T], float]) -> Metric:
+def _gauge(
+    name: str, text: str, found: Mapping[Labels, T], value: Callable[[T], float], label_names: Labels | None = None
+) -> Metric:
     from prometheus_client.core import GaugeMetricFamily
 
-    family = GaugeMetricFamily(name, text, labels=_label_names(found))
+    family = GaugeMetricFamily(name, text, labels=_label_names(found) if label_names is None else label_names)
     for labels, each in found.items():
         family.add_metric(labels, value(each))
     return family

@@ -1,4 +1,4 @@
-// The server, as this page sees it: the public API and nothing else.
+// The server, as a page sees it: the public API and nothing else.
 
 /** An answer that is no success. `message` is written for people. */
 export class ApiError extends Error {
@@ -19,6 +19,16 @@ export class Api {
   /** @returns the served models, as /v1/models lists them */
   async models() {
     return (await (await this.#ask("GET", "/v1/models")).json()).data;
+  }
+
+  /** @returns the text of /metrics, for operators */
+  async metrics() {
+    return (await this.#ask("GET", "/metrics")).text();
+  }
+
+  /** @returns the last requests that failed, for operators */
+  async failures() {
+    return (await (await this.#ask("GET", "/status/failures")).json()).failures;
   }
 
   /** @returns what a chat request takes and costs, without running it */

@@ -1,6 +1,6 @@
 // An answer token by token: the surer the model was, the fainter the shade; alternatives on hover and focus.
 
-import { h } from "./dom.js";
+import { h } from "../shared/dom.js";
 
 /** @param tokens entries of logprobs.content */
 export function tokenView(tokens) {

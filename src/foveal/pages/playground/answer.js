@@ -1,7 +1,7 @@
 // One answer on the page: its text as it comes, what it cost, its tokens, and the marks it makes on the pictures.
 
 import { cost, count, money } from "./conversation.js";
-import { h } from "./dom.js";
+import { h } from "../shared/dom.js";
 import { markdown } from "./markdown.js";
 import { marksIn } from "./marks.js";
 import { inPixels, pictureFigure } from "./overlay.js";

@@ -1,6 +1,6 @@
 // The little Markdown that models write, as elements: headings, lists, fenced code, bold, italic, code.
 
-import { h } from "./dom.js";
+import { h } from "../shared/dom.js";
 
 const FENCE = /^\s*```\s*(\S*)\s*$/;
 const HEADING = /^(#{1,6})\s+(.*)$/;

@@ -1,7 +1,7 @@
-"""GET /: a page on which people try the served models. It is made of the package's own files and asks the public API.
+"""Pages for people, made of the package's own files: the playground at / and, for operators, /status.
 
-The page loads nothing from other hosts and runs no script that is not a file of its own. The files are open: they say
-nothing about the models or their users. With keys, the page asks its reader for one.
+A page loads nothing from other hosts and runs no script that is not a file of its own. The files are open: they say
+nothing about the models or their users. With keys, a page asks its reader for one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from foveal.http.endpoint import Context
 
-FOLDER = files("foveal") / "playground"
+FOLDER = files("foveal") / "pages"
 MEDIA_TYPES = {
     "html": "text/html",
     "css": "text/css",
@@ -44,23 +44,30 @@ HEADERS = {
 }
 
 
-async def get_page(request: Request, context: Context) -> ASGIApp:
-    return _file(request, "index.html")
+def page(path: str, folder: str) -> tuple[Endpoint, Endpoint]:
+    """The page of a folder, which is its index.html, and the folder's files."""
+
+    async def get_page(request: Request, context: Context) -> ASGIApp:
+        return _file(request, folder, "index.html")
+
+    return Endpoint(path, get_page, access="open"), _files_of(folder)
 
 
-async def get_file(request: Request, context: Context) -> ASGIApp:
-    return _file(request, request.path_params["name"])
+def _files_of(folder: str) -> Endpoint:
+    async def get_file(request: Request, context: Context) -> ASGIApp:
+        return _file(request, folder, request.path_params["name"])
+
+    return Endpoint(f"/pages/{folder}/{{name}}", get_file, access="open")
 
 
-ENDPOINTS = (
-    Endpoint("/", get_page, access="open"),
-    Endpoint("/playground/{name}", get_file, access="open"),
-)
+PLAYGROUND = page("/", "playground")
+STATUS = page("/status", "status")
+SHARED = _files_of("shared")
 
 
-def _file(request: Request, name: str) -> Response:
+def _file(request: Request, folder: str, name: str) -> Response:
     """Raises NotFound."""
-    found = _files().get(name)
+    found = _contents(folder).get(name)
     if found is None:
         raise NotFound("The page has no such file.")
     content, tag = found
@@ -71,7 +78,7 @@ def _file(request: Request, name: str) -> Response:
 
 
 @cache
-def _files() -> dict[str, tuple[bytes, str]]:
-    """The page's files and their tags, by name."""
-    contents = {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.is_file()}
+def _contents(folder: str) -> dict[str, tuple[bytes, str]]:
+    """A folder's files and their tags, by name."""
+    contents = {file.name: file.read_bytes() for file in (FOLDER / folder).iterdir() if file.is_file()}
     return {name: (content, f'"{sha256(content).hexdigest()[:20]}"') for name, content in contents.items()}

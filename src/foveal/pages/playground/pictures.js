@@ -1,7 +1,7 @@
 // The pictures that wait to be sent: chosen, dropped, pasted or shot; moved, looked at, removed.
 
 import { count, money } from "./conversation.js";
-import { h } from "./dom.js";
+import { h } from "../shared/dom.js";
 import { pictureFigure } from "./overlay.js";
 
 let lastId = 0;

@@ -1,6 +1,6 @@
 // A picture with what lies over it: the model's crops as a grid, and the boxes and points of an answer.
 
-import { h, svg } from "./dom.js";
+import { h, svg } from "../shared/dom.js";
 
 /**
  * @param picture with `measured` {width, height, grid} if the server has measured it

@@ -1,6 +1,6 @@
 // The side panel: what a request carries besides its messages.
 
-import { h } from "./dom.js";
+import { h } from "../shared/dom.js";
 
 const FIELDS = [
   { name: "system", label: "System prompt", kind: "text", rows: 3 },

@@ -302,7 +302,7 @@ def test_marks_are_read_in_each_models_form(
     page_of: Opening, text: str, scale: str, marks: list[tuple[Any, ...]]
 ) -> None:
     script = """async ([text, scale]) => {
-        const { marksIn } = await import("/playground/marks.js");
+        const { marksIn } = await import("/pages/playground/marks.js");
         return marksIn(text, { scale, width: 400, height: 200 }).map(({ kind, label, x, y, x2, y2 }) =>
             [kind, label, x, y, ...(kind === "box" ? [x2, y2] : [])]);
     }"""

@@ -1,10 +1,12 @@
 // The page: wires what people do to what the server says. State is here; the other modules draw or compute.
 
+import { Api } from "../shared/api.js";
+import { byId, closable, h } from "../shared/dom.js";
+import { KeyPrompt } from "../shared/key.js";
+import { changesTheme } from "../shared/theme.js";
 import { AnswerView } from "./answer.js";
-import { Api, ApiError } from "./api.js";
 import { LANGUAGES } from "./code.js";
 import { count, money, requestBody } from "./conversation.js";
-import { byId, closable, h } from "./dom.js";
 import { pictureFigure } from "./overlay.js";
 import { PictureStrip, describe } from "./pictures.js";
 import { Settings } from "./settings.js";
@@ -12,9 +14,9 @@ import { Settings } from "./settings.js";
 const MEASURE_AFTER = 300; // ms without a change
 
 const api = new Api();
+const keys = new KeyPrompt(api);
 const turns = []; // as in conversation.js
 let models = [];
-let needsKey = false;
 let asking = null; // an AbortController while an answer streams
 let measuring = { timer: 0, abort: new AbortController() };
 
@@ -22,43 +24,13 @@ const settings = new Settings(byId("panel"), measureSoon);
 const strip = new PictureStrip(byId("pictures"), { changed: measureSoon, look });
 const text = byId("text");
 
-// --- models and keys ---------------------------------------------------------------------------------------------------
+// --- models ------------------------------------------------------------------------------------------------------------
 
 async function start() {
-  models = await withKey(() => api.models());
+  models = await keys.run(() => api.models());
   byId("model").replaceChildren(...models.map(({ id }) => h("option", { value: id }, id)));
   settings.values.model = models[0]?.id ?? null;
   measureSoon();
-}
-
-/** Runs `ask`; where the server wants a key, asks the person for one and runs it again. */
-async function withKey(ask) {
-  for (;;) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 401) throw error;
-      await askForKey(needsKey ? error.message : null);
-    }
-  }
-}
-
-function askForKey(problem) {
-  needsKey = true;
-  const dialog = byId("key-dialog");
-  byId("key-text").dataset.problem = problem ?? "";
-  if (!dialog.open) dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener(
-      "close",
-      () => {
-        api.useKey(byId("key").value.trim());
-        byId("key").value = "";
-        resolve();
-      },
-      { once: true },
-    );
-  });
 }
 
 function served() {
@@ -89,7 +61,7 @@ async function answer() {
   asking = new AbortController();
   showAsking(true);
   try {
-    await withKey(() => receive(body, turn, view));
+    await keys.run(() => receive(body, turn, view));
     turns.push(turn);
     view.end(facts());
   } catch (error) {
@@ -214,7 +186,7 @@ function showCode(language) {
   const isEmpty = !question.text && !question.pictures.length;
   const told = isEmpty && turns.length ? turns.slice(0, turns.findLastIndex(({ role }) => role === "user") + 1) : [...turns, question];
   const pictures = told.flatMap((turn) => turn.pictures ?? []);
-  const code = LANGUAGES[language](requestBody(told, settings.values), { pictures, origin: location.origin, needsKey });
+  const code = LANGUAGES[language](requestBody(told, settings.values), { pictures, origin: location.origin, needsKey: keys.isNeeded });
   byId("code-text").textContent = code;
   for (const tab of byId("code-tabs").children) {
     const isChosen = tab.textContent === language;
@@ -241,7 +213,7 @@ async function copy(value) {
 }
 
 async function beginWithExample() {
-  const picture = await (await fetch("/playground/example.png")).blob();
+  const picture = await (await fetch("/pages/playground/example.png")).blob();
   await strip.add([new File([picture], "example.png", { type: picture.type })]);
   text.value = "Which shapes are in this picture?";
   grow();
@@ -325,7 +297,6 @@ function listenForPictures() {
 
 function listenForDialogs() {
   for (const id of ["code-dialog", "viewer", "webcam-dialog"]) closable(byId(id));
-  byId("key-dialog").addEventListener("cancel", (event) => event.preventDefault());
   addTabs();
   byId("code").addEventListener("click", () => {
     showCode("curl");
@@ -336,7 +307,7 @@ function listenForDialogs() {
   byId("webcam").addEventListener("click", openCamera);
   byId("shoot").addEventListener("click", shoot);
   byId("example").addEventListener("click", beginWithExample);
-  byId("theme").addEventListener("click", changeTheme);
+  changesTheme(byId("theme"));
   const panelButton = byId("open-panel");
   const showPanel = (isShown) => {
     byId("panel").hidden = !isShown;
@@ -344,11 +315,6 @@ function listenForDialogs() {
   };
   panelButton.addEventListener("click", () => showPanel(byId("panel").hidden));
   showPanel(matchMedia("(min-width: 960px)").matches);
-}
-
-function changeTheme() {
-  const isDark = getComputedStyle(document.documentElement).colorScheme.trim() === "dark";
-  document.documentElement.dataset.theme = isDark ? "light" : "dark";
 }
 
 listen();
