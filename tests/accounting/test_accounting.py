@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
+import sqlite3
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from foveal.accounting.accounting import Accounting
-from foveal.accounting.database import Database
 from foveal.accounting.keys import digest_of
 from foveal.accounting.limits import Allowance
 from foveal.config import LimitConfig, PriceConfig
@@ -104,8 +104,10 @@ def test_a_row_says_what_a_request_took_and_nothing_of_what_was_said(tmp_path: P
         await accounting.close()
 
     asyncio.run(scene())
-    rows = list(Database(path)._connection.execute("SELECT * FROM ledger"))
-    assert [dict(row) for row in rows] == [
+    with sqlite3.connect(path) as file:
+        file.row_factory = sqlite3.Row
+        rows = [dict(row) for row in file.execute("SELECT * FROM ledger")]
+    assert rows == [
         {
             "request_id": "r1",
             "ended_s": 5_000.0,

@@ -1,6 +1,7 @@
 """What is written to the file of accounts and read from it while a server runs."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -149,17 +150,18 @@ def test_what_a_key_spends_is_known_at_once_and_counted_once(path: Path) -> None
 def test_what_cannot_be_written_is_kept_until_it_can(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("foveal.accounting.database.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("foveal.accounting.sqlite_file.BUSY_TIMEOUT_S", 0.01)
 
     async def scene() -> None:
         async with running(path, ON) as books:
-            blocker = Database(path)
-            blocker._connection.execute("BEGIN IMMEDIATE")
+            blocker = sqlite3.connect(path, isolation_level=None)
+            blocker.execute("BEGIN IMMEDIATE")
             books.record(ENTRY)
             await until(lambda: "cannot be used" in caplog.text)
             assert books.unseen_nano(ENTRY.key_id) == 700
             books.record(ENTRY)
-            blocker._connection.execute("ROLLBACK")
+            blocker.execute("ROLLBACK")
+            blocker.close()
 
     asyncio.run(scene())
     assert num_rows(path) == 2
@@ -168,17 +170,18 @@ def test_what_cannot_be_written_is_kept_until_it_can(
 def test_memory_for_what_cannot_be_written_is_bounded(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("foveal.accounting.database.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("foveal.accounting.sqlite_file.BUSY_TIMEOUT_S", 0.01)
     monkeypatch.setattr(books_module, "MAX_UNWRITTEN", 10)
 
     async def scene() -> int:
         async with running(path, ON) as books:
-            blocker = Database(path)
-            blocker._connection.execute("BEGIN IMMEDIATE")
+            blocker = sqlite3.connect(path, isolation_level=None)
+            blocker.execute("BEGIN IMMEDIATE")
             for _ in range(15):
                 books.record(ENTRY)
             await until(lambda: books.num_lost > 0)
-            blocker._connection.execute("ROLLBACK")
+            blocker.execute("ROLLBACK")
+            blocker.close()
             return books.num_lost
 
     assert asyncio.run(scene()) == 5

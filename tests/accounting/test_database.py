@@ -1,19 +1,27 @@
 """Keys and the ledger in their file, seen through two connections."""
 
+import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
 
-from foveal.accounting.database import SCHEMA_VERSION, Database
+from foveal.accounting import schema
+from foveal.accounting.database import Database
 from foveal.accounting.ledger import UsageRow
 from foveal.accounting.limits import Limits
 from foveal.errors import ConfigError
-from tests.accounting.builders import ENTRY, key
+from tests.accounting.builders import ENTRY, KEY, key
 
 DAY_S = 86_400.0
 
@@ -136,7 +144,7 @@ def test_a_file_of_something_else_is_told_to_the_operator(tmp_path: Path) -> Non
 
 def test_a_file_of_a_later_version_is_left_alone(path: Path, database: Database) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        connection.execute("UPDATE alembic_version SET version_num = '3'")
     with pytest.raises(ConfigError, match="newer Foveal"):
         Database(path)
 
@@ -145,3 +153,41 @@ def test_a_path_that_cannot_be_used_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"accounting\.path"):
         Database(tmp_path / "file" / "accounting.db")
+
+
+OLD = Path(__file__).parents[1] / "data" / "accounts-of-version-1.db"  # written before there were migrations
+
+
+def test_a_file_of_the_first_version_is_migrated_in_place(path: Path) -> None:
+    path.parent.mkdir()
+    shutil.copy(OLD, path)
+    database = Database(path)
+    bob = key("bob", account="team", created_s=2_000.0, expires_s=3e9, revoked_s=4.0, limits=Limits(1, None, 0, 5))
+    bob = replace(bob, spending_limit_nano=10**18, spent_nano=7, is_operator=True)
+    assert database.all_keys() == [replace(KEY, spent_nano=700), bob]
+    assert database.usage("key") == [UsageRow("alice", "USD", 2, 1, 0, 20, 8, 6, 10, 700, 0.5)]
+    database.record([ENTRY], {KEY.id: 1})
+    assert Database(path).key("alice").spent_nano == 701
+
+
+def test_servers_that_migrate_at_once_do_it_once(path: Path) -> None:
+    path.parent.mkdir()
+    shutil.copy(OLD, path)
+    with ThreadPoolExecutor(4) as servers:
+        assert [len(found) for found in servers.map(lambda _: Database(path).all_keys(), range(4))] == [2] * 4
+
+
+def test_migrations_make_the_tables_that_the_code_knows(database: Database, path: Path) -> None:
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.tables) == []
+        (strict,) = connection.exec_driver_sql("SELECT count(*) FROM pragma_table_list WHERE strict").one()
+    assert strict == len(schema.tables.tables)
+
+
+def test_alembic_is_imported_only_where_there_is_something_to_migrate(database: Database, path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from foveal.accounting.database import Database\n"
+        "Database(Path(sys.argv[1])).all_keys(); print('alembic' in sys.modules, 'sqlalchemy.orm' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False False\n"

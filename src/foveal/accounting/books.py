@@ -133,7 +133,6 @@ class Books:
         if self._database is not None:
             self._prune()
             if entries or spent_nano:
-                self._version = -1  # read keys again: this connection's own writes do not change it
                 self._database.record(entries, spent_nano)
 
     def _open(self) -> None:

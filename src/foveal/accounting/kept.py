@@ -106,7 +106,7 @@ class KeptAnswers:
         """Raises ConfigError for a file that cannot be used, and what the work raises."""
 
         def telling_work() -> T:
-            from foveal.accounting.database import telling
+            from foveal.accounting.sqlite_file import telling
 
             with telling(self._path):
                 return work()
@@ -115,7 +115,7 @@ class KeptAnswers:
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
-            from foveal.accounting.database import connect
+            from foveal.accounting.sqlite_file import connect
 
             self._database = connect(self._path)
             self._database.execute("PRAGMA secure_delete = ON")
