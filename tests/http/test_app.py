@@ -93,6 +93,7 @@ def test_the_openapi_document_describes_every_field_and_refers_to_nothing_missin
         "/healthz",
         "/readyz",
         "/metrics",
+        "/status/failures",
     }
 
 

@@ -76,8 +76,8 @@ def test_operators_see_what_the_server_does(url: str, open_at: Opening) -> None:
     with ThreadPoolExecutor(4) as clients, open_at(f"{url}/status", viewport={"width": 1180, "height": 900}) as page:
         page.fill("#key", KEY)
         page.press("#key", "Enter")
-        for number in range(24):
-            body = question | {"max_tokens": 40 * (number % 4 + 1), "ignore_eos": True}
+        for number in range(60):
+            body = question | {"max_tokens": 40 * (number % 6 + 1), "ignore_eos": True}
             clients.submit(httpx.post, f"{url}/v1/chat/completions", json=body, headers=AS_OPERATOR, timeout=300)
         httpx.get(f"{url}/v1/models/unknown", headers=AS_OPERATOR)
         page.wait_for_selector("figure:has-text('Tokens a second') .line[d*='L']", state="attached")
@@ -85,4 +85,4 @@ def test_operators_see_what_the_server_does(url: str, open_at: Opening) -> None:
         page.wait_for_timeout(12_000)  # for a picture that has something to show
         page.screenshot(path=IMAGES / "status.png")
         assert page.inner_text("#models tr > :nth-child(2)") == "ready"
-        assert {"server", "engine", "media"} <= set(page.locator("#memory th").all_inner_texts())
+        assert {"server", "engine", "image workers"} <= set(page.locator("#memory th").all_inner_texts())

@@ -10,6 +10,9 @@ import { Plot } from "./plot.js";
 const EVERY_MS = 2000;
 const LENGTH = 150; // readings: five minutes
 
+const OWN = new Set(["/metrics", "/status/failures"]); // what this page asks
+const PROCESSES = { media: "image workers", engine_client: "grammar trial" }; // as people know them
+
 const number = (value) => (value === null ? "–" : value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 }));
 const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(0)} %`);
 const seconds = (value) => (value === null ? "–" : `${value.toFixed(value < 1 ? 2 : 1)} s`);
@@ -19,7 +22,7 @@ const PLOTS = [
   { title: "Running sequences", shown: number, value: (_, now) => now.sum("foveal_running_sequences") },
   { title: "Waiting sequences", shown: number, value: (_, now) => now.sum("foveal_waiting_sequences") },
   { title: "Tokens a second", shown: number, value: (before, now) => rate(before, now, "foveal_generated_tokens_total") },
-  { title: "Requests a second", shown: number, value: (before, now) => rate(before, now, "foveal_http_requests_total") },
+  { title: "Requests a second", shown: number, value: (before, now) => rate(before, now, "foveal_http_requests_total", isOthers) },
   { title: "Time to first token", shown: seconds, value: firstToken },
   { title: "KV cache in use", shown: percent, value: (_, now) => share(now, "foveal_kv_blocks_used", "foveal_kv_blocks") },
   { title: "Prompt tokens from the cache", shown: percent, value: (_, now) => share(now, "foveal_cached_prompt_tokens_total", "foveal_prompt_tokens_total") },
@@ -28,8 +31,13 @@ const PLOTS = [
 
 const api = new Api();
 const keys = new KeyPrompt(api, { title: "This page asks for an operator's key", refusals: [401, 403] });
+let models = null;
 let before = null;
 let isPaused = false;
+
+function isOthers({ route }) {
+  return !OWN.has(route);
+}
 
 /** The mean of the answers that ended since the last reading. */
 function firstToken(before, now) {
@@ -38,18 +46,19 @@ function firstToken(before, now) {
 }
 
 async function read() {
-  const [metrics, failures, models] = await keys.run(() => Promise.all([api.metrics(), api.failures(), api.models()]));
+  const [metrics, failures] = await keys.run(() => Promise.all([api.metrics(), api.failures()]));
+  models ??= await api.models();
   const now = new Reading(metrics, performance.now() / 1000);
   if (before) for (const { plot, value } of PLOTS) plot.add(value(before, now));
   before = now;
-  byId("models").replaceChildren(...now.of("foveal_ready").map((each) => modelRow(now, each, models)));
-  byId("memory").replaceChildren(...now.of("foveal_resident_bytes").map(({ labels, value }) => row(labels.process, bytes(value))));
+  byId("models").replaceChildren(...now.of("foveal_ready").map((each) => modelRow(now, each)));
+  byId("memory").replaceChildren(...now.of("foveal_resident_bytes").map(({ labels, value }) => row(PROCESSES[labels.process] ?? labels.process, bytes(value))));
   byId("failures").replaceChildren(...(failures.length ? failures.map(failureRow) : [row("none yet")]));
 }
 
 /** Where one model is served, its numbers have no label. */
-function modelRow(now, { labels, value: isReady }, models) {
-  const of = (name) => now.sum(`foveal_${name}`, labels.model);
+function modelRow(now, { labels, value: isReady }) {
+  const of = (name) => now.sum(`foveal_${name}`, ({ model }) => model === labels.model);
   const [blocks, used, idle] = ["kv_blocks", "kv_blocks_used", "kv_blocks_idle"].map(of);
   const state = h("span", { className: isReady ? "ready" : "waiting" }, isReady ? "ready" : "not ready");
   const cache = blocks ? `${percent(used / blocks)} in use, ${percent(idle / blocks)} kept` : "–";

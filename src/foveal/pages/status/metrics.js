@@ -21,20 +21,20 @@ export class Reading {
     return this.#samples.get(name) ?? [];
   }
 
-  /** @returns {number | null} the sum of all samples of that name, or of a model's; null where there are none */
-  sum(name, model = undefined) {
-    const found = this.of(name).filter(({ labels }) => model === undefined || labels.model === model);
+  /** @returns {number | null} the sum of the samples of that name whose labels are meant; null where there are none */
+  sum(name, isMeant = () => true) {
+    const found = this.of(name).filter(({ labels }) => isMeant(labels));
     return found.length ? found.reduce((sum, { value }) => sum + value, 0) : null;
   }
 }
 
 /** How fast a counter grew between two readings. A server that was started anew began at zero again. */
-export function rate(before, now, name) {
-  return growth(before, now, name) / (now.seconds - before.seconds);
+export function rate(before, now, name, isMeant) {
+  return growth(before, now, name, isMeant) / (now.seconds - before.seconds);
 }
 
-export function growth(before, now, name) {
-  const [old, current] = [before.sum(name) ?? 0, now.sum(name) ?? 0];
+export function growth(before, now, name, isMeant) {
+  const [old, current] = [before.sum(name, isMeant) ?? 0, now.sum(name, isMeant) ?? 0];
   return current >= old ? current - old : current;
 }
 

@@ -4,6 +4,7 @@ import { h, svg } from "../shared/dom.js";
 
 const WIDTH = 240;
 const HEIGHT = 56;
+const FEWEST = 30; // values that the whole width stands for
 
 export class Plot {
   #values = []; // null where there was nothing to measure
@@ -41,8 +42,9 @@ export class Plot {
 
   /** The newest value is at the right edge. Where nothing was measured, the line goes straight on. */
   #points(most) {
-    const step = WIDTH / (this.length - 1);
-    const first = this.length - this.#values.length;
+    const width = Math.max(this.#values.length, FEWEST);
+    const step = WIDTH / (width - 1);
+    const first = width - this.#values.length;
     return this.#values.flatMap((value, index) =>
       value === null ? [] : [[((first + index) * step).toFixed(1), (HEIGHT - 1 - (value / most) * (HEIGHT - 3)).toFixed(1)]],
     );
