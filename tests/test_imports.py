@@ -63,6 +63,10 @@ def without(refused: tuple[str, ...], names: list[str]) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_the_wheel_with_swagger_ui_is_not_imported() -> None:
+    without(("flask", "flask_swagger_ui"), modules("foveal.http.*"))
+
+
 def test_only_one_family_needs_transformers() -> None:
     others = [name for name in modules("foveal.*") if name not in TRANSFORMERS]
     without(("transformers",), others)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message
 
-FILES = {f"/pages/{folder}/{{name}}" for folder in ("playground", "shared", "status")}
+FILES = {f"/pages/{folder}/{{name}}" for folder in ("playground", "reference", "shared", "status")}
 OPEN = {"/", "/status", *FILES, "/health", "/healthz", "/readyz", "/docs", "/openapi.json"}
 OPERATORS = {"/metrics", "/status/failures"}
 CALLER, OPERATOR = "fvl-caller-x", "fvl-operator-x"
@@ -56,7 +56,7 @@ def spelled_paths() -> Iterator[str]:
 def is_open(path: str) -> bool:
     """A slash at the end of a path means nothing; the page's files may have any name of one segment."""
     path = path.removesuffix("/") or path
-    return path in OPEN or re.fullmatch("/pages/(playground|shared|status)/[^/]+", path) is not None
+    return path in OPEN or re.fullmatch("/pages/(playground|reference|shared|status)/[^/]+", path) is not None
 
 
 async def answer_of(app: ASGIApp, method: str, path: str, secret: str | None) -> tuple[int, bytes]:

@@ -45,7 +45,7 @@ DIALECTS = (
     OLLAMA,
     *AZURE,
 )  # the first one is used where the path belongs to none
-NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, *reference.ENDPOINTS, pages.SHARED)
+NO_DIALECTS = (*health.ENDPOINTS, metrics.ENDPOINT, reference.ENDPOINT, *pages.REFERENCE, pages.SHARED)
 
 
 def create_app(

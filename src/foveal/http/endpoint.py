@@ -6,7 +6,7 @@ Endpoints are constants of the modules that define them. What they need of the r
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from starlette.requests import Request
@@ -51,6 +51,7 @@ class Docs:
     errors: tuple[int, ...] = ()
     body: type | None = None
     example: object = None
+    query: Mapping[str, object] = field(default_factory=dict)  # the schema of each parameter behind the path
     more_schemas: tuple[type, ...] = ()  # those that a schema of `content` refers to
 
 

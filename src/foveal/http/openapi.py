@@ -105,17 +105,25 @@ def _schemas(types: Sequence[Any]) -> tuple[dict[Any, Document], Document]:
 def _operation(route: Route, path: str, schemas: Mapping[Any, Document]) -> Document:
     docs, answer = _docs(route), route.endpoint.answer
     name = answer.__name__
-    operation: Document = {"tags": [docs.tag], "summary": name.replace("_", " ").title()}
+    operation: Document = {"tags": [_tag(route)], "summary": name.replace("_", " ").title()}
     if description := getdoc(answer):
         operation["description"] = description
     operation["operationId"] = re.sub(r"\W", "_", name + path) + "_" + route.endpoint.methods[0].lower()
-    if parameters := [_parameter(found) for found in re.findall(r"{(\w+)}", path)]:
+    parameters = [_parameter(found) for found in re.findall(r"{(\w+)}", path)]
+    parameters += [{"name": each, "in": "query", "schema": schema} for each, schema in docs.query.items()]
+    if parameters:
         operation["parameters"] = parameters
     if docs.body is not None:
         content = {"schema": schemas[docs.body], "example": docs.example}
         operation["requestBody"] = {"content": {"application/json": content}, "required": True}
     operation["responses"] = {"200": _success(docs, schemas), **_errors(docs, schemas[route.dialect.error_schema])}
     return operation
+
+
+def _tag(route: Route) -> str:
+    """The wire whose paths it has, or what kind of endpoint it is."""
+    names = route.dialect.names if route.path.startswith(route.dialect.prefixes) else ()
+    return " and ".join(names) or _docs(route).tag
 
 
 def _parameter(name: str) -> Document:

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from foveal.config import HttpConfig
-from foveal.http.routes.pages import FOLDER, MEDIA_TYPES
+from foveal.http.routes.pages import FOLDER, MEDIA_TYPES, SWAGGER_UI_FILES
 from tests.http.client import call
 
-FOLDERS = ("playground", "shared", "status")
+FOLDERS = ("playground", "reference", "shared", "status")
 FILES = sorted(f"{folder}/{file.name}" for folder in FOLDERS for file in (FOLDER / folder).iterdir() if file.is_file())
-PAGES = ("/", "/status")
+PAGES = ("/", "/docs", "/status")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -27,6 +27,12 @@ def test_each_file_of_a_page_comes_as_its_kind_and_once(name: str) -> None:
     assert answer.headers["content-type"].startswith(MEDIA_TYPES[name.rpartition(".")[2]])
     again = call("GET", f"/pages/{name}", headers={"if-none-match": answer.headers["etag"]})
     assert (answer.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+def test_the_reference_brings_the_files_of_swagger_ui() -> None:
+    sizes = {name: len(call("GET", f"/pages/reference/{name}").content) for name in SWAGGER_UI_FILES}
+    assert sizes["swagger-ui-bundle.js"] > 1_000_000
+    assert sizes["swagger-ui.css"] > 100_000
 
 
 @pytest.mark.parametrize("name", ["", "nothing.js", "..%2Fconfig.py", "%2e%2e/config.py", "index.html%0a"])

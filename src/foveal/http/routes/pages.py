@@ -1,4 +1,7 @@
-"""Pages for people, made of the package's own files: the playground at / and, for operators, /status.
+"""Pages for people: the playground at /, the API's reference at /docs and, for operators, /status.
+
+They are made of the package's own files. The reference is drawn by Swagger UI, whose files a package brings that is
+never imported (docs/decisions/101-swagger-ui-from-a-wheel.md).
 
 A page loads nothing from other hosts and runs no script that is not a file of its own. The files are open: they say
 nothing about the models or their users. With keys, a page asks its reader for one.
@@ -9,6 +12,8 @@ from __future__ import annotations
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
 
     from foveal.http.endpoint import Context
 
-FOLDER = files("foveal") / "pages"
+FOLDER = Path(str(files("foveal"))) / "pages"
+SWAGGER_UI_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
 MEDIA_TYPES = {
     "html": "text/html",
     "css": "text/css",
@@ -61,6 +67,7 @@ def _files_of(folder: str) -> Endpoint:
 
 
 PLAYGROUND = page("/", "playground")
+REFERENCE = page("/docs", "reference")
 STATUS = page("/status", "status")
 SHARED = _files_of("shared")
 
@@ -77,8 +84,19 @@ def _file(request: Request, folder: str, name: str) -> Response:
     return Response(content, headers=headers, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
 
 
+def _swagger_ui() -> Path:
+    """The folder of its files. The package that brings them would import a web framework; its place is enough."""
+    spec = find_spec("flask_swagger_ui")
+    assert spec is not None, "a dependency is missing"
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("dist")
+
+
 @cache
 def _contents(folder: str) -> dict[str, tuple[bytes, str]]:
     """A folder's files and their tags, by name."""
-    contents = {file.name: file.read_bytes() for file in (FOLDER / folder).iterdir() if file.is_file()}
+    found = [file for file in (FOLDER / folder).iterdir() if file.is_file()]
+    if folder == "reference":
+        found += [_swagger_ui() / name for name in SWAGGER_UI_FILES]
+    contents = {file.name: file.read_bytes() for file in found}
     return {name: (content, f'"{sha256(content).hexdigest()[:20]}"') for name, content in contents.items()}

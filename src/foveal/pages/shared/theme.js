@@ -1,13 +1,15 @@
 // Light and dark: the system's choice until a person makes another one.
 
-/** Makes `button` change between the two. */
-export function changesTheme(button) {
-  const { dataset } = document.documentElement;
-  button.addEventListener("click", () => {
-    dataset.theme = (dataset.theme ?? theSystems()) === "dark" ? "light" : "dark";
-  });
+const { dataset } = document.documentElement;
+
+export function isDark() {
+  return dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-function theSystems() {
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+/** Makes `button` change between the two. */
+export function changesTheme(button, changed = () => {}) {
+  button.addEventListener("click", () => {
+    dataset.theme = isDark() ? "light" : "dark";
+    changed();
+  });
 }

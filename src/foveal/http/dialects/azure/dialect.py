@@ -20,7 +20,7 @@ DEPLOYMENTS = replace(
     OPENAI,
     names=("Azure OpenAI",),
     prefixes=("/openai/deployments/{model}",),
-    endpoints=tuple(replace(endpoint, docs=None) for endpoint in OF_A_DEPLOYMENT),
+    endpoints=OF_A_DEPLOYMENT,
     key_headers=KEY_HEADERS,
 )
 AZURE: tuple[Dialect, ...] = (

@@ -13,7 +13,7 @@ from foveal.http.endpoint import Docs, Endpoint
 from foveal.http.responses import json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -77,13 +77,20 @@ def _page(found: Sequence[dict[str, Any]], limit: int) -> dict[str, Any]:
     }
 
 
-def _docs(reply: type) -> Docs:
-    return Docs("responses", {"application/json": reply}, errors=ERRORS)
+PAGES: dict[str, object] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    "after": {"type": "string", "description": "the id of the last one that is known already"},
+}
+ORDER = {"order": {"enum": ["asc", "desc"], "default": "desc"}}
+
+
+def _docs(reply: type, query: Mapping[str, object] | None = None) -> Docs:
+    return Docs("responses", {"application/json": reply}, errors=ERRORS, query=query or {})
 
 
 ENDPOINTS = (
-    Endpoint("/responses", list_responses, docs=_docs(ResponseList)),
+    Endpoint("/responses", list_responses, docs=_docs(ResponseList, PAGES)),
     Endpoint("/responses/{response}", get_response, docs=_docs(ResponseReply)),
     Endpoint("/responses/{response}", delete_response, methods=("DELETE",), docs=_docs(DeletedResponse)),
-    Endpoint("/responses/{response}/input_items", list_input_items, docs=_docs(InputItemList)),
+    Endpoint("/responses/{response}/input_items", list_input_items, docs=_docs(InputItemList, PAGES | ORDER)),
 )
