@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP_INSTALL := --disable-pip-version-check install --quiet
 PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast nightly contract page check shapes evaluate train clean
+.PHONY: help install serve test test-fast nightly contract page docs check shapes evaluate train clean
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 # Many small models: one thread each is fastest.
 test test-fast contract: export OMP_NUM_THREADS = 1
@@ -34,6 +34,10 @@ contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in a
 
 page: .venv/opened-with ## the page for people, in a real browser; writes the pictures in the documentation
 	$(BIN)/python -m pytest tests/page -m page
+
+docs: .venv/documented-with ## the documentation as a site, in site/; strict about links
+	$(BIN)/zensical build --strict --clean
+	$(BIN)/python -m pytest tests/test_site.py
 
 check: .venv/tested-with ## style, types, architecture
 	$(BIN)/ruff check .
@@ -74,6 +78,10 @@ clean: ## remove what was installed
 
 .venv/tested-with: .venv/installed
 	$(PIP) --editable '.[test,check]'
+	@touch $@
+
+.venv/documented-with: .venv/tested-with
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 # A browser: the system's Chromium, which Debian has as a package, or else the one that Playwright brings.

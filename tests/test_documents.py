@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = (".github", "benchmarks", "docs", "src", "training")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+OURS = "https://github.com/foveal/foveal/blob/main/"
 CODE = [path for folder in ("benchmarks", "src", "tests", "training") for path in (ROOT / folder).rglob("*.py")]
 
 
@@ -19,6 +20,8 @@ def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8"))
     here = [target for target in targets if "://" not in target]
     assert [target for target in here if not (document.parent / target).exists()] == []
+    ours = [target.removeprefix(OURS) for target in targets if target.startswith(OURS)]
+    assert [target for target in ours if not (ROOT / target).exists()] == []
 
 
 def test_the_index_names_each_decision_by_its_title() -> None:

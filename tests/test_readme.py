@@ -4,11 +4,12 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+
+from tests.console import commands, is_shown
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -23,20 +24,7 @@ NOT_RUN_HERE = {
 }
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """(command, what the README shows of its output) from the console blocks; a command ends where output begins."""
-    for block in re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            lines = part.splitlines()
-            num_lines = next(n for n in range(1, len(lines) + 1) if _is_whole("\n".join(lines[:n])))
-            yield "\n".join(lines[:num_lines]), "\n".join(lines[num_lines:])
-
-
-def _is_whole(text: str) -> bool:
-    return subprocess.run(["bash", "-nc", text], capture_output=True, check=False).returncode == 0 and text[-1] != "\\"
-
-
-RUN = [(command, shown) for command, shown in commands() if command != SERVE and command not in NOT_RUN_HERE]
+RUN = [(command, shown) for command, shown in commands(README) if command != SERVE and command not in NOT_RUN_HERE]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +46,7 @@ def port() -> Iterator[int]:
 
 
 def test_the_readme_starts_the_server_as_we_do_here() -> None:
-    assert SERVE in dict(commands())
+    assert SERVE in dict(commands(README))
     assert RUN
 
 
@@ -68,8 +56,7 @@ def test_a_command_gives_what_the_readme_shows(command: str, shown: str, port: i
     command = command.replace(":8000", f":{port}")
     ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
-    pattern = shown.strip().replace("[", "[[]").replace("...", "*")
-    assert fnmatchcase(ran.stdout.strip(), pattern)
+    assert is_shown(ran.stdout, shown)
 
 
 def test_links_and_pictures_work_on_a_package_index_too() -> None:
