@@ -238,3 +238,58 @@ def test_weather_is_a_schema_that_every_form_can_write() -> None:
         grammar = grammar_of(None, Calls(form, (WEATHER,), ToolChoice()), None, TOKENIZER.literal)
         assert grammar is not None
         assert translate(grammar)
+
+
+@pytest.mark.parametrize("form", ["hermes", "pythonic", "xml"])
+def test_values_of_the_same_schema_are_one_part_whichever_tools_have_them(form: str) -> None:
+    def tool(i: int) -> Tool:
+        properties = {f"depth_{i}": {"type": "integer", "description": f"Of {i}."}, f"ratio_{i}": {"type": "number"}}
+        return Tool(f"f{i}", "", json.dumps({"type": "object", "properties": properties}))
+
+    calls = Calls(FORMS[form], tuple(map(tool, range(100))), ToolChoice())
+    grammar = grammar_of(None, calls, None, TOKENIZER.literal)
+    assert grammar is not None
+
+    assert len(grammar.parts) == 2
+
+
+@pytest.mark.parametrize("name", ["a b", "a.b/c*", 'say "so"', "back\\slash", "größe", "tab\t", "[x]|{2}#~&@<1>"])
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_property_has_whatever_name(grammars: Grammars, name: str, is_strict: bool) -> None:
+    schema = {"type": "object", "properties": {name: {"enum": [1]}}, "required": [name]}
+    tool = Tool("f", "", json.dumps(schema), is_strict)
+    calls = Calls(FORMS["hermes"], (tool,), ToolChoice("required", parallel=False))
+    grammar = grammar_of(None, calls, None, TOKENIZER.literal)
+    assert grammar is not None
+
+    answer = drawn(grammars, grammar, 0)
+
+    assert read(answer, "hermes", (tool,))[2] == [("f", {name: 1})]
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"minProperties": 1}, '{"a": 1}', "{}"),
+        ({"additionalProperties": True}, '{"b": 2}', '{"a": "x"}'),
+        ({"properties": {"a": {"$ref": "#/properties/b"}, "b": {"type": "integer"}}}, '{"a": 1}', '{"a": "x"}'),
+        ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"enum": [7]}}}, '{"a": 7}', '{"a": 1}'),
+        ({"required": ["z"], "additionalProperties": {"enum": [1]}}, '{"z": 1}', "{}"),
+        ({}, '{"a":1}', '{"b": 1}'),
+    ],
+)
+def test_an_object_keeps_all_of_its_schema(grammars: Grammars, schema: dict[str, Any], good: str, bad: str) -> None:
+    whole = {"type": "object", "properties": {"a": {"type": "integer"}}} | schema
+    calls = Calls(FORMS["hermes"], (Tool("f", "", json.dumps(whole)),), ToolChoice("required", parallel=False))
+    grammar = grammar_of(None, calls, None, TOKENIZER.literal)
+    assert grammar is not None
+
+    assert takes(grammars, grammar, f'<tool_call>\n{{"name": "f", "arguments": {good}}}\n</tool_call>')
+    assert not takes(grammars, grammar, f'<tool_call>\n{{"name": "f", "arguments": {bad}}}\n</tool_call>')
+
+
+def takes(grammars: Grammars, grammar: Grammar, answer: str) -> bool:
+    """Whether the whole answer is allowed, token by token."""
+    constraint = grammars.start(translate(grammar), (END,), 1000)
+    output = [*BACKEND.encode(answer, add_special_tokens=False).ids, END]
+    return all(constraint.allowed(output[:i], VOCAB_SIZE)[token_id] for i, token_id in enumerate(output))

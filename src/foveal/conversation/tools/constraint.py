@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from foveal.conversation.reasoning import Marks
 from foveal.conversation.tools.form import Form
 from foveal.conversation.tools.lark import ANY_TEXT, Lark, Literal, any_of, quoted
-from foveal.conversation.tools.rules import blocks
+from foveal.conversation.tools.rules import Offered, blocks, offered
 from foveal.types import Grammar, Tool, ToolChoice
 
 SPACE = r"/[ \n\t]{0,4}/"
@@ -51,7 +51,8 @@ def _answer(calls: Calls | None, response: Grammar | None, lark: Lark) -> str:
     content = lark.part(response) if response else lark.rule(ANY_TEXT)
     if calls is None:
         return content
-    form, tools, parallel = calls.form, calls.tools, calls.choice.parallel
+    form, parallel = calls.form, calls.choice.parallel
+    tools = offered(form, calls.tools, lark)
     if calls.choice.mode == "required":
         return blocks(form, tools, lark, after_mark=False, parallel=parallel)
     if response:
@@ -64,7 +65,7 @@ def _answer(calls: Calls | None, response: Grammar | None, lark: Lark) -> str:
     return any_of([content, *heads, f"{spelled} {later}"])
 
 
-def _text_unlike(form: Form, tools: Sequence[Tool], lark: Lark) -> str:
+def _text_unlike(form: Form, tools: Sequence[Offered], lark: Lark) -> str:
     """A text that does not begin as a call does."""
     starts = [form.begin.lstrip() + form.before + tool.name + form.between for tool in tools]
     return lark.rule(f"{ANY_TEXT} & ~/({'|'.join(map(_escaped, starts))})(.|\\n)*/", "UNLIKE")

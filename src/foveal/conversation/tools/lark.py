@@ -19,13 +19,18 @@ class Lark:
     def __init__(self, pieces: Literal) -> None:
         self._pieces = pieces
         self._rules: list[str] = []
-        self._parts: list[Grammar] = []
+        self._names: dict[str, str] = {}  # of rules, by what they say
+        self._parts: dict[tuple[str, str, bool], tuple[int, Grammar]] = {}  # one of many tools once
         self._closings: list[str] = []
 
     def rule(self, body: str, name: str | None = None, attributes: str = "") -> str:
-        """Adds a rule; returns its name."""
-        name = name or f"rule{len(self._rules)}"
-        self._rules.append(f"{name}{attributes}: {body}")
+        """Adds a rule, unless there is the same one; returns its name."""
+        definition = f"{attributes}: {body}"
+        if name is None:
+            if definition in self._names:
+                return self._names[definition]
+            name = self._names[definition] = f"rule{len(self._rules)}"
+        self._rules.append(name + definition)
         return name
 
     def reserve(self) -> str:
@@ -51,9 +56,8 @@ class Lark:
 
     def part(self, grammar: Grammar) -> str:
         """An expression for another grammar."""
-        if grammar not in self._parts:
-            self._parts.append(grammar)
-        return f"@part{self._parts.index(grammar)}"
+        number, _ = self._parts.setdefault((grammar.kind, grammar.text, grammar.is_strict), (len(self._parts), grammar))
+        return f"@part{number}"
 
     def text_until(self, mark: str, of: str = ANY_TEXT, attributes: str = "") -> str:
         """An expression for a free text and the mark that ends it, which may also be spelled letter by letter."""
@@ -65,7 +69,9 @@ class Lark:
 
     def grammar(self, source: str) -> Grammar:
         closings = tuple(dict.fromkeys(self._closings))
-        return Grammar("composed", "\n".join(self._rules) + "\n", tuple(self._parts), closings, source)
+        return Grammar(
+            "composed", "\n".join(self._rules) + "\n", tuple(part for _, part in self._parts.values()), closings, source
+        )
 
 
 def quoted(text: str) -> str:
@@ -77,9 +83,12 @@ def any_of(expressions: Iterable[str]) -> str:
 
 
 def in_order(entries: Sequence[tuple[str, bool]], separator: str, lark: Lark) -> str:
-    """An expression for entries in order, with a separator between; an entry may be left out unless it is needed."""
-    rest, first = lark.rule('""'), lark.rule('""')
-    between = f"{lark.text(separator)} " if separator else ""
+    """An expression for entries in order, with a separator between; an entry may be left out unless it is needed.
+
+    All of them are expressions.
+    """
+    rest = first = lark.rule('""')
+    between = f"{separator} " if separator else ""
     for entry, is_needed in reversed(entries):
         skip_first, skip_rest = ("", "") if is_needed else (f" | {first}", f" | {rest}")
         first = lark.rule(f"{entry} {rest}{skip_first}")

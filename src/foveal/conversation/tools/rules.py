@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from foveal.conversation.tools.arguments import arguments, json_object
 from foveal.conversation.tools.form import Form, Parameters
 from foveal.conversation.tools.lark import Lark, any_of, in_order, quoted
-from foveal.types import Grammar, Tool
+from foveal.types import Tool
 
 MAX_TEXT = 65_536  # characters of a text, as in engine.grammar
 MAX_ITEMS = 128
@@ -29,7 +31,35 @@ def schema_of(tool: Tool) -> dict[str, Any]:
     return made
 
 
-def block(form: Form, tools: Sequence[Tool], lark: Lark, *, after_mark: bool, parallel: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A tool that may be called."""
+
+    name: str
+    arguments: str  # an expression
+
+
+def offered(form: Form, tools: Sequence[Tool], lark: Lark) -> list[Offered]:
+    """The tools, with the rules of their arguments."""
+
+    def arguments_of(tool: Tool) -> str:
+        if form.parameters is None:
+            return json_object(tool, schema_of(tool), lark)
+        return _Written(tool, form.parameters, lark).arguments()
+
+    return [Offered(tool.name, lark.rule(arguments_of(tool) or quoted(""))) for tool in tools]
+
+
+def blocks(form: Form, tools: Sequence[Offered], lark: Lark, *, after_mark: bool, parallel: bool) -> str:
+    """An expression for all calls of an answer."""
+    first = _block(form, tools, lark, after_mark=after_mark, parallel=parallel)
+    if form.separator is not None or not parallel:
+        return first
+    next_one = first if not after_mark else _block(form, tools, lark, after_mark=False, parallel=parallel)
+    return f"{first} ({_text(lark, form.next_block)}{next_one}){{0,{MAX_CALLS - 1}}}"
+
+
+def _block(form: Form, tools: Sequence[Offered], lark: Lark, *, after_mark: bool, parallel: bool) -> str:
     """An expression for one block of calls. `after_mark`: its mark stands there already.
 
     All up to the arguments of the first call is one text. In parts, a free text that may stand there would hide it.
@@ -43,31 +73,13 @@ def block(form: Form, tools: Sequence[Tool], lark: Lark, *, after_mark: bool, pa
     return lark.rule(f"{first} {more}{_text(lark, form.end)}")
 
 
-def blocks(form: Form, tools: Sequence[Tool], lark: Lark, *, after_mark: bool, parallel: bool) -> str:
-    """An expression for all calls of an answer."""
-    first = block(form, tools, lark, after_mark=after_mark, parallel=parallel)
-    if form.separator is not None or not parallel:
-        return first
-    next_one = first if not after_mark else block(form, tools, lark, after_mark=False, parallel=parallel)
-    return f"{first} ({_text(lark, form.next_block)}{next_one}){{0,{MAX_CALLS - 1}}}"
-
-
 def _text(lark: Lark, text: str) -> str:
     return f"{lark.text(text)} " if text else ""
 
 
-def _call(form: Form, tool: Tool, lark: Lark, start: str) -> str:
+def _call(form: Form, tool: Offered, lark: Lark, start: str) -> str:
     head = lark.text(start + form.before + tool.name + form.between)
-    if form.parameters is None:
-        arguments = lark.part(_arguments(tool, schema_of(tool)))
-    else:
-        arguments = _Written(tool, form.parameters, lark).arguments()
-    return f"{head} {arguments} {_text(lark, form.after)}"
-
-
-def _arguments(tool: Tool, schema: Mapping[str, Any]) -> Grammar:
-    text = json.dumps(schema, ensure_ascii=False)
-    return Grammar("arguments", text, source=f"the parameters of {tool.name}", is_strict=tool.is_strict)
+    return f"{head} {tool.arguments} {_text(lark, form.after)}"
 
 
 class _Written:
@@ -87,7 +99,7 @@ class _Written:
         for name, part in schema.get("properties", {}).items():
             value = self._bare(part) if not form.quote else f"{self._value(part)} {_text(self._lark, form.after)}"
             entries.append((f"{self._lark.text(form.before + name + form.middle)} {value}", name in needed))
-        return in_order(entries, form.separator, self._lark) if entries else ""
+        return in_order(entries, _text(self._lark, form.separator), self._lark) if entries else ""
 
     def _bare(self, schema: Any) -> str:
         """A value and what ends it, where texts are bare."""
@@ -124,7 +136,7 @@ class _Written:
             item = self._rule_of(schema.get("items", {"type": "string"}))
             least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", MAX_ITEMS))
             some = f'{item} ("," " "? {item}){{{max(least - 1, 0)},{max(most - 1, 0)}}}'
-            return f'"[" {some if least else f"({some})?"} "]"'
+            return f'"[" {self._lark.rule(some if least else f"({some})?")} "]"'
         if kind == "string" and not form.escapes:
             mark = self._lark.text(form.quote)
             return f"{mark} {self._lark.text_until(form.quote, f'/{_pattern(schema)}/')}"
@@ -137,10 +149,10 @@ class _Written:
             for name, part in schema.get("properties", {}).items()
         ]
         if entries:
-            return f'"{{" {in_order(entries, ",", self._lark)} "}}"'
+            return f'"{{" {in_order(entries, quoted(","), self._lark)} "}}"'
         key = '/"[^"\\\\\\x00-\\x1f]{1,64}": ?/' if self._parameters.escapes else "/[A-Za-z_][A-Za-z0-9_]{0,63}:/"
         one = f"{self._lark.rule(key)} {self._rule_of({'type': ['string', 'number', 'boolean', 'null']})}"
-        return f'"{{" ({one} ("," " "? {one}){{0,63}})? "}}"'
+        return self._lark.rule(f'"{{" ({one} ("," " "? {one}){{0,63}})? "}}"')
 
     def _key(self, name: str) -> str:
         return f"{json.dumps(name, ensure_ascii=False)}: " if self._parameters.escapes else f"{name}:"
@@ -172,8 +184,7 @@ class _Written:
         return {}
 
     def _json(self, schema: Mapping[str, Any]) -> str:
-        definitions: dict[str, Any] = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
-        return self._lark.part(_arguments(self._tool, {**schema, **definitions}))
+        return arguments(self._tool, schema, self._root, self._lark)
 
 
 def types_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> set[str]:
