@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP_INSTALL := --disable-pip-version-check install --quiet
 PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast nightly contract page docs check shapes evaluate train clean
+.PHONY: help install serve test test-fast nightly contract page docs scale check shapes evaluate train clean
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 # Many small models: one thread each is fastest.
 test test-fast contract: export OMP_NUM_THREADS = 1
@@ -27,7 +27,7 @@ nightly: .venv/tested-with ## every type that modules of transformers serve, and
 	OMP_NUM_THREADS=1 $(PYTEST) tests/parity/generic tests/parity/test_toggled.py -m 'nightly or not nightly'
 
 test-fast: .venv/tested-with ## the server's tests without the slow ones, in some three minutes
-	$(PYTEST) -m 'not slow and not clients and not nightly and not page' --ignore tests/training
+	$(PYTEST) -m 'not slow and not clients and not nightly and not page and not scale' --ignore tests/training
 
 contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
 	$(BIN)/python -m pytest tests/contract -m clients
@@ -38,6 +38,9 @@ page: .venv/opened-with ## the page for people, in a real browser; writes the pi
 docs: .venv/documented-with ## the documentation as a site, in site/; strict about links
 	$(BIN)/zensical build --strict --clean
 	$(BIN)/python -m pytest tests/test_site.py
+
+scale: .venv/scaled-with ## accounts in PostgreSQL, for several servers
+	$(BIN)/python -m pytest tests/scale -m scale
 
 check: .venv/tested-with ## style, types, architecture
 	$(BIN)/ruff check .
@@ -88,6 +91,12 @@ clean: ## remove what was installed
 .venv/opened-with: .venv/tested-with tests/page/requirements.txt
 	$(PIP) --requirement tests/page/requirements.txt
 	command -v chromium || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet chromium; } || $(BIN)/playwright install chromium
+	@touch $@
+
+# PostgreSQL: the system's, or else Debian's package.
+.venv/scaled-with: .venv/tested-with
+	$(PIP) --editable '.[postgresql]'
+	command -v postgres || ls /usr/lib/postgresql/*/bin/postgres || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet postgresql; }
 	@touch $@
 
 # An environment that cannot be installed is left without its mark, and the tests that need it say so.

@@ -55,7 +55,7 @@ class FakePipeline:
         self.answered.append(request)
         if self.refusal is not None:
             raise self.refusal
-        with self.accounting.admit(request.caller, self.card.id):
+        async with self.accounting.admit(request.caller, self.card.id):
             self.num_running += 1
             try:
                 yield FakeAnswer(self.script, self.usage, warnings=self.warnings)

@@ -123,8 +123,11 @@ class AccountingConfig:
     """Where keys and the ledger are kept."""
 
     path: str | None = None  # an SQLite file; default: foveal/accounting.db in $XDG_STATE_HOME, or in ~/.local/state
+    url: str | None = None  # a PostgreSQL database, as postgresql://user:password@host/name, instead of a file
     ledger: bool | None = None  # keep a row of each answer; default: if the file is there (foveal keys create)
     retention_days: int = 400  # rows of the ledger that are older are deleted; 0: never
+    shared_limits: bool | None = None  # limits hold for all servers of the database together; default: with a url
+    without_database: Literal["refuse", "go_on"] = "refuse"  # new requests while shared limits cannot be asked
     responses_days: int = 30  # how long responses are kept for clients that go on from them; 0: not at all
     responses_bytes: int = 256 * MIB  # of kept responses, images included; the oldest go first
     responses_on_disk: bool = False  # keep them in the accounts' file, images included, instead of in memory
@@ -171,8 +174,13 @@ def load_config(path: Path | None, environ: Mapping[str, str], flags: Layer) -> 
     return config
 
 
+def accounts_place(config: AccountingConfig, environ: Mapping[str, str]) -> Path | str:
+    """The database with keys and the ledger: its URL, or its file."""
+    return config.url or accounts_path(config, environ)
+
+
 def accounts_path(config: AccountingConfig, environ: Mapping[str, str]) -> Path:
-    """The file with keys and the ledger: as configured, or in the folder for the state of a user's programs."""
+    """The file of accounts: as configured, or in the folder for the state of a user's programs."""
     if config.path:
         return Path(config.path).expanduser()
     state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from foveal.accounting.accounting import Accounting, OpenBooks
+from foveal.accounting.bill import Bill
 from foveal.accounting.books import Books
 from foveal.accounting.database import Database
 from foveal.accounting.keys import Key, digest_of
 from foveal.accounting.ledger import Entry
 from foveal.accounting.limits import Limits
-from foveal.config import AccountingConfig
-from foveal.types import Outcome, Status, Usage
+from foveal.config import AccountingConfig, PriceConfig
+from foveal.types import Caller, Outcome, Status, Usage
+
+T = TypeVar("T")
 
 SECRET = b"fvl-0123456789ab-secret"
 KEY = Key("0123456789ab", "alice", digest_of(SECRET), created_s=1_000.0)
@@ -48,6 +53,28 @@ def outcome(
     return Outcome(usage, status, first_s, total_s=2.5)
 
 
+def at_once(coroutine: Coroutine[object, object, T]) -> T:
+    """The result of a coroutine that waits for nothing: those of local meters must not."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]
+    raise AssertionError("it waits")
+
+
+@contextmanager
+def admitted(accounting: Accounting, caller: Caller, model: str, prices: PriceConfig | None = None) -> Iterator[Bill]:
+    """`Accounting.admit` with local meters, which never waits."""
+    admission = accounting.admit(caller, model, prices)
+    bill = at_once(admission.__aenter__())
+    try:
+        yield bill
+    except BaseException as error:
+        at_once(admission.__aexit__(type(error), error, error.__traceback__))
+        raise
+    at_once(admission.__aexit__(None, None, None))
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for it, some ten seconds at most."""
     for _ in range(2_000):
@@ -57,10 +84,11 @@ async def until(condition: Callable[[], bool]) -> None:
     raise TimeoutError
 
 
-def with_keys(folder: Path, *keys: Key) -> Callable[[Callable[[Sequence[Key]], None]], Books]:
+def with_keys(folder: Path, *keys: Key) -> OpenBooks:
     """What opens books with these keys in a new file in the folder."""
     database = Database(folder / "accounting.db")
     for known in keys:
         database.add(known)
     database.close()
-    return lambda on_keys: Books(folder / "accounting.db", AccountingConfig(ledger=True), on_keys)
+    config = AccountingConfig(ledger=True)
+    return lambda on_keys, on_written: Books(folder / "accounting.db", config, on_keys, on_written)

@@ -14,7 +14,7 @@ from foveal.accounting.limits import Allowance
 from foveal.config import LimitConfig, PriceConfig
 from foveal.errors import SpendingLimitReached, TooManyRequests
 from foveal.types import Caller
-from tests.accounting.builders import SECRET, Clock, key, limits, outcome, with_keys
+from tests.accounting.builders import SECRET, Clock, admitted, at_once, key, limits, outcome, with_keys
 
 PRICES = PriceConfig(prompt=1.0, completion=2.0)
 ALICE = Caller("", "alice")
@@ -25,42 +25,42 @@ def test_a_request_is_settled_however_it_ends() -> None:
     for error in (ValueError, asyncio.CancelledError, GeneratorExit):
         with pytest.raises(error):
             _fail(accounting, error)
-    with accounting.admit(ALICE, "m"), pytest.raises(TooManyRequests), accounting.admit(ALICE, "m"):
+    with admitted(accounting, ALICE, "m"), pytest.raises(TooManyRequests), admitted(accounting, ALICE, "m"):
         pass
-    with accounting.admit(ALICE, "m"):
+    with admitted(accounting, ALICE, "m"):
         pass
 
 
 def _fail(accounting: Accounting, error: type[BaseException]) -> None:
-    with accounting.admit(ALICE, "m") as bill:
-        bill.reserve(10, 10)
+    with admitted(accounting, ALICE, "m") as bill:
+        at_once(bill.reserve(10, 10))
         raise error
 
 
 def test_the_prompts_of_one_request_count_as_one() -> None:
     accounting, caller = Accounting(LimitConfig(requests_per_minute=5)), Caller("r", "alice")
     with ExitStack() as parts:
-        bills = {id(parts.enter_context(accounting.admit(caller, "m"))) for _ in range(3)}
+        bills = {id(parts.enter_context(admitted(accounting, caller, "m"))) for _ in range(3)}
     assert len(bills) == 1
     assert accounting.standing("alice").requests == Allowance(5, 4)
-    with accounting.admit(caller, "m"):  # the id is free again, and this is another request
+    with admitted(accounting, caller, "m"):  # the id is free again, and this is another request
         pass
     assert accounting.standing("alice").requests == Allowance(5, 3)
 
 
 def test_keys_do_not_count_for_each_other() -> None:
     accounting = Accounting(LimitConfig(requests_per_minute=1))
-    with accounting.admit(ALICE, "m"), accounting.admit(Caller("", "bob"), "m"):
+    with admitted(accounting, ALICE, "m"), admitted(accounting, Caller("", "bob"), "m"):
         pass
-    with pytest.raises(TooManyRequests), accounting.admit(ALICE, "m"):
+    with pytest.raises(TooManyRequests), admitted(accounting, ALICE, "m"):
         pass
 
 
 def test_a_key_is_held_to_its_own_limits(tmp_path: Path) -> None:
     accounting = Accounting(open_books=with_keys(tmp_path, key("alice", limits=limits(requests_per_minute=1))))
-    with accounting.admit(ALICE, "m"):
+    with admitted(accounting, ALICE, "m"):
         pass
-    with pytest.raises(TooManyRequests), accounting.admit(ALICE, "m"):
+    with pytest.raises(TooManyRequests), admitted(accounting, ALICE, "m"):
         pass
     assert accounting.standing("bob").requests == Allowance(60_000, 60_000)
 
@@ -68,14 +68,14 @@ def test_a_key_is_held_to_its_own_limits(tmp_path: Path) -> None:
 def test_limits_do_not_heed_the_wall_clock() -> None:
     clock, now = Clock(), Clock(2e9)
     accounting = Accounting(LimitConfig(requests_per_minute=1), clock=clock, now=now)
-    with accounting.admit(ALICE, "m"):
+    with admitted(accounting, ALICE, "m"):
         pass
     for jump in (3e9, 0.0):
         now.s = jump
-        with pytest.raises(TooManyRequests), accounting.admit(ALICE, "m"):
+        with pytest.raises(TooManyRequests), admitted(accounting, ALICE, "m"):
             pass
     clock.s += 61
-    with accounting.admit(ALICE, "m"):
+    with admitted(accounting, ALICE, "m"):
         pass
 
 
@@ -83,10 +83,10 @@ def test_a_spending_limit_holds_for_what_is_not_written_yet(tmp_path: Path) -> N
     accounting = Accounting(
         prices=PRICES, open_books=with_keys(tmp_path, key("alice", spending_limit_nano=50_000, spent_nano=20_000))
     )
-    with accounting.admit(ALICE, "m") as bill:
-        bill.reserve(10, 10)
+    with admitted(accounting, ALICE, "m") as bill:
+        at_once(bill.reserve(10, 10))
         bill.count(outcome(10, 10))
-    with pytest.raises(SpendingLimitReached), accounting.admit(ALICE, "m"):
+    with pytest.raises(SpendingLimitReached), admitted(accounting, ALICE, "m"):
         pass
 
 
@@ -96,10 +96,10 @@ def test_a_row_says_what_a_request_took_and_nothing_of_what_was_said(tmp_path: P
     async def scene() -> None:
         accounting = Accounting(prices=PRICES, open_books=with_keys(tmp_path, key("alice")), now=Clock(5_000.0))
         accounting.start()
-        with accounting.admit(Caller("r1", "alice", "team"), "m") as bill:
-            bill.reserve(10, 10)
+        with admitted(accounting, Caller("r1", "alice", "team"), "m") as bill:
+            at_once(bill.reserve(10, 10))
             bill.count(outcome(10, 5, cached=4, first_s=0.25))
-        with accounting.admit(Caller("refused", "alice", "team"), "m"):
+        with admitted(accounting, Caller("refused", "alice", "team"), "m"):
             pass
         await accounting.close()
 
@@ -133,8 +133,8 @@ def test_each_model_has_prices_of_its_own(tmp_path: Path) -> None:
     dear = PriceConfig(prompt=2.0, completion=20.0, currency="EUR")
     bills = []
     for model, prices in (("small", None), ("large", dear)):
-        with accounting.admit(ALICE, model, prices) as bill:
-            bill.reserve(10, 5)
+        with admitted(accounting, ALICE, model, prices) as bill:
+            at_once(bill.reserve(10, 5))
             bill.count(outcome(10, 5))
             bills.append((bill.model, bill.currency, bill.cost_nano))
     assert bills == [("small", "USD", 20_000), ("large", "EUR", 120_000)]

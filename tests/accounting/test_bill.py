@@ -2,12 +2,13 @@
 
 import pytest
 
-from foveal.accounting.bill import Bill, Terms, check_can_start
+from foveal.accounting.bill import Bill
 from foveal.accounting.limits import Meter
+from foveal.accounting.meters import LocalMeters, Terms, check_can_start
 from foveal.config import LimitConfig, PriceConfig
 from foveal.errors import InvalidRequest, SpendingLimitReached, TooManyRequests
 from foveal.types import Caller
-from tests.accounting.builders import Clock, outcome
+from tests.accounting.builders import Clock, at_once, outcome
 
 UNLIMITED = LimitConfig(0, 0, 0, 0)
 PRICES = PriceConfig(prompt=1.0, cached_prompt=0.5, completion=2.0)  # a token: 1000, 500, 2000 nano
@@ -16,13 +17,15 @@ PRICES = PriceConfig(prompt=1.0, cached_prompt=0.5, completion=2.0)  # a token: 
 def bill(
     meter: Meter, limits: LimitConfig = UNLIMITED, funds_nano: int | None = None, clock: Clock | None = None
 ) -> Bill:
-    return Bill(Caller("r"), "m", meter, Terms(limits, PRICES, lambda: funds_nano), clock or Clock())
+    meters = LocalMeters(clock or Clock(), lambda key_id: 0)
+    meters._meters[""] = meter
+    return Bill(Caller("r"), "m", meters, Terms(limits, PRICES, funds_nano))
 
 
 def test_what_was_reserved_and_not_generated_is_given_back() -> None:
     meter = Meter()
     request = bill(meter)
-    request.reserve(100, 50)
+    at_once(request.reserve(100, 50))
     assert (meter.prompt_tokens.total(1_000.0), meter.generated_tokens.total(1_000.0)) == (100, 50)
     assert meter.reserved_nano == 100 * 1000 + 50 * 2000
     request.count(outcome(100, 20))
@@ -34,9 +37,9 @@ def test_what_was_reserved_and_not_generated_is_given_back() -> None:
 def test_several_prompts_are_settled_together() -> None:
     meter, clock = Meter(), Clock()
     request = bill(meter, clock=clock)
-    request.reserve(10, 50)
+    at_once(request.reserve(10, 50))
     clock.s += 10
-    request.reserve(20, 50)
+    at_once(request.reserve(20, 50))
     request.count(outcome(10, 50))
     request.count(outcome(20, 1))
     request.settle()
@@ -48,7 +51,7 @@ def test_several_prompts_are_settled_together() -> None:
 def test_what_never_ran_costs_nothing_and_gives_everything_back() -> None:
     meter = Meter()
     request = bill(meter)
-    request.reserve(100, 50)
+    at_once(request.reserve(100, 50))
     request.settle()
     assert (meter.prompt_tokens.total(1_000.0), meter.generated_tokens.total(1_000.0)) == (0, 0)
     assert (meter.reserved_nano, request.cost_nano) == (0, 0)
@@ -68,7 +71,7 @@ def test_of_equal_requests_as_many_are_let_in_as_the_limit_has_room_for() -> Non
     limits = LimitConfig(0, 0, 100, 0)
     for _ in range(10):
         try:
-            bill(meter, limits).reserve(1, 30)
+            at_once(bill(meter, limits).reserve(1, 30))
             num_in += 1
         except TooManyRequests:
             pass
@@ -78,9 +81,9 @@ def test_of_equal_requests_as_many_are_let_in_as_the_limit_has_room_for() -> Non
 def test_a_refusal_takes_nothing() -> None:
     meter = Meter()
     limits = LimitConfig(0, 100, 40, 0)
-    bill(meter, limits).reserve(10, 30)
+    at_once(bill(meter, limits).reserve(10, 30))
     with pytest.raises(TooManyRequests):
-        bill(meter, limits).reserve(10, 30)
+        at_once(bill(meter, limits).reserve(10, 30))
     assert (meter.prompt_tokens.total(1_000.0), meter.generated_tokens.total(1_000.0)) == (10, 30)
     assert meter.reserved_nano == 10 * 1000 + 30 * 2000
 
@@ -88,20 +91,20 @@ def test_a_refusal_takes_nothing() -> None:
 def test_the_wait_that_is_told_is_enough() -> None:
     meter, clock = Meter(), Clock(1_000.4)
     limits = LimitConfig(0, 0, 40, 0)
-    bill(meter, limits, clock=clock).reserve(1, 30)
+    at_once(bill(meter, limits, clock=clock).reserve(1, 30))
     clock.s += 20
     with pytest.raises(TooManyRequests) as refused:
-        bill(meter, limits, clock=clock).reserve(1, 30)
+        at_once(bill(meter, limits, clock=clock).reserve(1, 30))
     assert refused.value.retry_after_s == 41  # the second of 1000.4 is a minute over at 1061
     assert "Ask again in 41 s" in str(refused.value)
     clock.s += refused.value.retry_after_s
-    bill(meter, limits, clock=clock).reserve(1, 30)
+    at_once(bill(meter, limits, clock=clock).reserve(1, 30))
 
 
 @pytest.mark.parametrize(("prompt", "generated", "param"), [(101, 1, "prompt"), (1, 41, "max_tokens")])
 def test_what_no_minute_has_room_for_is_told_at_once(prompt: int, generated: int, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        bill(Meter(), LimitConfig(0, 100, 40, 0)).reserve(prompt, generated)
+        at_once(bill(Meter(), LimitConfig(0, 100, 40, 0)).reserve(prompt, generated))
     assert refused.value.param == param
 
 
@@ -110,17 +113,17 @@ def test_concurrent_requests_do_not_exceed_the_spending_limit() -> None:
     funds_nano = 2 * cost + 1
     running = [bill(meter, funds_nano=funds_nano) for _ in range(2)]
     for request in running:
-        request.reserve(10, 10)
+        at_once(request.reserve(10, 10))
     with pytest.raises(TooManyRequests, match="may use up"):
-        bill(meter, funds_nano=funds_nano).reserve(10, 10)
+        at_once(bill(meter, funds_nano=funds_nano).reserve(10, 10))
     running[0].settle()
-    bill(meter, funds_nano=funds_nano).reserve(10, 10)
+    at_once(bill(meter, funds_nano=funds_nano).reserve(10, 10))
 
 
 def test_a_request_that_could_cost_more_than_is_left_is_refused() -> None:
     with pytest.raises(SpendingLimitReached, match="lower max_tokens"):
-        bill(Meter(), funds_nano=29_999).reserve(10, 10)
-    bill(Meter(), funds_nano=30_000).reserve(10, 10)
+        at_once(bill(Meter(), funds_nano=29_999).reserve(10, 10))
+    at_once(bill(Meter(), funds_nano=30_000).reserve(10, 10))
 
 
 @pytest.mark.parametrize(
@@ -141,9 +144,9 @@ def test_which_requests_may_start(
 ) -> None:
     meter = Meter(num_running=num_running)
     meter.requests.take(3, 1_000.0)
-    terms = Terms(limits, PRICES, lambda: funds_nano)
+    terms = Terms(limits, PRICES, funds_nano)
     if error is None:
-        check_can_start(meter, terms, 1_000.0)
+        check_can_start(meter, terms, 0, 1_000.0)
     else:
         with pytest.raises(error):
-            check_can_start(meter, terms, 1_000.0)
+            check_can_start(meter, terms, 0, 1_000.0)

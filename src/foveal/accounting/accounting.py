@@ -1,38 +1,42 @@
 """Admits requests, and settles what they took.
 
-Runs on the event loop and never waits: rows that have to be written go to `Books`. A request is admitted, reserves the
-most that it can take, and is always settled, however it ends.
+Runs on the event loop. Rows that have to be written go to `Books`. Limits are asked of meters, which wait only where
+several servers share them. A request is admitted, reserves the most that it can take, and is always settled, however it
+ends: nothing waits then.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
-from foveal.accounting.bill import Bill, Terms, check_can_start
+from foveal.accounting.bill import Bill
 from foveal.accounting.books import Books
 from foveal.accounting.keys import Key, KeyRing, configured_keys
 from foveal.accounting.ledger import Entry
-from foveal.accounting.limits import Meter, Standing, standing
+from foveal.accounting.limits import Standing
+from foveal.accounting.meters import LocalMeters, Terms
 from foveal.accounting.prices import has_prices
+from foveal.accounting.shared_meters import SharedMeters
 from foveal.accounting.totals import Totals
 from foveal.config import LimitConfig, PriceConfig
 from foveal.types import Caller
 
 log = logging.getLogger(__name__)
 
-OpenBooks = Callable[[Callable[[Sequence[Key]], None]], Books]
+OpenBooks = Callable[[Callable[[Sequence[Key]], None], Callable[[Mapping[str, int]], None]], Books]
+OpenShared = Callable[[LocalMeters], SharedMeters]
 
 
 class Accounting:
     """Accounting for all served models.
 
-    `prices` are those of a model that has none of its own. `open_books` gets the function to call with changed keys.
-    Without it nothing is stored, and only the configuration has keys. `clock`: monotonic seconds, for limits; `now`:
-    Unix time, for dates.
+    `prices` are those of a model that has none of its own. `open_books` gets the functions to call with changed keys,
+    and with costs that are written. Without it nothing is stored, and only the configuration has keys. `open_shared`
+    makes meters that several servers share from those of this one. `clock`: monotonic seconds, for limits; `now`: Unix
+    time, for dates.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Accounting:
         prices: PriceConfig | None = None,
         api_keys: Sequence[str] = (),
         open_books: OpenBooks | None = None,
+        open_shared: OpenShared | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -48,13 +53,14 @@ class Accounting:
         self.totals = Totals()
         self._limits = limits or LimitConfig()
         self._prices = prices or PriceConfig()
-        self._clock = clock
         self._now = now
         self._ring = KeyRing(configured_keys(api_keys), now)
-        self._meters: defaultdict[str, Meter] = defaultdict(Meter)  # by key id
         self._open: dict[str, Bill] = {}  # by request id
         self._visiting: set[str] = set()  # request ids
-        self._books = open_books(self._take_in) if open_books else None
+        alone = LocalMeters(clock, self._spent_nano)
+        self._shared = open_shared(alone) if open_shared else None
+        self._meters = self._shared or alone
+        self._books = open_books(self._take_in, self._meters.written) if open_books else None
 
     def _take_in(self, keys: Sequence[Key]) -> None:
         self._ring.update(keys)
@@ -64,11 +70,15 @@ class Accounting:
     def start(self) -> None:
         if self._books:
             self._books.start()
+        if self._shared:
+            self._shared.start()
 
     async def close(self) -> None:
         """Write what is not yet written. All bills should be settled by now."""
         if self._books:
             await self._books.close()
+        if self._shared:
+            await self._shared.close()
 
     # --- who ----------------------------------------------------------------------------------------------------------
 
@@ -82,8 +92,7 @@ class Accounting:
 
     def standing(self, key_id: str) -> Standing:
         """The current state of a key's limits."""
-        meter = self._meters.get(key_id) or Meter()  # asking leaves nothing behind
-        return standing(meter, self._limits_of(self._ring.get(key_id)), self._clock())
+        return self._meters.standing(key_id, self._limits_of(self._ring.get(key_id)))
 
     # --- how much -----------------------------------------------------------------------------------------------------
 
@@ -92,32 +101,29 @@ class Accounting:
         """Requests between their heads and their ends."""
         return len(self._visiting)
 
-    @contextmanager
-    def visit(self, caller: Caller) -> Iterator[None]:
+    @asynccontextmanager
+    async def visit(self, caller: Caller) -> AsyncIterator[None]:
         """A request from its head to its end: it counts whatever it turns out to hold, refusals included.
 
-        Raises SpendingLimitReached or TooManyRequests.
+        Raises SpendingLimitReached, TooManyRequests or, while limits that are shared cannot be asked, Overloaded.
         """
-        meter, now_s = self._meters[caller.key_id], self._clock()
-        check_can_start(meter, self._terms(caller.key_id, self._prices), now_s)
-        meter.requests.take(1, now_s)
-        meter.num_running += 1
+        await self._meters.enter(caller.key_id, self._terms(caller.key_id, self._prices))
         if caller.request_id:
             self._visiting.add(caller.request_id)
         try:
             yield
         finally:
             self._visiting.discard(caller.request_id)
-            meter.num_running -= 1
+            self._meters.leave(caller.key_id)
 
-    @contextmanager
-    def admit(self, caller: Caller, model: str, prices: PriceConfig | None = None) -> Iterator[Bill]:
+    @asynccontextmanager
+    async def admit(self, caller: Caller, model: str, prices: PriceConfig | None = None) -> AsyncIterator[Bill]:
         """The request's bill, settled when the last context that yielded it ends.
 
         All prompts of one request, which are for one model, share one bill. A request that is no visitor (`visit`) yet
-        is one while the bill is open. Raises SpendingLimitReached or TooManyRequests on entering.
+        is counted as one while the bill is open. Raises what `visit` raises on entering.
         """
-        bill = self._open.get(caller.request_id) or self._start(caller, model, prices or self._prices)
+        bill = self._open.get(caller.request_id) or await self._start(caller, model, prices or self._prices)
         bill.num_parts += 1
         try:
             yield bill
@@ -127,10 +133,12 @@ class Accounting:
                 self._settle(bill)
                 bill.visit.close()
 
-    def _start(self, caller: Caller, model: str, prices: PriceConfig) -> Bill:
-        bill = Bill(caller, model, self._meters[caller.key_id], self._terms(caller.key_id, prices), self._clock)
+    async def _start(self, caller: Caller, model: str, prices: PriceConfig) -> Bill:
+        terms = self._terms(caller.key_id, prices)
+        bill = Bill(caller, model, self._meters, terms)
         if caller.request_id not in self._visiting:
-            bill.visit.enter_context(self.visit(caller))
+            await self._meters.enter(caller.key_id, terms)
+            bill.visit.callback(self._meters.leave, caller.key_id)
         if caller.request_id:
             self._open[caller.request_id] = bill
         return bill
@@ -164,14 +172,13 @@ class Accounting:
         )
 
     def _terms(self, key_id: str, prices: PriceConfig) -> Terms:
-        return Terms(self._limits_of(self._ring.get(key_id)), prices, lambda: self._funds_nano(key_id))
+        key = self._ring.get(key_id)
+        return Terms(self._limits_of(key), prices, key.spending_limit_nano if key else None)
 
     def _limits_of(self, key: Key | None) -> LimitConfig:
         return key.limits.over(self._limits) if key else self._limits
 
-    def _funds_nano(self, key_id: str) -> int | None:
+    def _spent_nano(self, key_id: str) -> int:
         key = self._ring.get(key_id)
-        if key is None or key.spending_limit_nano is None:
-            return None
         unseen_nano = self._books.unseen_nano(key_id) if self._books else 0
-        return key.spending_limit_nano - key.spent_nano - unseen_nano
+        return (key.spent_nano if key else 0) + unseen_nano

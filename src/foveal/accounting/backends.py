@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
+from socket import SHUT_RDWR, socket
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ColumnElement
@@ -63,6 +67,23 @@ def _postgresql(where: str) -> Engine:
         raise ConfigError(
             "accounting.url names a PostgreSQL database, which needs psycopg: pip install 'foveal[postgresql]'"
         ) from None
+
+
+class Connections:
+    """The connection that an engine has open."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._latest: DBAPIConnection | None = None
+        event.listen(engine, "connect", self._note)
+
+    def _note(self, connection: DBAPIConnection, _: object) -> None:
+        self._latest = connection
+
+    def interrupt(self) -> None:
+        """Shut the socket of a connection to PostgreSQL, which ends what waits for it in another thread."""
+        if fileno := getattr(self._latest, "fileno", None):
+            with suppress(Exception), socket(fileno=os.dup(fileno())) as connected:  # it may be closed by now
+                connected.shutdown(SHUT_RDWR)
 
 
 NO_URL = "accounting.url has to be as postgresql://user:password@host:5432/name"

@@ -1,20 +1,23 @@
 """Writes rows and costs to the database, and reads changed keys from it, off the event loop.
 
 Both happen once a second, in one thread. So a kill loses the rows of one second at most, and changes by the command
-line take effect within two seconds. The file may be created while the server runs. Nothing here decides on access.
+line take effect within two seconds. What could not be written is written later, and once: it keeps its batch's number.
+A file may be created while the server runs. Nothing here decides on access.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveal.accounting.teller import Teller
 from foveal.config import AccountingConfig
 from foveal.errors import ConfigError
 
@@ -32,28 +35,52 @@ DAY_S = 86_400
 log = logging.getLogger(__name__)
 
 OnKeys = Callable[[Sequence["Key"]], None]
+OnWritten = Callable[[Mapping[str, int]], None]
+
+
+@dataclass(slots=True)
+class Page:
+    """Rows, and costs by key id, that are written together under one number."""
+
+    number: int
+    entries: list[Entry]
+    spent_nano: Counter[str]
 
 
 class Books:
-    """The server's side of the file at `path`. `on_keys` is called with all keys whenever one has changed."""
+    """The server's side of a file, or of the database at a postgresql:// URL.
 
-    def __init__(self, path: Path, config: AccountingConfig, on_keys: OnKeys) -> None:
-        """Opens the file if it is there, or if there is to be a ledger. Raises ConfigError."""
+    `on_keys` is called with all keys whenever one has changed, `on_written` with costs, by key id, that were written.
+    """
+
+    def __init__(
+        self,
+        place: Path | str,
+        config: AccountingConfig,
+        on_keys: OnKeys,
+        on_written: OnWritten = lambda spent_nano: None,
+        server_id: str | None = None,
+    ) -> None:
+        """Opens the database if it is there, or if there is to be a ledger. Raises ConfigError."""
         self.num_lost = 0  # rows that were dropped
-        self._path = path
+        self._place = place
+        self._server_id = server_id or secrets.token_hex(8)
         self._config = config
         self._on_keys = on_keys
+        self._on_written = on_written
         self._database: Database | None = None  # once it is open, for the thread only
         self._version = -1
         self._pruned_s = -PRUNE_S
         self._entries: list[Entry] = []
         self._unwritten_nano: Counter[str] = Counter()  # by key id: spent
+        self._page: Page | None = None  # what is to be written next
+        self._num_pages = 0
         self._unseen_nano: Counter[str] = Counter()  # written, or about to be, and not yet in the keys that were read
         self._is_closing = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, "accounting")
-        if config.ledger or _is_there(path):
-            _check_not_empty(path)
+        self._teller = Teller("accounting", self._interrupt)
+        if config.ledger or _is_there(place):
+            _check_not_empty(place)
             self._open()
             on_keys(self._changed_keys() or [])
 
@@ -77,7 +104,7 @@ class Books:
         """Write what is not yet written."""
         self._is_closing.set()
         await (self._keeping or self._keep())
-        self._thread.shutdown()
+        self._teller.close()
         if self._database is not None:
             self._database.close()
 
@@ -91,54 +118,66 @@ class Books:
         for _ in range(NUM_LAST_TRIES):
             if await self._sync():
                 return
-        log.error("%d rows of the ledger could not be written and are lost", len(self._entries))
+        num_unwritten = len(self._entries) + (len(self._page.entries) if self._page else 0)
+        log.error("%d rows of the ledger could not be written and are lost", num_unwritten)
 
     async def _sync(self) -> bool:
         """Write what was recorded, then read changed keys. Returns whether all was written; what was not is kept."""
-        entries, self._entries = self._entries, []
-        spent_nano, self._unwritten_nano = self._unwritten_nano, Counter()
-        self._unseen_nano += spent_nano
-        loop = asyncio.get_running_loop()
+        page = self._page or self._next_page()
         try:
-            await loop.run_in_executor(self._thread, self._write, entries, spent_nano)
+            await self._teller.do(lambda: self._write(page))
         except ConfigError as error:
             log.error("%s", error)
-            self._take_back(entries, spent_nano)
+            self._page = page
+            self._forget_oldest(page)
             return False
+        self._page = None
+        self._on_written(page.spent_nano)
         try:
-            keys = await loop.run_in_executor(self._thread, self._changed_keys)
+            keys = await self._teller.do(self._changed_keys)
         except ConfigError as error:  # it is read again the next time
             log.error("%s", error)
-            return True
+            return not self._entries
         if keys is not None:
             self._unseen_nano.clear()
             self._on_keys(keys)
-        return True
+        return not self._entries
 
-    def _take_back(self, entries: list[Entry], spent_nano: Counter[str]) -> None:
-        self._unwritten_nano += spent_nano
-        self._unseen_nano -= spent_nano
-        entries += self._entries
-        if len(entries) > MAX_UNWRITTEN:
-            log.error("%d rows of the ledger are given up", len(entries) - MAX_UNWRITTEN)
-            self.num_lost += len(entries) - MAX_UNWRITTEN
-        self._entries = entries[-MAX_UNWRITTEN:]
+    def _next_page(self) -> Page:
+        self._num_pages += 1
+        page = Page(self._num_pages, self._entries, self._unwritten_nano)
+        self._entries, self._unwritten_nano = [], Counter()
+        self._unseen_nano += page.spent_nano
+        return page
+
+    def _forget_oldest(self, page: Page) -> None:
+        """Keep no more rows than there is memory for. Costs are all kept: they are a number for each key."""
+        num_over = len(page.entries) + len(self._entries) - MAX_UNWRITTEN
+        if num_over > 0:
+            log.error("%d rows of the ledger are given up", num_over)
+            self.num_lost += num_over
+            from_page = min(num_over, len(page.entries))
+            del page.entries[:from_page], self._entries[: num_over - from_page]
 
     # --- in the thread ------------------------------------------------------------------------------------------------
 
-    def _write(self, entries: Sequence[Entry], spent_nano: Counter[str]) -> None:
+    def _write(self, page: Page) -> None:
         """All or nothing. Raises ConfigError."""
-        if self._database is None and _is_there(self._path):
+        if self._database is None and _is_there(self._place):
             self._open()
         if self._database is not None:
             self._prune()
-            if entries or spent_nano:
-                self._database.record(entries, spent_nano)
+            if page.entries or page.spent_nano:
+                self._database.record(page.entries, page.spent_nano, (self._server_id, page.number))
 
     def _open(self) -> None:
         from foveal.accounting.database import Database
 
-        self._database = Database(self._path)
+        self._database = Database(self._place)
+
+    def _interrupt(self) -> None:
+        if self._database is not None:
+            self._database.interrupt()
 
     def _changed_keys(self) -> list[Key] | None:
         """All keys; None if none has changed. Raises ConfigError."""
@@ -158,21 +197,26 @@ class Books:
             self._database.forget(time.time() - self._config.retention_days * DAY_S)
 
 
-def _check_not_empty(path: Path) -> None:
+def _check_not_empty(place: Path | str) -> None:
     """Raises ConfigError for a file without a byte: its keys are lost, and a server must not run without them."""
-    if _is_there(path) and path.stat().st_size == 0:
+    if isinstance(place, Path) and _is_there(place) and place.stat().st_size == 0:
         raise ConfigError(
-            f"the accounts at {path} are an empty file, so all keys in it are lost: restore it from a copy, or remove "
+            f"the accounts at {place} are an empty file, so all keys in it are lost: restore it from a copy, or remove "
             "it to run without accounts"
         )
 
 
-def _is_there(path: Path) -> bool:
-    """Raises ConfigError where that cannot be told: a server that cannot read its keys must not run without them."""
+def _is_there(place: Path | str) -> bool:
+    """A database that was named has to be there; a file may not.
+
+    Raises ConfigError where that cannot be told: a server that cannot read its keys must not run without them.
+    """
+    if isinstance(place, str):
+        return True
     try:
-        return path.exists()
+        return place.exists()
     except OSError as error:
         raise ConfigError(
-            f"it cannot be seen whether there are accounts at {path}: {error.strerror}; set accounting.path "
+            f"it cannot be seen whether there are accounts at {place}: {error.strerror}; set accounting.path "
             "(FOVEAL_ACCOUNTING_PATH)"
         ) from None

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, cast, delete, func, in
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from foveal.accounting import schema
-from foveal.accounting.backends import READS, day, open_engine
+from foveal.accounting.backends import READS, Connections, day, now_s, open_engine
 from foveal.accounting.keys import Key
 from foveal.accounting.ledger import Entry, Grouping, UsageRow
 from foveal.accounting.limits import Limits
@@ -29,18 +29,26 @@ if TYPE_CHECKING:
 LIMIT_COLUMNS = tuple(limit.name for limit in fields(Limits))
 
 
+Batch = tuple[str, int]  # a server's id, and a number that grows
+
+
 class Database:
     """One connection, for one thread at a time."""
 
     def __init__(self, where: Path | str) -> None:
         """Opens a file, made where it is missing and for its owner only, or a postgresql:// URL. Raises ConfigError."""
         self._engine = open_engine(where)
+        self._connections = Connections(self._engine)
         self.shown = str(where) if isinstance(where, Path) else self._engine.url.render_as_string(hide_password=True)
         with self._telling():
             bring_up_to_date(self._engine, self.shown)
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def interrupt(self) -> None:
+        """Make a method that waits for PostgreSQL in another thread fail. SQLite's do not wait for long."""
+        self._connections.interrupt()
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -59,7 +67,7 @@ class Database:
 
     def add(self, key: Key) -> None:
         """Raises ConfigError where the name is taken, by a revoked key too: the ledger names keys."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             _note_change(connection)  # others that add keys wait from here on
             if connection.execute(select(schema.key.c.id).where(schema.key.c.name == key.name)).first():
                 raise ConfigError(f"there is a key {key.name!r} already; choose another name")
@@ -68,7 +76,7 @@ class Database:
     def change(self, key: Key) -> None:
         """Replace the key with this id, except what it has spent, which servers add to."""
         changes = {name: value for name, value in _columns(key).items() if name not in ("id", "spent_nano")}
-        with self._writing() as connection:
+        with self.writing() as connection:
             _note_change(connection)
             connection.execute(update(schema.key).where(schema.key.c.id == key.id).values(changes))
 
@@ -80,11 +88,16 @@ class Database:
 
     # --- the ledger ---------------------------------------------------------------------------------------------------
 
-    def record(self, entries: Sequence[Entry], spent_nano: Mapping[str, int]) -> None:
-        """Add rows to the ledger, and costs to keys (by id), in one transaction."""
+    def record(self, entries: Sequence[Entry], spent_nano: Mapping[str, int], batch: Batch | None = None) -> None:
+        """Add rows to the ledger, and costs to keys (by id), in one transaction.
+
+        With a batch's number it is done once, even if it is asked for again, as after a connection broke meanwhile.
+        """
         spends = update(schema.key).where(schema.key.c.id == bindparam("key_id"))
         spends = spends.values(spent_nano=schema.key.c.spent_nano + bindparam("nano"))
-        with self._writing() as connection:
+        with self.writing() as connection:
+            if batch and not _is_new(connection, batch):
+                return
             if entries:
                 connection.execute(insert(schema.ledger), [asdict(entry) for entry in entries])
             if spent_nano:
@@ -93,7 +106,7 @@ class Database:
 
     def forget(self, before_s: float) -> None:
         """Delete the rows of answers that ended before this Unix time."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(delete(schema.ledger).where(schema.ledger.c.ended_s < before_s))
 
     def usage(self, by: Grouping, since_s: float = 0.0) -> list[UsageRow]:
@@ -138,7 +151,8 @@ class Database:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes; with SQLite, no other one writes meanwhile."""
         with self._telling(), self._engine.begin() as connection:
             yield connection
 
@@ -150,6 +164,18 @@ class Database:
         except SQLAlchemyError as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise ConfigError(f"the accounts at {self.shown} cannot be used: {str(cause).strip()}") from None
+
+
+def _is_new(connection: Connection, batch: Batch) -> bool:
+    """Whether no batch with this number was written, of which a note is made."""
+    server, (server_id, number) = schema.server, batch
+    known = connection.execute(select(server.c.batch).where(server.c.id == server_id)).scalar()
+    if known is None:
+        row = {"id": server_id, "beat": 0, "batch": number, "seen_s": now_s(connection)}
+        connection.execute(insert(server).values(row))
+    elif known < number:
+        connection.execute(update(server).where(server.c.id == server_id).values(batch=number))
+    return known is None or known < number
 
 
 def _note_change(connection: Connection) -> None:

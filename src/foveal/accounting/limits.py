@@ -1,6 +1,6 @@
 """What a key may take in a minute, and what it took in the last one. Knows neither requests nor clocks.
 
-Times are seconds of a monotonic clock and are passed in. docs/decisions/061-limits.md weighs the `limits` package,
+Times are seconds of one clock and are passed in. docs/decisions/061-limits.md weighs the `limits` package,
 which counts by the wall clock and cannot give back.
 """
 

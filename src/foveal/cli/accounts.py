@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from foveal.config import Config, accounts_path
+from foveal.config import Config, accounts_place
 from foveal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ def open_database(config: Config, make: bool = False) -> Iterator[Database]:
     """The database, closed at the end. Raises ConfigError where there is none, unless `make`."""
     from foveal.accounting.database import Database
 
-    path = accounts_path(config.accounting, os.environ)
-    if not make and not path.exists():
+    place = accounts_place(config.accounting, os.environ)
+    if not make and isinstance(place, Path) and not place.exists():
         raise ConfigError(
-            f"there are no accounts at {path} yet: foveal keys create NAME makes the first key, and accounting.ledger "
+            f"there are no accounts at {place} yet: foveal keys create NAME makes the first key, and accounting.ledger "
             "= true keeps a ledger without keys"
         )
-    database = Database(path)
+    database = Database(place)
     try:
         yield database
     finally:

@@ -84,7 +84,9 @@ def serve(config: Config) -> None:
     check_model(config.model.path, config.model.mmproj)
     check_port(config.http)
     _prepare_process()
-    accounting = _accounting(config)
+    from foveal.accounting.opening import open_accounting
+
+    accounting = open_accounting(config, os.environ)
     check_keys(config.http, accounting)
     import uvloop
 
@@ -142,20 +144,6 @@ def _prepare_process() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel("WARNING")
-
-
-def _accounting(config: Config) -> Accounting:
-    """Accounting with the keys of the configuration, and of the database if there is one."""
-    from foveal.accounting.accounting import Accounting
-    from foveal.accounting.books import Books
-
-    path = accounts_path(config.accounting, os.environ)
-    return Accounting(
-        config.limits,
-        config.prices,
-        config.http.api_keys,
-        open_books=lambda on_keys: Books(path, config.accounting, on_keys),
-    )
 
 
 def _show_ready(model_id: str, info: EngineInfo, url: str, took_s: float) -> None:

@@ -125,13 +125,14 @@ class Pipeline:
         started_s = time.monotonic()
         async with AsyncExitStack() as running:
             engine = running.enter_context(self._taken_on())
-            bill = running.enter_context(self._accounting.admit(request.caller, self.card.id, self.card.prices))
+            admitted = self._accounting.admit(request.caller, self.card.id, self.card.prices)
+            bill = await running.enter_async_context(admitted)
             request, plan = await self._checked(await self._with_files_read(request))
             images = await running.enter_async_context(self._load_images(request))
             rendered = await self._render(request, images)
             num_prompt_tokens, num_choices = len(rendered.prompt.token_ids), request.options.num_choices
             sampling = sampling_for(request.options, num_prompt_tokens, self.card.context_length)
-            bill.reserve(num_prompt_tokens, sampling.max_tokens * num_choices)
+            await bill.reserve(num_prompt_tokens, sampling.max_tokens * num_choices)
             choices = [
                 await running.enter_async_context(self._choice(engine, rendered, sampling, index, plan.reading))
                 for index in range(num_choices)
@@ -145,8 +146,10 @@ class Pipeline:
 
         `requests`: the prompts of one request. They count as one against the limits, since images may be fetched.
         """
-        with self._taken_on(), self._accounting.admit(requests[0].caller, self.card.id, self.card.prices):
-            return [await self._measure(request) for request in requests]
+        admitted = self._accounting.admit(requests[0].caller, self.card.id, self.card.prices)
+        with self._taken_on():
+            async with admitted:
+                return [await self._measure(request) for request in requests]
 
     @property
     def vitals(self) -> Vitals:

@@ -13,7 +13,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.keys import digest_of
 from foveal.config import HttpConfig
 from foveal.types import Caller, EngineInfo, EngineStats
-from tests.accounting.builders import key, outcome, with_keys
+from tests.accounting.builders import admitted, key, outcome, with_keys
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, app_for, call, error, send
 
@@ -80,7 +80,7 @@ def test_no_client_makes_up_a_label() -> None:
 def test_answers_are_counted_with_their_tokens_and_times() -> None:
     accounting = Accounting()
     for taken in (outcome(10, 5, cached=3), outcome(20, 1, status="failed", first_s=30.0)):
-        with accounting.admit(Caller(), "m") as bill:
+        with admitted(accounting, Caller(), "m") as bill:
             bill.count(taken)
     found = samples(send(app_for(FakePipeline(), HttpConfig(), accounting), "GET", "/metrics"))
     assert found["foveal_answers_total", ("finished",)] == 1

@@ -27,5 +27,5 @@ class Admission:
         if caller is None or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        with self.accounting.visit(caller):
+        async with self.accounting.visit(caller):
             await self.app(scope, receive, send)
