@@ -83,5 +83,26 @@ def test_a_pair_turns_by_the_position_of_its_row() -> None:
 
 
 def test_a_kind_of_scaling_that_is_not_implemented_is_refused_by_name() -> None:
-    with pytest.raises(CheckpointError, match="rope type 'yarn'"):
-        Rope.read({"max_position_embeddings": 9, "rope_scaling": {"rope_type": "yarn"}}, 4)
+    with pytest.raises(CheckpointError, match="rope type 'proportional'"):
+        Rope.read({"max_position_embeddings": 9, "rope_scaling": {"rope_type": "proportional"}}, 4)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({}, "has no factor"),
+        ({"factor": 2.0, "rope_theta": 1.0}, "a rope_theta above 1"),
+        ({"factor": 2.0, "truncate": False}, "not with truncate false"),
+    ],
+)
+def test_a_yarn_that_cannot_be_computed_is_refused(other: dict[str, object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        Rope.read({"max_position_embeddings": 9, "rope_scaling": {"rope_type": "yarn", **other}}, 4)
+
+
+def test_two_original_lengths_are_refused() -> None:
+    settings = {"max_position_embeddings": 9, "original_max_position_embeddings": 4}
+    scaling = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 5}
+
+    with pytest.raises(CheckpointError, match="two values of original_max_position_embeddings: 4 and 5"):
+        Rope.read(settings | {"rope_scaling": scaling}, 4)

@@ -39,6 +39,14 @@ def test_settings_of_another_model(tmp_path: Path, settings: dict[str, int], mes
         load_model(tmp_path, CPU, torch.float32)
 
 
+def test_a_file_with_more_layers_than_the_settings_say(tmp_path: Path) -> None:
+    file = tiny_llama(tmp_path) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 1}))
+
+    with pytest.raises(CheckpointError, match=r"have model\.layers\.1, where config\.json has 1 layers"):
+        load_model(tmp_path, CPU, torch.float32)
+
+
 @pytest.mark.parametrize(
     ("name", "tensor", "message"),
     [

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 EVERY = 40  # how many settings one of them is tried of, where there is little time
 KNOWN = {  # what differs still
-    "gemma3: config: eoi_token_index": "a token beyond the vocabulary ends in an IndexError",
     "internvl: config: image_seq_length": "ours has a default, the reference's processor is told",
-    "phi3 long: config: rope_parameters.original_max_position_embeddings": "it contradicts the one beside it",
 }
 
 

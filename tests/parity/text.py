@@ -23,6 +23,7 @@ LONG_ROPE = {
     "short_factor": [1.0, 1.1, 1.2, 1.3],
     "long_factor": [1.5, 3.0, 4.5, 6.0],
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
 DELTA = {  # gated delta networks in all layers but every second
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
@@ -39,11 +40,20 @@ EXPERTS = {
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
     "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
+    "llama with yarn": ("Llama", {"rope_parameters": {"rope_theta": 1e4, **YARN}, "head_dim": 32}),
+    "llama with DeepSeek's yarn": (
+        "Llama",
+        {
+            "rope_parameters": {"rope_theta": 50.0, **YARN, "mscale": 1.3, "mscale_all_dim": 0.6, "beta_fast": 12},
+            "head_dim": 32,
+        },
+    ),
     "llama with biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     "mistral": ("Mistral", {"sliding_window": None}),
     "mistral with a window": ("Mistral", {"sliding_window": 7}),
     "qwen2": ("Qwen2", {}),
     "qwen2 with a window": ("Qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}),
+    "qwen3 with yarn": ("Qwen3", {"rope_parameters": {"rope_theta": 1e4, **YARN, "attention_factor": 1.4}}),
     "qwen3": ("Qwen3", {"head_dim": 16}),
     "phi3": ("Phi3", {"original_max_position_embeddings": 2048}),
     "phi3 long": ("Phi3", {"rope_parameters": LONG_ROPE, "original_max_position_embeddings": 256}),
@@ -51,6 +61,18 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_5_text": ("Qwen3_5Text", {"head_dim": 32, **DELTA}),
     "qwen3_5_moe_text": ("Qwen3_5MoeText", {"head_dim": 32, **DELTA, **EXPERTS}),
     "gemma3_text": ("Gemma3Text", {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24}),
+    "gemma3_text with yarn": (
+        "Gemma3Text",
+        {
+            "head_dim": 16,
+            "sliding_window": 8,
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_theta": 1e6, **YARN},
+                "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+            },
+        },
+    ),
     "gemma3_text, two kinds": (
         "Gemma3Text",
         {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},

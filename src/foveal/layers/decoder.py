@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from foveal.layers.activation import activation
-from foveal.layers.fit import check_fit
+from foveal.layers.fit import check_fit, check_number_of_layers
 from foveal.layers.gated_delta import DeltaHeads, GatedDeltaNet
 from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
 from foveal.layers.mlp import Experts, GatedMLP
@@ -260,6 +260,7 @@ class Decoder:
             count_positions,
         )
         check_fit(decoder, name, head, numbers)
+        check_number_of_layers(weights, name, config.num_layers)
         return decoder
 
     @property

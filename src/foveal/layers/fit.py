@@ -12,7 +12,7 @@ from foveal.layers.gated_delta import GatedDeltaNet
 from foveal.layers.mlp import Experts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from foveal.layers.decoder import Decoder, DecoderLayer, SelfAttention
     from foveal.layers.linear.form import Linear
@@ -31,6 +31,12 @@ def check_fit(decoder: Decoder, name: str, head: str, numbers: Iterable[int]) ->
     _check_norm(decoder.norm, f"{name}.norm", width)
     for table, part in ((decoder.embedding, f"{name}.embed_tokens"), (decoder.head, head)):
         _check(table, part, max(table.out_features, decoder.config.vocab_size), width)
+
+
+def check_number_of_layers(names: Container[str], name: str, num_layers: int) -> None:
+    """Raises CheckpointError where the files have a layer more: a part of a model answers nonsense."""
+    if f"{name}.layers.{num_layers}.input_layernorm.weight" in names:
+        raise CheckpointError(f"the files have {name}.layers.{num_layers}, where config.json has {num_layers} layers")
 
 
 def _check_layer(layer: DecoderLayer, name: str, width: int) -> None:

@@ -53,6 +53,9 @@ class Rope:
         factor = 1.0
         if _kind(parameters) in ("longrope", "su"):
             factor = parameters.get("attention_factor") or longrope_attention_factor(context_length, original)
+        elif _kind(parameters) == "yarn":
+            parameters = {"original_max_position_embeddings": context_length} | parameters
+            factor = yarn_attention_factor(parameters)
         return cls(
             scaled_frequencies(frequencies(width, parameters["rope_theta"]), parameters),
             section_axes(parameters, width // 2),
@@ -87,10 +90,17 @@ def counted_positions(prompt: Prompt, rope: Rope, max_total_tokens: int) -> Posi
 
 
 def rope_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The rope settings as one table: `rope_parameters` (newer), or `rope_scaling` and other keys (older)."""
+    """The rope settings as one table: `rope_parameters` (newer), or `rope_scaling` and other keys (older).
+
+    Raises CheckpointError where a file gives two original lengths, since libraries disagree on which one counts.
+    """
     beside = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
     found = {"rope_theta": 10000.0, "partial_rotary_factor": 1.0} | {k: settings[k] for k in beside if k in settings}
-    return found | dict(settings.get("rope_scaling") or {}) | dict(settings.get("rope_parameters") or {})
+    inner = dict(settings.get("rope_scaling") or {}) | dict(settings.get("rope_parameters") or {})
+    original = "original_max_position_embeddings"
+    if original in found and inner.get(original, found[original]) != found[original]:
+        raise CheckpointError(f"the checkpoint has two values of {original}: {found[original]} and {inner[original]}")
+    return found | inner
 
 
 def frequencies(head_dim: int, theta: float) -> Tensor:
@@ -113,6 +123,8 @@ def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor
             return plain_D[None] / float(parameters["factor"])
         case "llama3":
             return _llama3_frequencies(plain_D, parameters)[None]
+        case "yarn":
+            return _yarn_frequencies(plain_D, parameters)[None]
         case "longrope" | "su":
             short, long = parameters["short_factor"], parameters["long_factor"]
             if {len(short), len(long)} != {len(plain_D)}:
@@ -121,7 +133,7 @@ def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor
                 )
             return plain_D / torch.tensor([short, long])
         case kind:
-            known = "default, linear, dynamic, llama3, mrope, longrope or su"
+            known = "default, linear, dynamic, llama3, mrope, yarn, longrope or su"
             raise CheckpointError(f"the checkpoint's configuration has rope type {kind!r}; only {known} can be served")
 
 
@@ -143,6 +155,18 @@ def longrope_attention_factor(context_length: int, original_context_length: int)
     """LongRoPE's factor of cos and sin: sqrt(1 + ln(scale) / ln(original)), or 1 where the context was not extended."""
     scale = context_length / original_context_length
     return math.sqrt(1 + math.log(scale) / math.log(original_context_length)) if scale > 1 else 1.0
+
+
+def yarn_attention_factor(parameters: Mapping[str, Any]) -> float:
+    """YaRN's factor of cos and sin: 1 + ln(factor) / 10, or a ratio of two such (DeepSeek)."""
+    if (given := parameters.get("attention_factor")) is not None:
+        return float(given)
+
+    def grown(weight: float) -> float:
+        return 1 + 0.1 * weight * math.log(max(_yarn_factor(parameters), 1))
+
+    above, below = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    return grown(above) / grown(below) if above and below else grown(1)
 
 
 def rotation(angles: Tensor, attention_factor: float = 1.0) -> Rotation:
@@ -173,3 +197,29 @@ def _llama3_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tenso
     original, factor, low, high = (float(parameters[name]) for name in names)
     share_D = ((original * plain_D / (2 * math.pi) - low) / (high - low)).clamp(0, 1)  # of the undivided frequency
     return plain_D * (share_D + (1 - share_D) / factor)
+
+
+def _yarn_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+    """YaRN (Peng et al., 2023): pairs that turn often are kept, those that turn rarely are divided by `factor`.
+
+    Between the pairs that turn `beta_fast` and `beta_slow` times in the original context, a ramp over their numbers.
+    """
+    width, theta = 2 * len(plain_D), float(parameters["rope_theta"])
+    if theta <= 1 or parameters.get("truncate") is False:
+        raise CheckpointError("rope by YaRN can be served with a rope_theta above 1, and not with truncate false")
+
+    def pair_that_turns(times: float) -> float:
+        original = parameters["original_max_position_embeddings"]
+        return width * math.log(original / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+    first = max(math.floor(pair_that_turns(parameters.get("beta_fast") or 32)), 0)
+    last = min(math.ceil(pair_that_turns(parameters.get("beta_slow") or 1)), width - 1)
+    length = last - first or 0.001  # the reference's, where both are the same pair
+    share_D = 1 - ((torch.arange(len(plain_D)) - first) / length).clamp(0, 1)  # of the undivided frequency
+    return plain_D * share_D + plain_D / _yarn_factor(parameters) * (1 - share_D)
+
+
+def _yarn_factor(parameters: Mapping[str, Any]) -> float:
+    if "factor" not in parameters:
+        raise CheckpointError("the checkpoint's rope is of type yarn and has no factor")
+    return float(parameters["factor"])

@@ -141,6 +141,9 @@ RULES: dict[str, Rule] = {
     "partial_rotary_factor": number(0, 1),
     **dict.fromkeys(("factor", "low_freq_factor", "high_freq_factor"), number(0, 1e6)),
     "attention_factor": either(number(0, 1e6), NOTHING),
+    **dict.fromkeys(("beta_fast", "beta_slow"), either(number(0, 1e6), NOTHING)),
+    **dict.fromkeys(("mscale", "mscale_all_dim"), either(number(-1, 1e6), NOTHING)),
+    "truncate": either(SWITCH, NOTHING),
     **dict.fromkeys(("short_factor", "long_factor"), FACTORS),
     **dict.fromkeys(("full_attention", "sliding_attention"), OBJECT),  # of rope_parameters
     "mrope_section": list_of(whole(0, 4096), 3, 3),

@@ -74,6 +74,7 @@ OF_OTHERS: Only = {  # what the reference reads for other decoders; a file of th
     **dict.fromkeys(("use_bidirectional_attention", "qk_layernorm"), (None, False)),
     "num_local_experts": (None, 0, 1),
 }
+_PHI3_ROPES = (None, "default", "longrope", "su")  # those of the reference's code for it
 _NOT_SLIDING: Only = {"sliding_window": (None,)}
 OF_TYPE: dict[str, Only] = {
     **dict.fromkeys(("llama", "mllama_text_model"), _NOT_SLIDING),
@@ -89,6 +90,7 @@ OF_TYPE: dict[str, Only] = {
         },
     ),
     "qwen3_vl_text": _NOT_SLIDING | {"mrope_interleaved": (True,)},
+    "phi3": dict.fromkeys(("rope_type", "type"), _PHI3_ROPES),
     "gemma3_text": {"hidden_act": ("gelu_pytorch_tanh",)},
     "llava": {"vision_feature_select_strategy": ("default", "full")},
     "llava_next": {"vision_feature_select_strategy": ("default",)},

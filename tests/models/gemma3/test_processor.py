@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from foveal.errors import CheckpointError
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.family import InvalidImageSize
 from foveal.models.gemma3.processor import Gemma3Processor, load
@@ -33,11 +34,23 @@ def test_an_empty_picture_is_refused() -> None:
         PUBLISHED.layout(Size(0, 5), "auto")
 
 
+CONFIG = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}
+
+
 def checkpoint(folder: Path, **settings: object) -> Checkpoint:
-    (folder / "config.json").write_text(json.dumps({"model_type": "gemma3"}))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 896}, **settings}))
     return Checkpoint.read(folder)
 
 
 def test_settings_left_out_are_the_published_ones(tmp_path: Path) -> None:
     assert load(checkpoint(tmp_path, do_pan_and_scan=None)) == PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["boi_token_index", "eoi_token_index"])
+def test_a_mark_beyond_the_vocabulary_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {name: 262_208}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 896}}))
+
+    with pytest.raises(CheckpointError, match=f"{name} is 262208, beyond the vocabulary of 262208 tokens"):
+        load(Checkpoint.read(tmp_path))

@@ -169,7 +169,7 @@ def test_tied_embeddings_need_no_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"rope_scaling": {"type": "yarn"}}, "rope type 'yarn'; only default"),
+        ({"rope_scaling": {"type": "yarn"}}, "type is 'yarn'; only None or 'default' or 'longrope' or 'su'"),
         ({"embd_layer": {"hd_transform_order": "glb_sub"}}, "hd_transform_order 'glb_sub'; only sub_glb"),
     ],
 )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from foveal.errors import CheckpointError
 from foveal.models.family import InvalidImageSize
 from foveal.types import CropGrid, Detail, ImageLayout, ImageSpan, Placeholder, Size
 
@@ -55,8 +56,13 @@ class Gemma3Processor:
 
 
 def load(checkpoint: Checkpoint) -> Gemma3Processor:
-    """From preprocessor_config.json and config.json."""
+    """From preprocessor_config.json and config.json. Raises CheckpointError for a mark that has no embedding."""
     config, settings = checkpoint.config, checkpoint.preprocessor_config
+    for name in ("boi_token_index", "eoi_token_index"):  # features take the places of image_token_index
+        if config.get(name, 0) >= checkpoint.vocab_size:
+            raise CheckpointError(
+                f"{config.place}: {name} is {config[name]}, beyond the vocabulary of {checkpoint.vocab_size} tokens"
+            )
     return Gemma3Processor(
         crop_size=settings["size"]["height"],
         num_features=config.get("mm_tokens_per_image", 256),
