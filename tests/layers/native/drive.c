@@ -3,18 +3,16 @@
  * Every buffer has exactly the size that it must have, so that a byte beyond is found.
  */
 #include "blocks.h"
+#include "gemm.h"
 #include "pool.h"
 #include "prefill.h"
 #include "quantised.h"
 #include "records.h"
+#include "step.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride);
-int foveal_step(Pool *pool, const Decoder *d, const Step *s);
-int foveal_prefill(Pool *pool, const Prefill *p);
 
 static float *numbers(int64_t count) {
     float *values = malloc(count * sizeof *values);
@@ -43,25 +41,33 @@ static Matrix matrix(int64_t form, int64_t out, int64_t in, int has_bias) {
 }
 
 static double run_one(Pool *pool, int64_t form, int64_t T, int64_t W, int64_t H, int64_t K, int64_t D, int64_t M) {
-    enum { LAYERS = 2, BLOCK = 4, BLOCKS = 40, MAX_BLOCKS = 5 };
+    enum { LAYERS = 2, BLOCK = 4, BLOCKS = 120, MAX_BLOCKS = 5 };
     Layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++)
         layers[i] = (Layer){
             {numbers(W)}, {i ? numbers(D) : NULL}, {i ? numbers(D) : NULL}, {i ? numbers(W) : NULL},
             {numbers(W)}, {i ? numbers(W) : NULL},
             matrix(form, H * D, W, i), matrix(form, K * D, W, i), matrix(form, K * D, W, i), matrix(form, W, H * D, 0),
-            matrix(form, M, W, 0), matrix(form, M, W, 0), matrix(form, W, M, 0), i ? 3 : 0, 0};
+            matrix(form, M, W, 0), matrix(form, M, W, 0), matrix(form, W, M, 0), i};
     Decoder decoder = {layers, LAYERS, W, H, K, D, M, D / 2, BLOCK, BLOCKS, T % 3, 1e-6f, 0.1f, {numbers(W)}};
     int64_t kv_count = (int64_t)LAYERS * 2 * BLOCKS * BLOCK * K * D;
-    float *kv = numbers(kv_count), *x = numbers(T * W), *cos = numbers(T * D / 4), *sin = numbers(T * D / 4);
-    int32_t *tables = malloc(T * MAX_BLOCKS * sizeof *tables), *seq_lens = malloc(T * sizeof *seq_lens);
-    int64_t *slots = malloc(T * sizeof *slots);
+    float *kv = numbers(kv_count), *x = numbers(T * W), *cos = numbers(LAYERS * T * D / 4), *sin = numbers(LAYERS * T * D / 4);
+    /* a prompt, where there are enough rows, and streams */
+    const int64_t prompt = T > FEW_ROWS ? FEW_ROWS + 1 : 1, S = T - prompt + 1;
+    int64_t *starts = malloc((S + 1) * sizeof *starts), *slots = malloc(T * sizeof *slots);
+    int32_t *tables = malloc(S * MAX_BLOCKS * sizeof *tables), *sequences = malloc(T * sizeof *sequences);
+    int32_t *begins = malloc(LAYERS * T * sizeof *begins), *stops = malloc(LAYERS * T * sizeof *stops);
+    for (int64_t i = 0; i < S * MAX_BLOCKS; i++) tables[i] = (int32_t)(i * 7 % BLOCKS);
+    for (int64_t i = 0; i <= S; i++) starts[i] = i ? prompt + i - 1 : 0;
     for (int64_t t = 0; t < T; t++) {
-        for (int b = 0; b < MAX_BLOCKS; b++) tables[t * MAX_BLOCKS + b] = (int32_t)((t * 7 + b * 3) % BLOCKS);
-        seq_lens[t] = (int32_t)(1 + (t * 5) % (MAX_BLOCKS * BLOCK));
-        slots[t] = tables[t * MAX_BLOCKS + (seq_lens[t] - 1) / BLOCK] * BLOCK + (seq_lens[t] - 1) % BLOCK;
+        const int64_t i = t < prompt ? 0 : t - prompt + 1, at = t < prompt ? t : t * 5 % (MAX_BLOCKS * BLOCK);
+        sequences[t] = (int32_t)i;
+        begins[t] = 0;
+        begins[T + t] = at < 3 ? 0 : (int32_t)at - 2;
+        stops[t] = stops[T + t] = (int32_t)at + 1;
+        slots[t] = tables[i * MAX_BLOCKS + at / BLOCK] * BLOCK + at % BLOCK;
     }
-    Step step = {x, kv, cos, sin, tables, seq_lens, slots, T, MAX_BLOCKS};
+    Step step = {x, kv, cos, sin, starts, tables, sequences, begins, stops, slots, T, S, MAX_BLOCKS};
     double total = foveal_step(pool, &decoder, &step) ? NAN : 0;
     for (int64_t i = 0; i < T * W; i++) total += x[i];
     return total;
@@ -87,7 +93,7 @@ static double attend_rows(Pool *pool, int64_t H, int64_t K, int64_t D) {
         }
     float *output = malloc(T * H * D * sizeof *output);
     const Prefill p = {numbers(T * H * D), numbers(kv_count), numbers(kv_count), output, starts, tables, begins, stops,
-                       SEQUENCES, MAX_BLOCKS, BLOCK, H, K, D, H * D, K * D, 0.1f};
+                       SEQUENCES, MAX_BLOCKS, BLOCK, H, K, D, H * D, K * D, 1, 0.1f};
     double total = foveal_prefill(pool, &p) ? NAN : 0;
     for (int64_t i = 0; i < T * H * D; i++) total += output[i];
     return total;
@@ -95,7 +101,7 @@ static double attend_rows(Pool *pool, int64_t H, int64_t K, int64_t D) {
 
 int main(int argc, char **argv) {
     Pool *pool = foveal_pool(argc > 1 ? atoi(argv[1]) : 1);
-    for (int64_t T = 1; T <= 19; T += 3) {
+    for (int64_t T = 1; T <= 22; T += 3) {
         double total = 0;
         for (int64_t form = INT8; form <= FLOAT32; form++) {
             if (form != INT8 && form != FLOAT32 && groups_of_block(form) > 1) {

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="without a compiler there is no native step")
 
 BLOCK_SIZE = 16
+FEW_ROWS = 16  # of gemm.h: longer steps are computed in another way
 CPU = torch.device("cpu")
 GROUPS = {"one to one": (4, 4), "pairs": (4, 2), "threes": (3, 1), "sevens": (14, 2)}  # query and key-value heads
 HEAD_DIMS = (16, 48, 64, 128)
@@ -44,7 +45,7 @@ class Twin:
         self.model = model
         self.seq_lens = list(seq_lens)
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
-        per_sequence = max(seq_lens) // BLOCK_SIZE + 3
+        per_sequence = max(seq_lens) // BLOCK_SIZE + 10  # room for what comes
         num_blocks = per_sequence * len(seq_lens)
         order = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(1)).tolist()
         self.tables = [order[i * per_sequence : (i + 1) * per_sequence] for i in range(len(seq_lens))]
@@ -55,28 +56,45 @@ class Twin:
         assert native is not None
         self.native: NativeDecoder = native
 
-    def step(self, num_new: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """So many new tokens of each sequence, both ways: hidden states [T, W]."""
-        starts, self.seq_lens = self.seq_lens, [a + b for a, b in zip(self.seq_lens, num_new, strict=True)]
-        spans = list(zip(starts, self.seq_lens, self.tables, strict=True))
+    def step(
+        self, num_new: Sequence[int], spans: Sequence[Sequence[tuple[int, int]]] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """So many new tokens of each sequence, both ways: hidden states [T, W]. spans: that attend both ways."""
+        batch = self.batch(num_new, spans)
+        with torch.inference_mode():
+            assert self.native.covers(batch.attention, None)
+            expected = compute(self.model, batch, attention_backend(CPU, torch.float32), self.torch_cache)
+        return self.computed(batch), expected
+
+    def computed(self, batch: InputBatch) -> torch.Tensor:
+        """By the native step alone."""
+        backend = attention_backend(CPU, torch.float32)
+        with torch.inference_mode():
+            return compute(self.model, batch, backend, self.native_cache, self.native)
+
+    def batch(self, num_new: Sequence[int], spans: Sequence[Sequence[tuple[int, int]]] = ()) -> InputBatch:
+        """Sequences behind the last of `num_new` are left out."""
+        starts, self.seq_lens = self.seq_lens, [a + b for a, b in zip(self.seq_lens, num_new, strict=False)]
+        ranges = list(zip(starts, self.seq_lens, self.tables, strict=False))
         slots = [
             table[at // BLOCK_SIZE] * BLOCK_SIZE + at % BLOCK_SIZE
-            for start, stop, table in spans
+            for start, stop, table in ranges
             for at in range(start, stop)
         ]
         ends = torch.tensor([0, *num_new]).cumsum(0).tolist()
-        positions = torch.cat([torch.arange(start, stop) for start, stop, _ in spans])
-        batch = InputBatch(
-            torch.randint(3, 299, (ends[-1],), generator=torch.Generator().manual_seed(ends[-1])),
+        positions = torch.cat([torch.arange(start, stop) for start, stop, _ in ranges])
+        tables = self.tables[: len(num_new)]
+        return InputBatch(
+            3 + positions * 7 % 290,
             positions[None],
             (),
-            AttentionBatch(ends, self.seq_lens, self.tables, slots, BLOCK_SIZE),
+            AttentionBatch(ends, self.seq_lens, tables, slots, BLOCK_SIZE, spans),
         )
-        backend = attention_backend(CPU, torch.float32)
-        with torch.inference_mode():
-            assert self.native.covers(batch.attention, None)
-            expected = compute(self.model, batch, backend, self.torch_cache)
-            return compute(self.model, batch, backend, self.native_cache, self.native), expected
+
+
+def in_int8(kind: str, tmp_path: Path) -> Model:
+    reference = text_checkpoint(kind, tmp_path, hidden_size=64, intermediate_size=96)
+    return load_model(reference.folder, CPU, torch.float32, policy=lambda facts: "int8")
 
 
 def assert_agrees(model: Model, seq_lens: Sequence[int], *steps: Sequence[int], atol: float = 2e-5) -> None:
@@ -158,14 +176,44 @@ def test_any_length_agrees(seq_len: int, tmp_path: Path) -> None:
     assert_agrees(model, [seq_len, 3], [1, 1], [2, 1])
 
 
+@pytest.mark.parametrize("kind", ["llama with biases", "qwen3", "phi3", "gemma3_text"])
+def test_prompts_beside_streams_agree(kind: str, tmp_path: Path) -> None:
+    assert_agrees(in_int8(kind, tmp_path), [0, 30, 9, 70], [40, 1, 5, 20], [90, 1, 1, 1], atol=10 * A_ROUNDING)
+
+
+def test_a_prompt_in_blocks_of_four_bits_agrees(tmp_path: Path) -> None:
+    reference = text_checkpoint("qwen3", tmp_path, hidden_size=64, intermediate_size=96)
+    model = load_model(reference.folder, CPU, torch.float32, policy=lambda facts: "int4")
+
+    assert_agrees(model, [0, 30], [70, 1], atol=10 * A_ROUNDING)
+
+
+@pytest.mark.parametrize("others", [1, FEW_ROWS, MAX_ROWS + 40])
+def test_a_streams_numbers_do_not_depend_on_what_is_beside_it(others: int, tmp_path: Path) -> None:
+    model = in_int8("gemma3_text", tmp_path)
+    alone, beside = Twin(model, [70, 9]), Twin(model, [70, 9])
+
+    got, _ = beside.step([1, others])
+    expected = alone.computed(alone.batch([1]))
+
+    assert torch.equal(got[0], expected[0])
+
+
+@pytest.mark.parametrize("num_rows", [6, FEW_ROWS + 9])
+def test_two_way_spans_agree(num_rows: int, tmp_path: Path) -> None:
+    twin = Twin(in_int8("gemma3_text", tmp_path), [20])
+
+    got, expected = twin.step([num_rows], spans=[[(2, 12), (22, 25)]])
+
+    torch.testing.assert_close(got, expected, atol=10 * A_ROUNDING, rtol=2e-5)
+
+
 def test_what_is_not_covered_is_torchs(tmp_path: Path) -> None:
     twin = Twin(text_checkpoint("qwen3", tmp_path).ours, [4])
     long = AttentionBatch([0, MAX_ROWS + 1], [MAX_ROWS + 5], twin.tables, range(MAX_ROWS + 1), BLOCK_SIZE)
-    two_way = AttentionBatch([0, 2], [6], twin.tables, range(2), BLOCK_SIZE, [[(4, 6)]])
     plain = AttentionBatch([0, 1], [5], twin.tables, [4], BLOCK_SIZE)
 
     assert not twin.native.covers(long, None)
-    assert not twin.native.covers(two_way, None)
     assert not twin.native.covers(plain, lambda layer, x_TW: x_TW)
     assert native_decoder(twin.model.decoder, twin.native_cache.bfloat16(), BLOCK_SIZE) is None
 

@@ -45,6 +45,7 @@ class Prefill(ctypes.Structure):
                 "head_dim",
                 "query_stride",
                 "kv_stride",
+                "least_rows",
             )
         ),
         ("scale", ctypes.c_float),
@@ -96,6 +97,7 @@ class Native:
                 head_dim=head_dim,
                 query_stride=query_THD.stride(0),
                 kv_stride=kv_layer.stride(2),
+                least_rows=1,
                 scale=scale,
             )
             if self.library.foveal_prefill(self.pool, ctypes.byref(described)):

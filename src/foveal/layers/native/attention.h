@@ -17,17 +17,16 @@ typedef struct {
     float *output, *highest, *total;
 } Part;
 
-/* A step's rows and heads cut into stretches: all that a stretch's number says. */
+/* One of the stretches that a row's context is cut into, of one key-value head. */
 typedef struct {
     int64_t row, kv_head, begin, stop; /* empty: stop <= begin */
 } Stretch;
 
-static Stretch stretch_of(const Decoder *d, const Step *s, int64_t window, int64_t number) {
-    const int64_t at = number % MAX_STRETCHES, head = number / MAX_STRETCHES, row = head / d->num_kv_heads;
-    const int64_t stop = s->seq_lens[row], begin = window && stop > window ? stop - window : 0;
+static Stretch stretch_of(const Step *s, const Layer *l, int64_t row, int64_t kv_head, int64_t at) {
+    const int64_t begin = s->begins[l->window * s->num_rows + row], stop = s->stops[l->window * s->num_rows + row];
     const int64_t tiles = (stop - begin + TILE - 1) / TILE, size = (tiles + MAX_STRETCHES - 1) / MAX_STRETCHES * TILE;
     const int64_t end = begin + (at + 1) * size;
-    return (Stretch){row, head % d->num_kv_heads, begin + at * size, end < stop ? end : stop};
+    return (Stretch){row, kv_head, begin + at * size, end < stop ? end : stop};
 }
 
 static void rotate(float *head, const float *cos, const float *sin, int64_t half) {
@@ -111,7 +110,7 @@ static void attend(const Decoder *d, const Step *s, int64_t layer, Stretch stret
     const int64_t group = d->num_heads / d->num_kv_heads, width = d->head_dim, vectors = width / LANES;
     const int64_t token_stride = d->num_kv_heads * width, layer_stride = d->num_blocks * d->block_size * token_stride;
     const float *keys = s->kv_cache + 2 * layer * layer_stride + stretch.kv_head * width, *values = keys + layer_stride;
-    const int32_t *table = s->block_tables + stretch.row * s->max_blocks;
+    const int32_t *table = s->block_tables + s->sequences[stretch.row] * s->max_blocks;
     int64_t tiles[2][TILE], *offsets = tiles[0], *next = tiles[1];
     for (int64_t g = 0; g < group; g++) part.highest[g] = -INFINITY, part.total[g] = 0;
     if (stretch.stop <= stretch.begin) return;
@@ -149,7 +148,7 @@ static void place(const Decoder *d, const Step *s, int64_t layer, int64_t row, i
     const Layer *l = &d->layers[layer];
     const int64_t group = d->num_heads / d->num_kv_heads, width = d->head_dim, half = d->rotary_width / 2;
     const int64_t token_stride = d->num_kv_heads * width, layer_stride = d->num_blocks * d->block_size * token_stride;
-    const float *cos = s->cos + (l->rope * s->num_rows + row) * half, *sin = s->sin + (l->rope * s->num_rows + row) * half;
+    const float *cos = s->cos + (l->window * s->num_rows + row) * half, *sin = s->sin + (l->window * s->num_rows + row) * half;
     float *queries = qkv + kv_head * group * width;
     float *key = qkv + (d->num_heads + kv_head) * width, *value = key + d->num_kv_heads * width;
     for (int64_t g = 0; g < group; g++) {

@@ -1,8 +1,8 @@
-"""A decoder's step in one native call, where the compiled step covers the decoder and the step has few rows.
+"""A decoder's step in one native call, where the compiled step covers the decoder and the step.
 
 The numbers are those of the decoder's own `decode` in float32, up to the order of additions; products with quantised
-weights are the same to the bit. What is not covered (other dtypes, what stands between the layers, long steps) stays
-with the decoder's own code.
+weights are the same to the bit. What is not covered (other dtypes, what stands between the layers, long steps in
+float32) stays with the decoder's own code.
 
 Letters: T rows in the step, W hidden width.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from foveal.layers.activation import ACTIVATIONS
-from foveal.layers.attention.native import padded
+from foveal.layers.attention.native import padded, ranges
 from foveal.layers.decoder import Decoder, SelfAttention
 from foveal.layers.linear.plain import SideBySide, plain_parts
 from foveal.layers.linear.quantised import Quantised
@@ -27,7 +27,6 @@ from foveal.layers.native import products
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from foveal.layers.attention.batch import AttentionBatch
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from foveal.layers.norm import OffsetRMSNorm, RMSNorm
     from foveal.layers.step import AfterLayer
 
-MAX_ROWS = 64  # of a step: beyond that torch's products are faster (benchmarks/decode_step.txt)
+MAX_ROWS = 64  # of a step with float32 matrices: beyond that torch's products are faster (benchmarks/decode_step.txt)
 LANES = 16  # of the widest build: a head is whole vectors of them
 ACTIVATION_CODES = {
     ACTIVATIONS["silu"]: native.SILU,
@@ -55,7 +54,6 @@ def native_decoder(decoder: object, kv_cache: Tensor, block_size: int) -> Native
 
 def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
     config = decoder.config
-    linears = [linear for layer in decoder.layers for linear in layer.linears]
     return (
         not config.delta_heads
         and not config.experts_per_token
@@ -63,8 +61,16 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
         and kv_cache.dtype == decoder.embedding.dtype == torch.float32
         and config.heads.head_dim % LANES == 0
         and config.activation in ACTIVATION_CODES
-        and all(_has_parts(linear) and linear.dtype == torch.float32 for linear in linears)
+        and all(_has_parts(linear) and linear.dtype == torch.float32 for linear in _linears(decoder))
     )
+
+
+def _linears(decoder: Decoder) -> list[Linear]:
+    return [linear for layer in decoder.layers for linear in layer.linears]
+
+
+def _is_quantised(linear: Linear) -> bool:
+    return all(map(_is_quantised, linear.parts)) if isinstance(linear, SideBySide) else isinstance(linear, Quantised)
 
 
 def _has_parts(linear: Linear) -> bool:
@@ -84,18 +90,20 @@ class NativeDecoder:
         self._kept: list[object] = []
         self._struct = self._described(decoder, kv_cache, block_size)
         self._head = self._head_of(decoder.head)
+        self._takes_many = all(map(_is_quantised, _linears(decoder)))
         self._pool = native.pool(torch.get_num_threads())
 
     def covers(self, batch: AttentionBatch, after_layer: AfterLayer | None) -> bool:
         """Whether it can compute this step."""
-        is_plain = after_layer is None and not any(batch.two_way_spans)
-        return is_plain and batch.query_start_loc[-1] <= MAX_ROWS
+        return after_layer is None and (self._takes_many or batch.query_start_loc[-1] <= MAX_ROWS)
 
     def decode(self, x_TW: Tensor, positions_RT: Tensor, batch: AttentionBatch) -> Tensor:
         """Embeddings -> normed hidden states, in the same place [T, W]; keys and values are written into the cache."""
         assert x_TW.dtype == torch.float32
         assert x_TW.is_contiguous()
-        tables, seq_lens = _rows_of(batch.query_start_loc, batch.seq_lens, batch.block_tables)
+        starts, tables = np.array(batch.query_start_loc, np.int64), padded(batch.block_tables)
+        sequences = np.repeat(np.arange(len(tables), dtype=np.int32), np.diff(starts))
+        begins, stops = map(np.stack, zip(*(ranges(batch, window) for window in self._windows), strict=True))
         slots = np.array(batch.slot_mapping, dtype=np.int64)
         rotations = [self._decoder.ropes[window](positions_RT) for window in self._windows]
         half = rotations[0].cos.shape[-1] // 2
@@ -105,10 +113,14 @@ class NativeDecoder:
             kv_cache=self._kv_cache.data_ptr(),
             cos=cos.data_ptr(),
             sin=sin.data_ptr(),
+            starts=starts.ctypes.data,
             block_tables=tables.ctypes.data,
-            seq_lens=seq_lens.ctypes.data,
+            sequences=sequences.ctypes.data,
+            begins=begins.ctypes.data,
+            stops=stops.ctypes.data,
             slots=slots.ctypes.data,
             num_rows=len(slots),
+            num_sequences=len(tables),
             max_blocks=tables.shape[1],
         )
         if self._library.foveal_step(self._pool, ctypes.byref(self._struct), ctypes.byref(described)):
@@ -172,8 +184,7 @@ class NativeDecoder:
             gate=gate,
             up=up,
             down=down,
-            window=attention.window or 0,
-            rope=self._windows.index(attention.window),
+            window=self._windows.index(attention.window),
         )
 
     def _parts(self, linear: Linear, shares: Sequence[int]) -> Iterator[native.Matrix]:
@@ -221,12 +232,3 @@ def _split(matrix: native.Matrix, row_bytes: int, shares: Sequence[int]) -> Iter
 
 def _weight_of(norm: RMSNorm | OffsetRMSNorm | None) -> Tensor | None:
     return None if norm is None else norm.weight
-
-
-def _rows_of(
-    query_start_loc: Sequence[int], seq_lens: Sequence[int], block_tables: Sequence[Sequence[int]]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each row of a step its sequence's block table, padded [T, blocks], and how many tokens it attends to [T]."""
-    sequences = np.repeat(np.arange(len(seq_lens)), np.diff(query_start_loc))
-    rows_behind = np.array(query_start_loc)[sequences + 1] - np.arange(len(sequences)) - 1
-    return padded(block_tables)[sequences], (np.array(seq_lens)[sequences] - rows_behind).astype(np.int32)

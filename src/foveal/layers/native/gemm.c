@@ -4,6 +4,8 @@
  * stay in its first cache, and multiplies pairs of neighbours with one instruction into int32. The numbers are those of
  * quantised.h, whatever is shared out how.
  */
+#include "gemm.h"
+
 #include "blocks.h"
 #include "pool.h"
 #include "records.h"
@@ -15,7 +17,6 @@
 #define DEPTH 256             /* inputs that are multiplied at a time: COLUMNS x DEPTH weights stay in the first cache */
 #define ROWS 512              /* of x that meet a panel: their sums stay in the second cache */
 #define ROWS_AT_ONCE 4096     /* of x that are rounded at a time */
-#define FEW_ROWS 16           /* are multiplied by weights as they lie (products.h) */
 #define WIDE 2                /* vectors of outputs in a tile, so that a core's registers hold its sums */
 #if defined(__AVX512F__)
 #define TILE 12               /* rows of a tile */
@@ -288,9 +289,6 @@ static void divide_rows(Task *task, int num_threads) {
     task->row_blocks = (task->num_rows + task->rows_of_block - 1) / task->rows_of_block;
 }
 
-int product_of_few(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride);
-
-/* y[t] = x[t] W^T + b for rows `stride` numbers apart. Returns 0, or 1 if there is no memory. */
 int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride) {
     if (num_rows <= FEW_ROWS || m->form == FLOAT32) return product_of_few(pool, m, x, num_rows, x_stride, y, y_stride);
     const int64_t depths = (m->in + DEPTH - 1) / DEPTH, at_once = num_rows < ROWS_AT_ONCE ? num_rows : ROWS_AT_ONCE;

@@ -55,7 +55,6 @@ class Layer(ctypes.Structure):
         ),
         *((name, Matrix) for name in ("query", "key", "value", "out", "gate", "up", "down")),
         ("window", ctypes.c_int64),
-        ("rope", ctypes.c_int64),
     ]
 
 
@@ -85,9 +84,9 @@ class Decoder(ctypes.Structure):
 
 class Step(ctypes.Structure):
     _fields_: ClassVar = [
-        *((name, ctypes.c_void_p) for name in ("x", "kv_cache", "cos", "sin", "block_tables", "seq_lens", "slots")),
-        ("num_rows", ctypes.c_int64),
-        ("max_blocks", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("x", "kv_cache", "cos", "sin", "starts", "block_tables")),
+        *((name, ctypes.c_void_p) for name in ("sequences", "begins", "stops", "slots")),
+        *((name, ctypes.c_int64) for name in ("num_rows", "num_sequences", "max_blocks")),
     ]
 
 

@@ -190,8 +190,8 @@ static void attend_share(const Task *task, const Share *share, Scratch *s) {
 
 static int64_t shares_of(const Task *task, int64_t sequence) {
     const Prefill *p = task->prefill;
-    const int64_t rows = (p->starts[sequence + 1] - p->starts[sequence]) * group_of(p);
-    return p->num_kv_heads * ((rows + task->share_rows - 1) / task->share_rows);
+    const int64_t tokens = p->starts[sequence + 1] - p->starts[sequence], rows = tokens * group_of(p);
+    return tokens < p->least_rows ? 0 : p->num_kv_heads * ((rows + task->share_rows - 1) / task->share_rows);
 }
 
 static Share share_at(const Task *task, int64_t number) {
@@ -222,7 +222,6 @@ static void prefill_shares(Pool *pool, int thread) {
     }
 }
 
-/* Returns 0, or 1 if there is no memory. */
 int foveal_prefill(Pool *pool, const Prefill *p) {
     const int64_t heads = p->starts[p->num_sequences] * p->num_heads, D = p->head_dim;
     int64_t rows = heads / ((int64_t)pool->num_threads * SHARES_EACH) / SLAB * SLAB;

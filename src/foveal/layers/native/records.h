@@ -14,8 +14,7 @@ typedef struct {
 typedef struct {
     Norm attention_norm, query_norm, key_norm, after_attention_norm, mlp_norm, after_mlp_norm;
     Matrix query, key, value, out, gate, up, down;
-    int64_t window;       /* a row attends to so many tokens; 0: all */
-    int64_t rope;         /* which of the step's rotations */
+    int64_t window;       /* which of the step's rotations, and of its ranges */
 } Layer;
 
 typedef struct {
@@ -30,9 +29,11 @@ typedef struct {
 typedef struct {
     float *x;             /* [T, W]: embeddings in, hidden states out */
     float *kv_cache;
-    const float *cos, *sin; /* [rotations, T, rotary_width / 2] */
-    const int32_t *block_tables; /* [T, max_blocks] */
-    const int32_t *seq_lens;     /* [T]: tokens that a row attends to, itself included */
+    const float *cos, *sin; /* [windows, T, rotary_width / 2] */
+    const int64_t *starts;       /* [sequences + 1]: where each one's rows start; the last: T */
+    const int32_t *block_tables; /* [sequences, max_blocks] */
+    const int32_t *sequences;    /* [T]: which a row is of */
+    const int32_t *begins, *stops; /* [windows, T]: a row attends to tokens [begin, stop) of its sequence, at least one */
     const int64_t *slots;        /* [T]: where its key and value go */
-    int64_t num_rows, max_blocks;
+    int64_t num_rows, num_sequences, max_blocks;
 } Step;

@@ -1,4 +1,4 @@
-/* One step of a Llama-like decoder on a CPU, in one call.
+/* One step of a Llama-like decoder on a CPU, in one call. Steps of more than FEW_ROWS rows: many.c.
  *
  * A step has few rows, of one or of several sequences. Its time is the time of reading the weights once, so that every matrix
  * is read as one stream, by all threads, and a thread never waits longer than for the others' last rows. Knows nothing of torch
@@ -8,9 +8,12 @@
  */
 #include "attention.h"
 #include "functions.h"
+#include "gemm.h"
 #include "pool.h"
 #include "products.h"
 #include "records.h"
+#include "room.h"
+#include "step.h"
 #include "vectors.h"
 
 #include <stdlib.h>
@@ -79,8 +82,9 @@ static void attention(Pool *pool, const Task *task, Own *own, int64_t layer, int
     while (take_one(pool, counter + PLACE, T * K, &one)) place(d, s, layer, one / K, one % K, task->qkv + one / K * qkv_width);
     barrier(pool); /* the rows may see each other */
     while (take_one(pool, counter + ATTEND, T * K * MAX_STRETCHES, &one)) {
-        const Stretch stretch = stretch_of(d, s, d->layers[layer].window, one);
-        attend(d, s, layer, stretch, task->qkv + stretch.row * qkv_width + stretch.kv_head * group * D, part_of(task, one));
+        const int64_t row = one / MAX_STRETCHES / K, kv_head = one / MAX_STRETCHES % K;
+        const Stretch stretch = stretch_of(s, &d->layers[layer], row, kv_head, one % MAX_STRETCHES);
+        attend(d, s, layer, stretch, task->qkv + row * qkv_width + kv_head * group * D, part_of(task, one));
     }
     barrier(pool);
     for (int64_t head = 0; head < T * H; head++)
@@ -130,23 +134,9 @@ static void step_share(Pool *pool, int thread) {
         for (int64_t t = 0; t < T; t++) rms_norm(&d->norm, own.x + t * W, W, d->eps, s->x + t * W);
 }
 
-/* Room for several arrays in one piece, each on a cache line of its own; NULL if there is no memory. */
-typedef struct { void **place; int64_t num_bytes; } Room;
-
-static void *make_room(const Room *rooms, int num_rooms) {
-    int64_t total = 0;
-    for (int i = 0; i < num_rooms; i++) total += (rooms[i].num_bytes + 63) / 64 * 64;
-    char *all = aligned_alloc(64, total), *next = all;
-    for (int i = 0; all && i < num_rooms; i++) {
-        *rooms[i].place = next;
-        next += (rooms[i].num_bytes + 63) / 64 * 64;
-    }
-    return all;
-}
-
-/* Runs all layers and the last norm over a step's rows, in place in step->x. Returns 0, or 1 if there is no memory. */
 int foveal_step(Pool *pool, const Decoder *d, const Step *s) {
     const int64_t T = s->num_rows, H = d->num_heads, K = d->num_kv_heads, D = d->head_dim, W = d->width, M = d->mlp_width;
+    if (T > FEW_ROWS) return step_of_many(pool, d, s);
     const int64_t N = pool->num_threads, wider = W > H * D ? W : H * D;
     Task task = {.decoder = d, .step = s, .widest = wider > M ? wider : M};
     const Room rooms[] = {
@@ -179,7 +169,6 @@ static void product_share(Pool *pool, int thread) {
     while (take(pool, 0, task->matrix->out, &start, &stop)) product(task->matrix, &task->rows, task->y, task->y_stride, start, stop);
 }
 
-/* y[t] = x[t] W^T + b for few rows, `stride` numbers apart. Returns 0, or 1 if there is no memory. */
 int product_of_few(Pool *pool, const Matrix *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride) {
     Product task = {m, {x, num_rows, x_stride, NULL, NULL, 0}, y, y_stride};
     const Room rooms[] = {{(void **)&task.rows.rounded, num_rows * m->in * 2}, {(void **)&task.rows.factors, num_rows * 4}};

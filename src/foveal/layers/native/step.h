@@ -1,0 +1,8 @@
+/* The two ways of a step. Their numbers are the same. */
+#pragma once
+#include "pool.h"
+#include "records.h"
+
+/* All layers and the last norm over a step's rows, in place in step->x. Returns 0, or 1 if there is no memory. */
+int foveal_step(Pool *pool, const Decoder *d, const Step *s);
+int step_of_many(Pool *pool, const Decoder *d, const Step *s);
