@@ -83,6 +83,7 @@ class FakeAnswer:
     script: Sequence[Delta | Exception | None]
     usage: Usage
     first_token_s: float | None = None
+    queue_s: float | None = 0.0625
     total_s: float = 0.25
     warnings: tuple[str, ...] = ()
     prompt_token_ids: tuple[int, ...] = (1, 2, 3)

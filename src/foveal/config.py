@@ -134,6 +134,14 @@ class AccountingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is written to stderr while a server runs."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"  # debug also has probes; warning has no requests
+    format: Literal["text", "json"] = "text"  # json: an object a line
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -142,6 +150,7 @@ class Config:
     limits: LimitConfig = field(default_factory=LimitConfig)
     prices: PriceConfig = field(default_factory=PriceConfig)
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 _SECTIONS = {
@@ -152,6 +161,7 @@ _SECTIONS = {
     "limits": LimitConfig,
     "prices": PriceConfig,
     "accounting": AccountingConfig,
+    "log": LogConfig,
 }
 Layer = Mapping[str, Mapping[str, object]]  # {section: {field: value}}, from one source
 

@@ -56,6 +56,7 @@ class Given:
 
     tokens: AsyncIterator[Token]
     num_unread: int
+    queue_s: float | None = None
 
     def __aiter__(self) -> AsyncIterator[Token]:
         return self.tokens

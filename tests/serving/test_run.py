@@ -117,6 +117,21 @@ def test_told_to_stop_it_finishes_what_it_answers_and_sends_others_away(live: Sc
     live(act)
 
 
+def test_it_says_how_many_answers_it_waits_for_and_for_how_long(live: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="foveal")
+
+    async def act(life: Life) -> None:
+        life.loaded.set()
+        await life.ready.wait()
+        async with life.service.pipeline.answer(HELLO), life.service.pipeline.answer(HELLO):
+            life.stop.told.set()
+            await until(lambda: life.service.pipeline.in_flight.is_draining)
+        await life.run
+
+    live(act)
+    assert "stopping: 2 answers running, at most 25 s" in caplog.text
+
+
 def test_told_twice_it_waits_for_nobody(live: Scene) -> None:
     async def act(life: Life) -> None:
         life.loaded.set()

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 @options.dtype
 @options.quantization
 @options.threads
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What the log has.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="json: an object a line, for programs.")
 @options.config_file
 def command(
     model: str | None,
@@ -56,6 +58,8 @@ def command(
     dtype: str | None,
     quantization: str | None,
     threads: int | None,
+    log_level: str | None,
+    log_format: str | None,
     config_file: Path | None,
 ) -> None:
     flags: Layer = {
@@ -68,6 +72,7 @@ def command(
             "max_model_len": max_model_len,
         },
         "http": {"host": host, "port": port, "api_keys": api_keys or None},
+        "log": {"level": log_level, "format": log_format},
     }
     serve(load_config(config_file, os.environ, flags))
 
@@ -76,11 +81,13 @@ def serve(config: Config) -> None:
     """Check what is cheap first: settings, then the machine's state. Then download, import and run."""
     import gc
 
+    from foveal.cli import logs
     from foveal.http.listener import check_keys, check_port
     from foveal.models.hub import check_model, local_folder
 
     started_s = time.monotonic()
     gc.disable()  # until all is imported, which makes no garbage
+    logs.configure(config.log)
     check_model(config.model.path, config.model.mmproj)
     check_port(config.http)
     _prepare_process()
@@ -136,14 +143,11 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
 
 
 def _prepare_process() -> None:
-    import logging
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write clients' images to disk
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("uvicorn").setLevel("WARNING")
 
 
 def _show_ready(model_id: str, info: EngineInfo, url: str, took_s: float) -> None:

@@ -22,6 +22,10 @@ class Tokens(Protocol):
     def num_unread(self) -> int:
         """Those that are there, and have not been asked for yet."""
 
+    @property
+    def queue_s(self) -> float | None:
+        """How long the request waited before the engine began with it; None until then."""
+
 
 class EngineClient(Protocol):
     """Tokens in, tokens out."""

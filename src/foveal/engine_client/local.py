@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from foveal.engine.loop import EngineLoop
-from foveal.engine.protocol import LOAD_MODEL, Close, FromEngine, StepDone, ToEngine
+from foveal.engine.protocol import LOAD_MODEL, Close, FromEngine, StepDone, StepStarted, ToEngine
 from foveal.engine_client.streams import Stream, Streams
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class LocalEngine:
         """Called in the engine's thread."""
         if isinstance(message, StepDone):
             self._event_loop.call_soon_threadsafe(self._streams.deliver, message)
+        elif isinstance(message, StepStarted):
+            self._event_loop.call_soon_threadsafe(self._streams.started, message.sequence_ids)
 
     def _fail_all(self, end: asyncio.Future[None]) -> None:
         if error := end.exception():

@@ -6,7 +6,8 @@ Runs on the event loop. Makes the messages to an engine; does not know where the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,6 +36,8 @@ class Stream:
     events: asyncio.Queue[Token | GenerationFailed] = field(default_factory=asyncio.Queue)
     num_read: int = 0
     has_ended: bool = False  # for its reader
+    submitted_s: float = field(default_factory=time.monotonic)
+    queue_s: float | None = None  # until the engine began with it
 
     def submission(self) -> Submit:
         """The message that starts or resumes the request in an engine."""
@@ -101,6 +104,13 @@ class Streams:
             raise TooManyRequests("Too many of your requests wait for the model; ask again when some have ended.", 1.0)
         if num_free <= 0:
             raise Overloaded("The server has all the requests that it can take; try again in a moment.")
+
+    def started(self, sequence_ids: Sequence[int]) -> None:
+        """Note when the engine first works on each of them."""
+        for sequence_id in sequence_ids:
+            stream = self.in_flight.get(sequence_id)
+            if stream and stream.queue_s is None:
+                stream.queue_s = time.monotonic() - stream.submitted_s
 
     def deliver(self, done: StepDone) -> None:
         """Give a step's events to their streams. Events of requests that have ended since are ignored."""

@@ -183,6 +183,7 @@ class EngineProcess:
             case StepStarted():
                 self._is_at_work = True
                 self._quarantine.started(message.sequence_ids)
+                self._streams.result().started(message.sequence_ids)
             case StepDone():
                 self._take(message)
             case Progress() if not self._streams.done():  # only the first start is reported

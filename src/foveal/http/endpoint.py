@@ -62,3 +62,4 @@ class Endpoint:
     methods: tuple[str, ...] = ("GET",)
     access: Access = "caller"
     docs: Docs | None = None  # None: the document does not mention it
+    is_probe: bool = False  # asked by programs every few seconds: no line in the log, but at its debug level

@@ -53,6 +53,11 @@ class Answer:
         return time.monotonic() - self._started_s
 
     @property
+    def queue_s(self) -> float | None:
+        """How long its choices waited for the engine at most; None until it began with one."""
+        return max((choice.queue_s for choice in self._choices if choice.queue_s is not None), default=None)
+
+    @property
     def usage(self) -> Usage:
         prompt = self._rendered.prompt
         return Usage(
@@ -113,6 +118,10 @@ class Choice:
     def num_unread(self) -> int:
         """Tokens that were made for it, and not taken. Those after its end are not its own."""
         return 0 if self._has_ended else self._tokens.num_unread
+
+    @property
+    def queue_s(self) -> float | None:
+        return self._tokens.queue_s
 
     async def deltas(self) -> AsyncIterator[Delta]:
         async for token in self._tokens:

@@ -7,6 +7,7 @@ Imports no torch and no web framework: the engine's class and the server are pas
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import socket
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 DRAIN_S = 25  # for the running answers when a server is told to stop; new requests get a 503 meanwhile
 CUT_S = 2  # for those that still run to tell their clients
@@ -64,6 +67,8 @@ def when_told_to_stop() -> Stop:
     stop = Stop()
 
     def tell() -> None:
+        if stop.told.is_set() and not stop.hurried.is_set():
+            log.info("stopping at once")
         (stop.hurried if stop.told.is_set() else stop.told).set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,6 +101,9 @@ async def run(
         if listening.done():
             raise RuntimeError("the server ended, and nobody had told it to") from listening.exception()
     finally:
+        if num_running := service.pipeline.in_flight.num_running:
+            streams = "1 answer" if num_running == 1 else f"{num_running} answers"
+            log.info("stopping: %s running, at most %g s; Ctrl-C again stops at once", streams, DRAIN_S)
         await _unless(stop.hurried, service.drain(DRAIN_S))
         await _unless(stop.hurried, service.cut())
         server.should_exit, server.force_exit = True, stop.hurried.is_set()

@@ -42,6 +42,10 @@ class Answer(Protocol):
         """The text of generated tokens as the model gave it, special tokens by name."""
 
     @property
+    def queue_s(self) -> float | None:
+        """How long it waited for the engine at most; None until that began with it."""
+
+    @property
     def first_token_s(self) -> float | None:
         """From acceptance to the first delta; None until then."""
 

@@ -6,8 +6,21 @@ import logging
 
 import pytest
 
+from foveal.config import HttpConfig
+from foveal.errors import GenerationFailed, InvalidRequest
+from foveal.types import Delta
 from tests.fakes import FakePipeline
 from tests.http.client import call, chat
+
+TURNS = [{"role": "user", "content": "Hi"}]
+WIRES = {
+    "/v1/chat/completions": {"messages": TURNS},
+    "/v1/completions": {"prompt": "Hi"},
+    "/v1/responses": {"input": "Hi"},
+    "/v1/messages": {"messages": TURNS, "max_tokens": 9},
+    "/api/chat": {"messages": TURNS},
+    "/api/generate": {"prompt": "Hi"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +58,43 @@ def test_our_own_bug_is_logged_with_its_traceback_and_id(caplog: pytest.LogCaptu
     assert response.headers["x-request-id"] in caplog.text
     assert "RuntimeError: what happened" in caplog.text
     assert "what happened" not in response.text
+
+
+def facts_of(caplog: pytest.LogCaptureFixture) -> dict[str, object]:
+    (facts,) = [record.__dict__["facts"] for record in caplog.records if "facts" in record.__dict__]
+    assert isinstance(facts, dict)
+    return facts
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", WIRES)
+def test_a_line_tells_who_asked_what_model_and_what_it_took(
+    caplog: pytest.LogCaptureFixture, path: str, stream: bool
+) -> None:
+    body = {"model": "foveal-mini", "stream": stream, **WIRES[path]}
+    headers = {"authorization": "Bearer secret"}
+    call("POST", path, config=HttpConfig(api_keys=("secret",)), json=body, headers=headers)
+    facts = facts_of(caplog)
+    assert (facts["model"], facts["status"], facts["finish"]) == ("foveal-mini", 200, "stop")
+    assert [facts[f"{kind}_tokens"] for kind in ("prompt", "image", "cached", "output")] == [12, 9, 4, 2]
+    assert (facts["queue_s"], facts["first_token_s"]) == (0.0625, 0.125)
+    assert facts["key"] == "config-1"
+    assert "secret" not in caplog.text
+
+
+def test_an_answer_that_fails_in_its_stream_is_told_from_one_that_ends(caplog: pytest.LogCaptureFixture) -> None:
+    chat(FakePipeline([Delta(0, "Hel"), GenerationFailed("It failed.")]), stream=True)
+    assert (facts_of(caplog)["status"], facts_of(caplog)["finish"]) == (200, "failed")
+
+
+def test_a_refused_request_has_its_model_and_no_tokens(caplog: pytest.LogCaptureFixture) -> None:
+    chat(FakePipeline(refusal=InvalidRequest("The prompt is empty.")))
+    facts = facts_of(caplog)
+    assert (facts["model"], facts["status"]) == ("foveal-mini", 400)
+    assert "prompt_tokens" not in facts
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz", "/metrics", "/status/failures"])
+def test_what_programs_ask_every_few_seconds_is_not_logged(caplog: pytest.LogCaptureFixture, path: str) -> None:
+    assert call("GET", path).status_code == 200
+    assert not caplog.records

@@ -27,6 +27,7 @@ class Answers:
             for _ in range(request.options.num_choices)
         ]
         self.num_choices = len(self._of_choice)
+        self.ending = "aborted"  # until `deltas` has come to its end: the reasons, or failed
 
     def of(self, index: int) -> Answer:
         """The answer that choice `index` is part of."""
@@ -42,6 +43,11 @@ class Answers:
         return self._answers[0].first_token_s
 
     @property
+    def queue_s(self) -> float | None:
+        """How long the first answer waited for the engine."""
+        return self._answers[0].queue_s
+
+    @property
     def total_s(self) -> float:
         return max(answer.total_s for answer in self._answers)
 
@@ -52,6 +58,19 @@ class Answers:
 
     async def deltas(self) -> AsyncIterator[Delta]:
         """The deltas of all choices; each choice ends with a finish_reason. Raises RequestError."""
+        reasons: list[str] = []
+        try:
+            async for delta in self._numbered():
+                if delta.finish_reason is not None:
+                    reasons.append(delta.finish_reason)
+                    if len(reasons) == self.num_choices:
+                        self.ending = ",".join(dict.fromkeys(reasons))
+                yield delta
+        except Exception:
+            self.ending = "failed"
+            raise
+
+    async def _numbered(self) -> AsyncIterator[Delta]:
         first_index = 0
         for request, answer in zip(self._requests, self._answers, strict=True):
             num_finished = 0

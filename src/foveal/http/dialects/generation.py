@@ -50,9 +50,11 @@ class Generation:
         caller, request_id = caller_in(scope), scope["state"]["request_id"]
         assert caller is not None, "a generation on an open path"
         requests = [replace(request, caller=caller) for request in self.requests]
+        scope["state"]["model"] = self.served.card.id
         async with AsyncExitStack() as running:
             opened = [await running.enter_async_context(self.served.answer(request)) for request in requests]
             answers = Answers(requests, opened)
+            scope["state"]["answers"] = answers
             for warning in answers.warnings:
                 logger.warning("request %s: %s", request_id, warning)
             if self.stream:

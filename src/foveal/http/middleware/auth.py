@@ -45,6 +45,7 @@ class Authentication:
             key = self._key(headers, route.dialect)
             if route.endpoint.access == "operator" and not key.is_operator:
                 raise Forbidden("This path is for the operator of the server, and this API key is not the operator's.")
+            scope["state"]["key_name"] = key.name
             return Caller(request_id, key.id, key.account)
         if not is_loopback(_host_name(headers.get("host", ""))):
             raise InvalidRequest(

@@ -1,10 +1,13 @@
-"""Gives each request its id, counts it and writes a line about it: never a prompt, a body, a header or a query."""
+"""Gives each request its id, counts it and writes a line about it: never a prompt, a body, a header or a query.
+
+What the line says of an answer, inner layers leave in the request's state: `key_name`, `model` and `answers`.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
@@ -12,8 +15,11 @@ from starlette.datastructures import MutableHeaders
 from foveal.http.routing import route_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from foveal.http.dialects.answers import Answers
     from foveal.http.traffic import Traffic
 
 MAX_LOGGED_PATH = 120  # characters
@@ -49,8 +55,38 @@ class RequestLog:
             logger.exception("request %s failed", request_id)
         finally:
             self.traffic.count(route_in(scope).endpoint.path, status, request_id)
-            took_s = time.monotonic() - started_s
-            logger.info("%s %s %d %.3f s %s", scope["method"], _loggable_path(scope), status, took_s, request_id)
+            _write(scope, status, time.monotonic() - started_s)
+
+
+def _write(scope: Scope, status: int, took_s: float) -> None:
+    facts = {"method": scope["method"], "path": _loggable_path(scope), "status": status, "duration_s": round(took_s, 4)}
+    more = _facts(scope["state"])
+    head = f"{facts['method']} {facts['path']} {status} {took_s:.3f} s"
+    line = " ".join((head, *(f"{name}={value}" for name, value in more.items()), scope["state"]["request_id"]))
+    level = logging.DEBUG if route_in(scope).endpoint.is_probe else logging.INFO
+    logger.log(level, "%s", line, extra={"facts": {**facts, **more, "request_id": scope["state"]["request_id"]}})
+
+
+def _facts(state: Mapping[str, Any]) -> dict[str, object]:
+    """What is known of who asked, of which model, and of its answers."""
+    facts: dict[str, object] = {"key": state.get("key_name"), "model": state.get("model")}
+    answers: Answers | None = state.get("answers")
+    if answers is not None:
+        usage = answers.usage
+        facts |= {
+            "prompt_tokens": usage.prompt_tokens,
+            "image_tokens": usage.image_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "output_tokens": usage.completion_tokens,
+            "queue_s": _rounded(answers.queue_s),
+            "first_token_s": _rounded(answers.first_token_s),
+            "finish": answers.ending,
+        }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
 
 
 def _loggable_path(scope: Scope) -> str:

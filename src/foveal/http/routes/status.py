@@ -47,4 +47,5 @@ ENDPOINT = Endpoint(
     list_failures,
     access="operator",
     docs=Docs("health", {"application/json": FailureList}, errors=(401, 403)),
+    is_probe=True,
 )
