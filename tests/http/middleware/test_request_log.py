@@ -13,7 +13,7 @@ from tests.fakes import FakePipeline
 from tests.http.client import call, chat
 
 TURNS = [{"role": "user", "content": "Hi"}]
-WIRES = {
+WIRES: dict[str, dict[str, object]] = {
     "/v1/chat/completions": {"messages": TURNS},
     "/v1/completions": {"prompt": "Hi"},
     "/v1/responses": {"input": "Hi"},
