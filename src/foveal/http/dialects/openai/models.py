@@ -1,4 +1,7 @@
-"""GET models: which models are served, and under which names, in OpenAI's list and in Fireworks' accounts API."""
+"""GET models: which models are served, and under which names.
+
+In OpenAI's list, or in Anthropic's for its clients; and in Fireworks' accounts API.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from foveal.accounting.prices import cost_nano, has_prices, in_currency
+from foveal.http.dialects.anthropic.models import ModelInfo, ModelInfoList, is_asked, model_info, model_info_list
 from foveal.http.endpoint import Docs, Endpoint
 from foveal.http.responses import json_response
 from foveal.serving.served import account_names
@@ -75,15 +79,18 @@ MILLION = 1_000_000
 
 async def list_models(request: Request, context: Context) -> ASGIApp:
     """The served models, each once for each of its names."""
-    items = [_item(served.card, name) for served in context.models for name in (served.card.id, *served.card.aliases)]
-    models: ModelList = {"object": "list", "data": items}
+    named = [(served.card, name) for served in context.models for name in (served.card.id, *served.card.aliases)]
+    if is_asked(request.headers):
+        return json_response(model_info_list([model_info(card, name) for card, name in named]))
+    models: ModelList = {"object": "list", "data": [_item(card, name) for card, name in named]}
     return json_response(models)
 
 
 async def get_model(request: Request, context: Context) -> ASGIApp:
     """A served model under one of its names, which may have slashes."""
     name = request.path_params["model"]
-    return json_response(_item(context.models.find(name).card, name))
+    card = context.models.find(name).card
+    return json_response(model_info(card, name) if is_asked(request.headers) else _item(card, name))
 
 
 async def list_account_models(request: Request, context: Context) -> ASGIApp:
@@ -100,13 +107,13 @@ async def get_account_model(request: Request, context: Context) -> ASGIApp:
     return json_response(_account_item(context.models.find(name).card, name))
 
 
-def _endpoint(path: str, answer: Answering, reply: type, *errors: int) -> Endpoint:
+def _endpoint(path: str, answer: Answering, reply: object, *errors: int) -> Endpoint:
     return Endpoint(path, answer, docs=Docs("models", {"application/json": reply}, errors=errors))
 
 
 ENDPOINTS = (
-    _endpoint("/models", list_models, ModelList, 401),
-    _endpoint("/models/{model:path}", get_model, ModelItem, 401, 404),
+    _endpoint("/models", list_models, ModelList | ModelInfoList, 401),
+    _endpoint("/models/{model:path}", get_model, ModelItem | ModelInfo, 401, 404),
     _endpoint("/accounts/{account}/models", list_account_models, AccountModelList, 401),
     _endpoint("/accounts/{account}/models/{model}", get_account_model, AccountModel, 401, 404),
 )
