@@ -178,10 +178,13 @@ def test_serve_answers_and_ends_at_a_signal_leaving_nothing_behind(model: Path) 
 def test_a_server_that_is_told_to_stop_while_it_loads_stops() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with subprocess.Popen([*FOVEAL, "serve", "--port", str(port)], env=ENVIRONMENT) as server:
+    command = [*FOVEAL, "serve", "--port", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as server:
         _wait_until_it_listens(port)
         server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=60) == 0
+        _, said = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert not re.search("Traceback|Exception|CancelledError", said)
 
 
 @pytest.mark.slow

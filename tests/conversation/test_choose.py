@@ -38,6 +38,16 @@ def test_a_template_that_differs_is_taken(tmp_path: Path) -> None:
     assert "You are Qwen." not in fragments(renderer("qwen2", tmp_path, "qwen2_vl"))
 
 
+@pytest.mark.parametrize(("default", "is_told"), [("You are Qwen.", True), ("You are a helpful assistant.", False)])
+def test_a_named_config_that_writes_other_prompts_than_the_checkpoint_s_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, default: str, is_told: bool
+) -> None:
+    own_template(tmp_path, QWEN, default)
+    renderer("qwen2", tmp_path, "qwen2_vl")
+
+    assert ("--conversation qwen2_vl writes other prompts" in caplog.text) == is_told
+
+
 def test_what_the_checkpoint_s_template_cannot_write_tells_nothing(tmp_path: Path) -> None:
     refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
     own_template(tmp_path, refusal + QWEN, "You are a helpful assistant.")

@@ -1,10 +1,14 @@
-"""engine/runner.py: the sequence that makes a batch fail is found. (What it computes is specified in test_engine.)"""
+"""engine/runner.py: a batch that fails, memory that is not there. (What it computes is specified in test_engine.)"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foveal.engine.runner import one_by_one_if_need_be
+import pytest
+import torch
+
+from foveal.engine.runner import allocate, one_by_one_if_need_be
+from foveal.errors import ConfigError
 
 
 class Halves:
@@ -46,3 +50,8 @@ def test_nothing_is_not_run() -> None:
 
     assert one_by_one_if_need_be(halves, []) == []
     assert halves.num_runs == 0
+
+
+def test_a_cache_that_no_machine_can_hold_names_its_setting() -> None:
+    with pytest.raises(ConfigError, match=r"KV cache of 4,611,686,018,427,387,904 bytes: lower engine.kv_cache_bytes"):
+        allocate((2**40, 2**20), torch.float32, torch.device("cpu"))

@@ -72,7 +72,7 @@ def test_every_end_token_that_the_files_name_ends_an_answer(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "has no config.json"),
+        (None, "has no config.json: give the folder that has it"),
         ("{", "is not valid JSON"),
         ("[]", "holds no JSON object"),
     ],

@@ -45,7 +45,11 @@ def renderer_of(
     if name == CHECKPOINT:
         return Renderer(with_own_template(load_conversation(model_type), folder), tokenizer, processor)
     if name is not None:
-        return Renderer(load_conversation(model_type, name), tokenizer, processor)
+        named = Renderer(load_conversation(model_type, name), tokenizer, processor)
+        own = _own(model_type, folder, tokenizer, processor)
+        if own is not None and not _agree(own, named, has_images=processor is not None):
+            _log.warning("--conversation %s writes other prompts than the checkpoint's own template", name)
+        return named
     own = _own(model_type, folder, tokenizer, processor)
     try:
         family = Renderer(load_conversation(model_type), tokenizer, processor)

@@ -111,6 +111,8 @@ def build_engine(
     guides: Guides | None = None,
 ) -> Engine:
     """Put a loaded model, its caches and a scheduler together."""
+    encoder_cache = EncoderCache(config.encoder_cache_bytes)
+    runner = Runner(model, encoder_cache, capacity, config.block_size, device, dtype)  # first: memory may be too short
     budget, pool, room = step_budget(config, device.type), BlockPool(capacity.num_blocks), capacity.states
     limits = Limits(
         max_num_seqs=room.num_slots if room else config.max_num_seqs,
@@ -119,11 +121,9 @@ def build_engine(
         whole_spans=model.traits.whole_spans,
         rereads_images=model.traits.rereads_images,
     )
-    encoder_cache = EncoderCache(config.encoder_cache_bytes)
     states = StateCache(room.num_slots, room.num_snapshots, pool.has) if room else None
     scheduler = Scheduler(limits, pool, encoder_cache, states)
     pace = Pace(budget.seconds, budget.num_tokens)
     rounds = Rounds(budget.num_crops, model.traits.splits_images)
     encoder = Encoder(model.images, rounds, encoder_cache, arena, device)
-    runner = Runner(model, encoder_cache, capacity, config.block_size, device, dtype)
     return Engine(scheduler, pace, encoder, runner, capacity.max_model_len, guides)

@@ -7,6 +7,7 @@ write a token's keys and values twice does no harm. A state depends on the one b
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from torch import Tensor
 from foveal.engine.batch import build_batch, state_rows
 from foveal.engine.prompt_logprobs import prompt_logprobs
 from foveal.engine.sampler import Draw, Row, sample
+from foveal.errors import ConfigError
 from foveal.layers.attention.backends import attention_backend
 from foveal.layers.native.decoder import NativeDecoder, native_decoder
 from foveal.layers.states import StepStates, state_tensors
@@ -62,7 +64,7 @@ class Runner:
         self.attention = attention_backend(device, dtype)
         num_layers, num_kv_heads, head_dim = model.decoder.kv_shape
         shape = (num_layers, 2, capacity.num_blocks, block_size, num_kv_heads, head_dim)
-        self.kv_cache = torch.empty(shape, dtype=dtype, device=device)  # takes up memory as it is written
+        self.kv_cache = allocate(shape, dtype, device)
         num_states = capacity.states.num_slots + capacity.states.num_snapshots if capacity.states else 0
         self.states = state_tensors(model.decoder.state_shapes, num_states, dtype, device)
         self.native = native_decoder(model.decoder, self.kv_cache, block_size)
@@ -97,6 +99,17 @@ class Runner:
         if states:
             states.commit()
         return results
+
+
+def allocate(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A KV cache, which takes up memory as it is written. Raises ConfigError if the device cannot promise so much."""
+    try:
+        return torch.empty(shape, dtype=dtype, device=device)
+    except RuntimeError as error:
+        num_bytes = math.prod(shape) * dtype.itemsize
+        raise ConfigError(
+            f"{device.type} has no memory for a KV cache of {num_bytes:,} bytes: lower engine.kv_cache_bytes"
+        ) from error
 
 
 def compute(

@@ -32,7 +32,10 @@ class Settings(dict[str, Any]):
     place = "the checkpoint's configuration"  # which file, and where in it
 
     def __missing__(self, key: str) -> Any:
-        raise CheckpointError(f"{self.place} has no {key!r}; the checkpoint is incomplete or of another kind")
+        raise CheckpointError(
+            f"{self.place} has no {key!r}: the checkpoint is incomplete or of another kind. "
+            "Download all its JSON files again"
+        )
 
     def over(self, defaults: Mapping[str, Any]) -> Settings:
         """These settings, and the defaults of those that are missing."""
@@ -60,7 +63,10 @@ class Checkpoint:
     def read(cls, folder: Path) -> Checkpoint:
         """Raises CheckpointError if config.json is missing or a setting is malformed."""
         if not (folder / "config.json").is_file():
-            raise CheckpointError(f"{folder} has no config.json; a model is a folder as the hub has it")
+            raise CheckpointError(
+                f"{folder} has no config.json: give the folder that has it beside the weights, "
+                "or a hub id (owner/name). `foveal models` lists what is here"
+            )
         model_type = read_json(folder / "config.json").get("model_type")
         read = partial(_settings, sizes_only=model_type in VERIFIED)
         return cls(
