@@ -191,9 +191,7 @@ def _spending_limit(text: str, config: Config) -> int | None:
     if not 0 <= amount <= MOST_MONEY:
         raise click.BadParameter(f"{text!r} is no amount of money; such as 5 or 0.25, or none")
     if not has_prices(config.prices):
-        tell(
-            "Note: no [prices] are known here, and without them nothing is spent. If a file has them, add --config FILE."
-        )
+        tell("Note: no [prices] are known here, so nothing is spent. If the server's file has them, add --config FILE.")
     return to_nano(amount)
 
 
