@@ -68,6 +68,8 @@ train: .venv/tested-with ## foveal-mini, from nothing
 	$(BIN)/python -m training.train training/finer.toml
 	$(BIN)/python -m training.export training/finer.toml training/runs/finer/exported --heads training/runs/finer/heads.safetensors
 	$(BIN)/python -m training.train training/charts.toml
+	$(BIN)/python -m training.export training/charts.toml training/runs/charts/exported --heads training/runs/charts/heads.safetensors
+	$(BIN)/python -m training.train training/plain.toml
 
 clean: ## remove what was installed
 	rm -rf .venv .clients

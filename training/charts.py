@@ -53,6 +53,16 @@ def chart_scene(rng: random.Random, held_out: bool = False) -> Scene:
     return worn(rng, scene)
 
 
+def unnamed_scene(rng: random.Random) -> Scene:
+    """A chart without writing, whose bars are known by colour or by place; most have colours of their own."""
+    while True:
+        scene = chart_scene(rng)
+        chart = scene.chart
+        if chart and (len({bar.colour for bar in scene.shapes}) > 1 or rng.random() < 0.1):
+            bare = replace(chart, labels=(), title="", ticks=(), shows_values=False, is_legible=True)
+            return replace(scene, chart=bare, writings=())
+
+
 def _values(rng: random.Random, count: int) -> tuple[int, ...]:
     highest = rng.choice((10, 20, 50, 100, 100, 500, 1000))
     while True:

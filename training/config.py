@@ -48,10 +48,16 @@ class Stage:
     answers: bool  # whether the decoder learns too
     tower: float = 1.0  # the tower's share of the learning rate; 0: it does not learn
     compared: float = COMPARED_SHARE  # share of the shape scenes that are shown two or three at a time
+    plain: float = 0.0  # share of the other pictures that are asked about as in plainly.py
+    minutes: float | None = None  # at most; the rate comes down by then, however many steps that was
 
-    def learning_rate(self, step: int) -> float:
+    def done(self, step: int, seconds: float) -> float:
+        """The share of the stage that is over."""
+        return max(step / self.steps, seconds / (60 * self.minutes) if self.minutes else 0.0)
+
+    def learning_rate(self, step: int, seconds: float) -> float:
         warm = min(1.0, (step + 1) / self.warmup)
-        return warm * (self.first_lr + (self.last_lr - self.first_lr) * step / self.steps)
+        return warm * (self.first_lr + (self.last_lr - self.first_lr) * min(1.0, self.done(step, seconds)))
 
     def a_kind(self, rng: Random) -> str:
         """The kind of the next scene."""

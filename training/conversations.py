@@ -7,12 +7,13 @@ and does not attend to the other forks.
 import random
 import string
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.comparisons import varied
 from training.facts import Found
 from training.marks import unmarked
 from training.phrases import JUMBLE, SYSTEMS
+from training.plainly import TOOL_SHARE, ask_plainly, some_tool
 from training.questions import (
     FOREIGN_WORDS,
     LEANED_ON,
@@ -26,7 +27,7 @@ from training.questions import (
     table_for,
 )
 from training.scene import Scene
-from training.scenes import make_scene
+from training.scenes import ASKED_PLAINLY, make_scene
 
 CHAT_ANSWERS = {
     "greeting": "Hello! Show me a picture and ask me about it.",
@@ -192,9 +193,28 @@ def _forked(
     return Conversation(_system(rng), (*before, *turns), forks)
 
 
-def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE) -> Conversation:
-    """Questions about a new scene of the kind. `compared`: the share of comparisons, if it is a COMPARED kind."""
+def plainly(rng: random.Random, scene: Scene, num_questions: int) -> Conversation:
+    """Questions in plain words, for one word or for JSON; or with a tool, calls of it."""
+    tool = some_tool(rng, scene) if rng.random() < TOOL_SHARE else None
+    taken: set[str] = set()
+
+    def question() -> Turn:
+        asked = ask_plainly(rng, scene, taken, tool)
+        taken.add(asked[1])
+        return Turn(*asked)
+
+    made = _forked(rng, (scene,), question, num_questions // 2 if tool else num_questions)
+    return replace(made, system=tool.preamble) if tool else made
+
+
+def converse(rng: random.Random, kind: str, compared: float = COMPARED_SHARE, plain: float = 0.0) -> Conversation:
+    """Questions about a new scene of the kind. `compared`: the share of comparisons, if it is a COMPARED kind.
+
+    `plain`: the share of the other conversations that are in plain words.
+    """
     scene = make_scene(kind, rng.getrandbits(32), 0)
+    if kind in ASKED_PLAINLY or (plain and rng.random() < plain):
+        return plainly(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
     if kind not in COMPARED or rng.random() >= compared:
         return about(rng, scene, FEWER_QUESTIONS.get(kind, QUESTIONS[1]))
     if rng.random() < PAIR_SHARE:

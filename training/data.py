@@ -128,7 +128,7 @@ class Batches(Dataset[Batch]):
             return make_batch(self.config, num_crops, self.tokenizer, scenes, [])
         conversations = [without_picture(rng) for _ in range(round(TEXT_SHARE * wanted))]
         while sum(len(made.pictures) for made in conversations) < wanted:
-            conversations.append(converse(rng, self.stage.a_kind(rng), self.stage.compared))
+            conversations.append(converse(rng, self.stage.a_kind(rng), self.stage.compared, self.stage.plain))
         scenes = [picture for made in conversations for picture in made.pictures]
         return make_batch(self.config, num_crops, self.tokenizer, scenes, conversations)
 

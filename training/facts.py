@@ -20,6 +20,7 @@ class Found:
     fill: dict[str, str]
     answer: str
     phrasing: str | None = None  # the kind of question whose phrasings to use instead of its own
+    short: str | int | None = None  # the answer in a word, a number, or as true or false
 
 
 Finder = Callable[[random.Random, Scene], Found | None]

@@ -12,6 +12,7 @@ SHAPES, MOST_SHAPES = 0xE000, 64  # + 64 * picture + which of its scene's shapes
 LETTERS = 0xE100  # + index of a visible character in the scene: before a text that was read
 READ = "\ue800"  # after a text that was read
 NOTHING = "\ue801"  # the named thing is not shown
+GIVEN = "\ue804"  # before and after a part of an answer that a grammar writes, not the model
 UNCHANGED, CHANGED = "\ue802", "\ue803"  # of the second of two pictures that differ in one thing
 OF_KIND, OF_COLOUR = 0xE810, 0xE830  # + how many shapes there are of a kind, of a colour
 IN_PICTURES = 0xE900  # + 16 * how many there are in the first of two pictures + how many in the second

@@ -42,3 +42,8 @@ JUMBLE: list[str] = RAW["jumble"].split()
 PHRASES: dict[str, Phrases] = {
     kind: Phrases(_trained(phrases), _lines(phrases["held_out"])) for kind, phrases in RAW["kinds"].items()
 }
+# Apart, so that the words of the other file, which questions and the evaluation's samples depend on, stay as they are.
+PLAIN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("plainly.toml").read_text("utf-8"))
+PHRASES |= {
+    kind: Phrases(_lines(phrases["trained"]), _lines(phrases["held_out"])) for kind, phrases in PLAIN["kinds"].items()
+}

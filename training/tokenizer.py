@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from training.conversations import Conversation, Turn, converse, without_picture
 from training.facts import QUOTED
-from training.marks import MARK, READ, is_compared, is_letter, next_letter, parts, unmarked
+from training.marks import GIVEN, MARK, READ, is_compared, is_letter, next_letter, parts, unmarked
 from training.model import IGNORE
 from training.questions import FOREIGN_WORDS, KNOWN_WORDS
 from training.scenes import SCENES
@@ -120,15 +120,16 @@ def _pieces(text: str) -> list[str]:
 
 
 def marked_tokens(
-    tokenizer: Tokenizer, text: str, is_question: bool = False
+    tokenizer: Tokenizer, text: str, is_question: bool = False, is_plain: bool = False
 ) -> tuple[list[int], list[tuple[int, str]]]:
     """The text's tokens, and its marks, each with the number of tokens before it.
 
     In a text that is read letter by letter, each letter has a mark: in an answer before it, in a question after it. In
-    a question the mark of the named thing replaces that of the last letter.
+    a question the mark of the named thing replaces that of the last letter. `is_plain`: quotes are not around what was
+    read.
     """
     ids, found, letter = list[int](), list[tuple[int, str]](), ""
-    for piece in parts(text) if is_question else _pieces(text):
+    for piece in parts(text) if is_question or is_plain else _pieces(text):
         if MARK.match(piece):
             letter = piece if is_letter(piece) else ""
             if not letter and piece != READ:
@@ -169,9 +170,11 @@ def prompt_tokens(tokenizer: Tokenizer, conversation: Conversation, image_tokens
         made.add(question, branch, spread=turn.spread)
         made.add([] if turn.pictures_first else shown(turn), branch)
         made.add([END, *text("\n"), ASSISTANT, *text("\n")], branch)
-        answer, said = marked_tokens(tokenizer, turn.answer)
-        made.said += made.placed(said)
-        made.add([*answer, END], branch, learned=True)
+        for number, part in enumerate(turn.answer.split(GIVEN)):
+            answer, said = marked_tokens(tokenizer, part, is_plain=GIVEN in turn.answer and READ not in part)
+            made.said += made.placed(said)
+            made.add(answer, branch, learned=number % 2 == 0)
+        made.add([END], branch, learned=True)
 
     made.add([BOS], 0)
     if conversation.system is not None:

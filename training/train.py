@@ -55,6 +55,7 @@ class Progress:
     step: int = 0  # within the stage
     pictures: int = 0
     seconds: float = 0.0
+    stage_seconds: float = 0.0
 
 
 class Trainer:
@@ -165,16 +166,20 @@ class Trainer:
             stage = self.config.stages[self.progress.stage]
             self.run_stage(stage)
             torch.save(self.modules.state_dict(), stage_end(self.folder, stage.name))
-            self.progress.stage, self.progress.step = self.progress.stage + 1, 0
+            self.progress.stage, self.progress.step, self.progress.stage_seconds = self.progress.stage + 1, 0, 0.0
             self.save()
 
     def run_stage(self, stage: Stage) -> None:
         run, started, saved = self.config.run, time.monotonic(), time.monotonic()
         found: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
+        ticked = started
         for batch in self._loader(stage):
-            for name, value in self.step(batch, stage.learning_rate(self.progress.step), stage.tower).items():
+            rate = stage.learning_rate(self.progress.step, self.progress.stage_seconds)
+            for name, value in self.step(batch, rate, stage.tower).items():
                 found[name].append(value)
             self.progress.step += 1
+            now = time.monotonic()
+            self.progress.stage_seconds, ticked = self.progress.stage_seconds + now - ticked, now
             self.progress.pictures += stage.pictures
             if self.progress.step % run.log_every == 0:
                 self.progress.seconds += time.monotonic() - started
@@ -186,6 +191,8 @@ class Trainer:
                 saved = time.monotonic()
             if self.is_stopping:
                 raise SystemExit("stopped; the same command goes on from here")
+            if stage.done(self.progress.step, self.progress.stage_seconds) >= 1:
+                return
 
     def _loader(self, stage: Stage) -> DataLoader[Batch]:
         batches = Batches(self.config.model, stage, self.tokenizer, self.config.run.seed)
