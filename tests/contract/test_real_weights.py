@@ -22,7 +22,12 @@ from tests.contract.serve import serving
 from tests.parity.naive import NaiveRun
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from transformers import PreTrainedModel
+
+    from foveal.conversation.tokenizer import Tokenizer
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -63,6 +68,7 @@ class Written:
 @dataclass(frozen=True)
 class Published:
     file: Path
+    prompts: list[str]
     written: list[Written]
 
 
@@ -82,13 +88,18 @@ def _gemma3(folder: Path) -> Path:
     return whole
 
 
-@pytest.fixture(scope="module", params=[_smollm2, _gemma3], ids=["SmolLM2 135M, Q4_1", "Gemma 3 270M, Q4_K_M"])
+# Gemma's head has 168 million weights, which takes transformers a while in float32: two of the prompts.
+@pytest.fixture(
+    scope="module",
+    params=[(_smollm2, PROMPTS), (_gemma3, PROMPTS[:2])],
+    ids=["SmolLM2 135M, Q4_1", "Gemma 3 270M, Q4_K_M"],
+)
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    file = request.param(tmp_path_factory.mktemp("published"))
-    return Published(file, _written_by_transformers(file))
+    found, prompts = request.param
+    return _written_by_transformers(found(tmp_path_factory.mktemp("published")), prompts)
 
 
-def _written_by_transformers(file: Path) -> list[Written]:
+def _written_by_transformers(file: Path, prompts: list[str]) -> Published:
     from transformers import AutoModelForCausalLM, modeling_utils
 
     with pytest.MonkeyPatch.context() as patch:
@@ -98,18 +109,23 @@ def _written_by_transformers(file: Path) -> list[Written]:
             file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
         )
     tokenizer = load_tokenizer(folder_of(file))
-    first = [tokenizer.token_id(tokenizer.prepended)] if tokenizer.prepended else []
-    return _continued(reference, [first + tokenizer.encode([Run(prompt, False)]) for prompt in PROMPTS])
+    reference.generation_config.eos_token_id = None  # each answer is written to its full length
+    return Published(file, prompts, _continued(reference, [_token_ids(tokenizer, prompt) for prompt in prompts]))
+
+
+def _token_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    token_ids = tokenizer.encode([Run(prompt, False)])
+    first = tokenizer.token_id(tokenizer.prepended) if tokenizer.prepended else None
+    return token_ids if first is None else [first, *token_ids]
 
 
 @torch.inference_mode()
-def _continued(reference: torch.nn.Module, prompts: list[list[int]]) -> list[Written]:
+def _continued(reference: PreTrainedModel, prompts: list[list[int]]) -> list[Written]:
     """All prompts are continued together, with padding on their left; the logits are those of each text alone."""
     longest = max(map(len, prompts))
     padded = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
     is_text = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    settings = {"max_new_tokens": NUM_NEW, "min_new_tokens": NUM_NEW, "do_sample": False}
-    texts = reference.generate(padded, attention_mask=is_text, **settings)
+    texts = reference.generate(padded, attention_mask=is_text, max_new_tokens=NUM_NEW, do_sample=False)
     written = []
     for text, prompt in zip(texts, prompts, strict=True):
         alone = text[longest - len(prompt) :]
@@ -119,22 +135,21 @@ def _continued(reference: torch.nn.Module, prompts: list[list[int]]) -> list[Wri
 
 
 @torch.inference_mode()
-def _our_logits(file: Path, quantization: str, all_written: list[Written]) -> list[torch.Tensor]:
-    model = load_model(folder_of(file), torch.device("cpu"), torch.float32, policy=policy_of(quantization))
-    found = []
-    for written in all_written:
+def _our_logits(published: Published, quantization: str) -> Iterator[tuple[torch.Tensor, Written]]:
+    folder = folder_of(published.file)
+    model = load_model(folder, torch.device("cpu"), torch.float32, policy=policy_of(quantization))
+    for written in published.written:
         run = NaiveRun(model, Prompt(tuple(written.token_ids[:-1])), len(written.token_ids), ())
-        found.append(model.decoder.logits(run.prefill()[written.num_prompt - 1 :]))
-    return found
+        yield model.decoder.logits(run.prefill()[written.num_prompt - 1 :]), written
 
 
 def test_with_float32_activations_logits_are_transformers(published: Published) -> None:
-    for written, ours in zip(published.written, _our_logits(published.file, "none", published.written), strict=True):
+    for ours, written in _our_logits(published, "none"):
         assert (ours - written.logits).abs().max() < 1e-3
 
 
 def test_by_default_each_clear_choice_is_transformers(published: Published) -> None:
-    for written, ours in zip(published.written, _our_logits(published.file, "int8", published.written), strict=True):
+    for ours, written in _our_logits(published, "int8"):
         is_chosen = ours.argmax(-1) == written.logits.argmax(-1)
         assert is_chosen[written.is_clear].all()
 
@@ -144,7 +159,7 @@ def test_the_server_writes_transformers_text(published: Published, tmp_path: Pat
     tokenizer = load_tokenizer(folder_of(published.file))
     compared = 0
     with serving(tmp_path / "log.txt", FOVEAL_MODEL_PATH=str(published.file), FOVEAL_MODEL_NAME="text") as served:
-        for prompt, written in zip(PROMPTS, published.written, strict=True):
+        for prompt, written in zip(published.prompts, published.written, strict=True):
             body = {"model": "text", "prompt": prompt, "max_tokens": NUM_NEW, "temperature": 0, "ignore_eos": True}
             text = served.post("/v1/completions", body).json()["choices"][0]["text"]
             unclear = (~written.is_clear).nonzero().flatten().tolist()
@@ -152,4 +167,4 @@ def test_the_server_writes_transformers_text(published: Published, tmp_path: Pat
             answer = written.token_ids[written.num_prompt :][:num_clear]
             assert text.startswith(tokenizer.decode(answer).rstrip("�")), prompt
             compared += num_clear
-    assert compared > NUM_NEW  # of ten times as many, for that the test says something
+    assert compared > NUM_NEW / 2  # so that the test says something
