@@ -27,7 +27,8 @@ class Traffic:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.failures: deque[Failure] = deque(maxlen=MAX_FAILURES)
 
-    def count(self, route: str, status: int, request_id: str) -> None:
+    def count(self, route: str, status: int, request_id: str, is_probe: bool = False) -> None:
+        """is_probe: a status of 400 or more is an answer, and no failure."""
         self.counts[route, status] += 1
-        if status >= 400:
+        if status >= 400 and not is_probe:
             self.failures.append(Failure(time.time(), route, status, request_id))

@@ -45,3 +45,9 @@ def test_with_keys_it_is_for_the_operator(key: str | None, status: int) -> None:
     app = app_for(FakePipeline(), config, accounting_for(config))
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     assert send(app, "GET", "/status/failures", headers=headers).status_code == status
+
+
+def test_a_server_that_is_not_ready_yet_has_not_failed() -> None:
+    app = app_for(FakePipeline(is_ready=False), HttpConfig(), Accounting())
+    assert send(app, "GET", "/readyz").status_code == 503
+    assert send(app, "GET", "/status/failures").json()["failures"] == []

@@ -54,7 +54,8 @@ class RequestLog:
         except Exception:
             logger.exception("request %s failed", request_id)
         finally:
-            self.traffic.count(route_in(scope).endpoint.path, status, request_id)
+            endpoint = route_in(scope).endpoint
+            self.traffic.count(endpoint.path, status, request_id, endpoint.is_probe)
             _write(scope, status, time.monotonic() - started_s)
 
 
