@@ -107,6 +107,17 @@ def test_ask_answers_about_files(model: Path, photo: Path) -> None:
     assert foveal("ask", "--model", model, "--max-tokens", "8", "No picture at all.").returncode == 0
 
 
+@pytest.mark.slow
+def test_ask_reads_a_picture_from_standard_input_and_answers_programs_in_json(model: Path, photo: Path) -> None:
+    command = [*FOVEAL, "ask", "--model", str(model), "--max-tokens", "4", "--json", "-", "What is it?"]
+    piped = subprocess.run(command, input=photo.read_bytes(), capture_output=True, env=ENVIRONMENT, check=True)
+    answered = json.loads(piped.stdout)
+    assert answered["model"] == model.name
+    assert answered["usage"]["image_tokens"] > 0
+    assert answered["usage"]["completion_tokens"] <= 4
+    assert answered["finish_reason"] in ("stop", "length")
+
+
 def test_models_lists_the_one_inside() -> None:
     assert re.search(r"foveal-mini +phi3_v +inside the package", foveal("models").stdout)
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from foveal.cli import options
+from foveal.cli.pictures import is_url, source
 from foveal.cli.terminal import progress
 from foveal.config import Config, Layer, load_config
-from foveal.errors import FovealError
 
 if TYPE_CHECKING:
     from foveal.serving.lifecycle import Service
+    from foveal.serving.served import Answer
     from foveal.types import ChatRequest, Message
+
+    Show = Callable[[Answer, str], Awaitable[None]]  # of what an answer says; the model's name
 
 
 @click.command("ask")
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 @options.dtype
 @options.quantization
 @options.threads
+@options.as_json
 @options.config_file
 def command(
     images_and_question: tuple[str, ...],
@@ -50,11 +57,12 @@ def command(
     dtype: str | None,
     quantization: str | None,
     threads: int | None,
+    as_json: bool,
     config_file: Path | None,
 ) -> None:
     """Ask a model about pictures, without a server.
 
-    IMAGEs are files or URLs; the QUESTION is in quotes. The answer is streamed to the terminal.
+    IMAGEs are files, URLs or - (standard input); the QUESTION is in quotes. The answer is streamed to the terminal.
     """
     flags: Layer = {
         "model": {"path": model, "mmproj": mmproj, "revision": revision},
@@ -70,18 +78,18 @@ def command(
     *images, question = images_and_question
     _check_question(images, question)
     config = load_config(config_file, os.environ, flags)
-    _run(config, _conversation(images, question, system), max_tokens, temperature)
+    _run(config, _conversation(images, question, system), max_tokens, temperature, _as_object if as_json else _as_text)
 
 
 def _check_question(images: list[str], question: str) -> None:
     """Raises UsageError."""
     if images and not question.strip():
         raise click.UsageError("The question is empty; put it last, in quotes.")
-    if not images and (_is_url(question) or Path(question).is_file()):
+    if not images and (is_url(question) or Path(question).is_file()):
         raise click.UsageError(f"the question is missing: foveal ask {question} 'What is in the picture?'")
 
 
-def _run(config: Config, messages: tuple[Message, ...], max_tokens: int, temperature: float | None) -> None:
+def _run(config: Config, messages: tuple[Message, ...], max_tokens: int, temperature: float | None, show: Show) -> None:
     import asyncio
     from dataclasses import replace
 
@@ -96,45 +104,48 @@ def _run(config: Config, messages: tuple[Message, ...], max_tokens: int, tempera
         sampling = service.pipeline.card.default_sampling
         if temperature is not None:
             sampling = replace(sampling, temperature=temperature)
-        await _answer(service, ChatRequest(messages, GenerationOptions(sampling, max_tokens)))
+        await _answer(service, ChatRequest(messages, GenerationOptions(sampling, max_tokens)), show)
 
     asyncio.run(ask())
 
 
-async def _answer(service: Service, request: ChatRequest) -> None:
-    """Load the model, and print the answer as it comes."""
+async def _answer(service: Service, request: ChatRequest, show: Show) -> None:
+    """Load the model, and show its answer."""
     from foveal.engine_client.local import LocalEngine
 
     try:
         with progress(f"Loading {service.pipeline.card.id}") as on_progress:
             await service.start(LocalEngine.start, on_progress)
         async with service.pipeline.answer(request) as answer:
-            async for delta in answer.deltas():
-                print(delta.text, end="", flush=True)
-        print()
+            await show(answer, service.pipeline.card.id)
     finally:
         await service.close()
+
+
+async def _as_text(answer: Answer, model_id: str) -> None:
+    """Print it as it comes."""
+    async for delta in answer.deltas():
+        print(delta.text, end="", flush=True)
+    print()
+
+
+async def _as_object(answer: Answer, model_id: str) -> None:
+    """Print one JSON object when it has ended."""
+    deltas = [delta async for delta in answer.deltas()]
+    said = {
+        "model": model_id,
+        "answer": "".join(delta.text for delta in deltas),
+        "finish_reason": deltas[-1].finish_reason,
+        "usage": asdict(answer.usage),
+        "first_token_s": answer.first_token_s,
+        "total_s": answer.total_s,
+    }
+    print(json.dumps(said, indent=2))
 
 
 def _conversation(images: list[str], question: str, system: str | None) -> tuple[Message, ...]:
     from foveal.types import ImageRef, Message
 
-    refs = [ImageRef(_source(image), position) for position, image in enumerate(images, 1)]
+    refs = [ImageRef(source(image), position) for position, image in enumerate(images, 1)]
     first = [Message("system", (system,))] if system else []
     return (*first, Message("user", (*refs, question)))
-
-
-def _is_url(text: str) -> bool:
-    return text.startswith(("http://", "https://"))
-
-
-def _source(image: str) -> str:
-    """A URL as it is; a file as base64, the same way a client would send it."""
-    import base64
-
-    if _is_url(image) or image.startswith("data:"):
-        return image
-    try:
-        return "data:;base64," + base64.b64encode(Path(image).read_bytes()).decode("ascii")
-    except OSError as error:
-        raise FovealError(f"{image} cannot be read: {error.strerror}") from None
