@@ -77,7 +77,9 @@ def is_gone(pid: int) -> bool:
 
 
 def test_help_names_the_commands_and_version_tells_the_version() -> None:
-    assert all(command in foveal("--help").stdout for command in ("serve", "ask", "models", "keys", "usage", "bench"))
+    assert all(
+        command in foveal("--help").stdout for command in ("serve", "ask", "chat", "models", "keys", "usage", "bench")
+    )
     shown = foveal("keys", "create", "--help").stdout
     assert "[limits]" in shown  # tables of the configuration are no markup
     assert "[prices]" in shown
@@ -116,6 +118,16 @@ def test_ask_reads_a_picture_from_standard_input_and_answers_programs_in_json(mo
     assert answered["usage"]["image_tokens"] > 0
     assert answered["usage"]["completion_tokens"] <= 4
     assert answered["finish_reason"] in ("stop", "length")
+
+
+@pytest.mark.slow
+def test_chat_answers_line_by_line_and_says_what_it_cannot_do(model: Path, photo: Path) -> None:
+    command = [*FOVEAL, "chat", "--model", str(model), "--max-tokens", "4", str(photo)]
+    lines = "What is it?\n/image nowhere.png\nAnd now?\n"
+    talked = subprocess.run(command, input=lines, capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert talked.stdout.count("\n") >= 2
+    assert "nowhere.png cannot be read" in talked.stderr
+    assert "Traceback" not in talked.stderr
 
 
 def test_models_lists_the_one_inside() -> None:
