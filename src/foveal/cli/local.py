@@ -14,7 +14,7 @@ import click
 
 from foveal.cli import options
 from foveal.cli.terminal import progress
-from foveal.config import Config, load_config
+from foveal.config import Config, Layer, load_config
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,7 +77,7 @@ def with_setup(function: Callable[..., None]) -> Callable[..., None]:
         **others: object,
     ) -> None:
         engine = {"device": device, "dtype": dtype, "quantization": quantization, "num_threads": threads}
-        flags = {
+        flags: Layer = {
             "model": {"path": model, "mmproj": mmproj, "revision": revision},
             "engine": {**engine, "max_num_seqs": 1},
             "images": {"num_workers": 0, "max_image_bytes": 100_000_000},  # the user's own files are trusted
