@@ -66,7 +66,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "head_dim": 16,
             "sliding_window": 8,
-            "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
             "rope_parameters": {
                 "full_attention": {"rope_theta": 1e6, **YARN},
                 "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},

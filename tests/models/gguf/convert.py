@@ -76,6 +76,7 @@ def write_decoder(folder: Path, path: Path, kind: Kind = in_float32) -> Path:
     heads, kv_heads = text["num_attention_heads"], text["num_key_value_heads"]
     head_dim = text.get("head_dim") or text["hidden_size"] // heads
     rope = text.get("rope_parameters") or {}
+    rope = rope.get("full_attention", rope)
     writer.add_context_length(text["max_position_embeddings"])
     writer.add_embedding_length(text["hidden_size"])
     writer.add_block_count(text["num_hidden_layers"])
@@ -83,19 +84,9 @@ def write_decoder(folder: Path, path: Path, kind: Kind = in_float32) -> Path:
     writer.add_head_count(heads)
     writer.add_head_count_kv(kv_heads)
     writer.add_layer_norm_rms_eps(text["rms_norm_eps"])
-    writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+    writer.add_rope_freq_base(rope["rope_theta"])
     factors = _rope_factors(rope, head_dim)
-    if rope.get("rope_type") == "longrope":
-        writer.add_rope_scaling_orig_ctx_len(
-            rope.get("original_max_position_embeddings") or text["original_max_position_embeddings"]
-        )
-        scale = text["max_position_embeddings"] / text["original_max_position_embeddings"]
-        writer.add_rope_scaling_attn_factors(
-            (1 + np.log(scale) / np.log(text["original_max_position_embeddings"])) ** 0.5
-        )
-    if rope.get("rope_type") == "linear":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(rope["factor"])
+    _add_rope_scaling(writer, rope, text)
     if model_type == "phi3":
         writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1)))
     if text.get("head_dim"):
@@ -116,6 +107,30 @@ def write_decoder(folder: Path, path: Path, kind: Kind = in_float32) -> Path:
         _add(writer, name, values, kind)
     _finish(writer)
     return path
+
+
+def _add_rope_scaling(writer: Any, rope: dict[str, Any], text: dict[str, Any]) -> None:
+    match rope.get("rope_type"):
+        case "longrope":
+            original = text["original_max_position_embeddings"]
+            scale = text["max_position_embeddings"] / original
+            writer.add_rope_scaling_orig_ctx_len(original)
+            writer.add_rope_scaling_attn_factors((1 + np.log(scale) / np.log(original)) ** 0.5)
+        case "linear":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(rope["factor"])
+        case "yarn":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(rope["factor"])
+            writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+            for name, add in (
+                ("attention_factor", writer.add_rope_scaling_yarn_attn_factor),
+                ("beta_fast", writer.add_rope_scaling_yarn_beta_fast),
+                ("beta_slow", writer.add_rope_scaling_yarn_beta_slow),
+                ("mscale_all_dim", writer.add_rope_scaling_yarn_log_mul),
+            ):
+                if rope.get(name) is not None:
+                    add(rope[name])
 
 
 def _rope_factors(rope: dict[str, Any], head_dim: int) -> dict[str, Any]:

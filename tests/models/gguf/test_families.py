@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 DECODERS = (
     "llama",
     "llama with biases",
+    "llama with linear rope",
+    "llama with yarn",
+    "qwen3 with yarn",
+    "gemma3_text with yarn",
     "mistral",
     "mistral with a window",
     "qwen2",

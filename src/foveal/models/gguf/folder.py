@@ -20,7 +20,7 @@ from foveal.models.gguf.tokens import Vocabulary, tokenizer_files
 from foveal.models.gguf.vision import Vision, vision_settings
 from foveal.models.quantisation import GGUF
 
-FORMAT = "1"  # of the folders: another number makes others of them
+FORMAT = "2"  # of the folders: another number makes others of them
 METHOD = {"quant_method": GGUF}
 MODEL, VISION = "model", "mmproj"  # what links are called, before .gguf or -00001-of-00002.gguf
 VISION_MARK = "mmproj"  # in the name of a file with a vision part

@@ -5,65 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from foveal.errors import CheckpointError
-from foveal.models.bounds import shown
+from foveal.models.gguf.facts import Facts
 from foveal.models.gguf.reader import GgufFile
+from foveal.models.gguf.rope import rope_settings
 
 Settings = dict[str, Any]
 LARGEST_GEMMA3 = 62  # layers; its scores alone are scaled by its width
 SLIDING_THETA = 10000.0  # Gemma 3's, in files that do not say it
-
-
-class Facts:
-    """A file's settings under the name of its architecture."""
-
-    def __init__(self, file: GgufFile) -> None:
-        self.file = file
-        self.architecture = text_of(file, "general.architecture")
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self.file.metadata.get(f"{self.architecture}.{name}", default)
-
-    def __getitem__(self, name: str) -> Any:
-        found = self.get(name)
-        if found is None:
-            raise CheckpointError(f"{self.file.path} has no {self.architecture}.{name}; it is incomplete")
-        return found
-
-    def one(self, name: str) -> Any:
-        """A number that some files give for each layer."""
-        found = self[name]
-        if isinstance(found, list):
-            if len(set(found)) != 1:
-                raise CheckpointError(f"{self.file.path}: {name} differs between layers, which is not implemented")
-            return found[0]
-        return found
-
-    @property
-    def usual_head_dim(self) -> int:
-        """Of a file that does not say another. Bounds are checked later, but this division comes before."""
-        width, heads = self["embedding_length"], self.one("attention.head_count")
-        if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
-            raise CheckpointError(f"{self.file.path}: attention.head_count is {shown(heads)}; the file is damaged")
-        return width // heads
-
-    def numbers(self, tensor: str) -> list[float] | None:
-        """A small tensor of float32; None where there is none."""
-        if tensor not in self.file.tensors:
-            return None
-        if self.file.tensors[tensor].kind.name != "F32":
-            raise CheckpointError(f"{self.file.path}: {tensor} is not of float32")
-        found: list[float] = self.file.bytes_of(tensor).reshape(-1).view(np.float32).tolist()
-        return found
-
-
-def text_of(file: GgufFile, name: str) -> str:
-    found = file.metadata.get(name)
-    if not isinstance(found, str):
-        raise CheckpointError(f"{file.path} has no {name}; it is incomplete")
-    return found
 
 
 def decoder_settings(file: GgufFile) -> Settings:
@@ -81,7 +30,7 @@ def decoder_settings(file: GgufFile) -> Settings:
         "num_hidden_layers": facts["block_count"],
         "num_attention_heads": facts.one("attention.head_count"),
         "num_key_value_heads": facts.one("attention.head_count_kv"),
-        "head_dim": facts.get("attention.key_length") or facts.usual_head_dim,
+        "head_dim": facts.head_dim,
         "max_position_embeddings": facts["context_length"],
         "rms_norm_eps": facts["attention.layer_norm_rms_epsilon"],
         "rope_theta": facts.get("rope.freq_base", 10000.0),
@@ -89,36 +38,13 @@ def decoder_settings(file: GgufFile) -> Settings:
         "sliding_window": None,
         "hidden_act": "silu",
     }
-    return {**common, **_scaling(facts), **ARCHITECTURES[facts.architecture](facts)}
+    return {**common, **rope_settings(facts), **ARCHITECTURES[facts.architecture](facts)}
 
 
 def _rows(file: GgufFile, tensor: str) -> int:
     if tensor not in file.tensors:
         raise CheckpointError(f"{file.path} has no {tensor}; it is incomplete")
     return file.tensors[tensor].shape[0]
-
-
-def _scaling(facts: Facts) -> Settings:
-    """Of the rotary positions. Llama 3.1's is written as a divisor for each frequency."""
-    factors, kind = facts.numbers("rope_freqs.weight"), facts.get("rope.scaling.type", "none")
-    if factors:
-        return {"rope_scaling": _divided(factors, factors, 1.0)}
-    factor = facts.get("rope.scaling.factor", facts.get("rope.scale_linear"))
-    if kind == "none" or (kind == "linear" and factor in (None, 0, 1)):
-        return {}
-    scaling = {"rope_type": kind, "factor": factor}
-    if original := facts.get("rope.scaling.original_context_length"):
-        scaling["original_max_position_embeddings"] = original
-    return {"rope_scaling": scaling}
-
-
-def _divided(short: list[float], long: list[float], attention_factor: float) -> Settings:
-    return {
-        "rope_type": "longrope",
-        "short_factor": short,
-        "long_factor": long,
-        "attention_factor": attention_factor,
-    }
 
 
 # --- what architectures have of their own -----------------------------------------------------------------------------
@@ -132,7 +58,7 @@ def _llama(facts: Facts) -> Settings:
 def _gemma3(facts: Facts) -> Settings:
     is_largest = facts["block_count"] == LARGEST_GEMMA3
     usual = facts.usual_head_dim if is_largest else facts["attention.key_length"]
-    scale = facts.get("attention.scale")
+    scale = facts.number("attention.scale", 0)
     return {
         "model_type": "gemma3_text",
         "hidden_act": "gelu_pytorch_tanh",
@@ -146,35 +72,19 @@ def _gemma3(facts: Facts) -> Settings:
 
 def _phi3(facts: Facts) -> Settings:
     """Its window is Phi-3-mini's alone; files of the others have one as long as the context."""
-    head_dim = facts.usual_head_dim
-    settings: Settings = {
-        "model_type": "phi3",
-        "sliding_window": facts.get("attention.sliding_window") or None,
-        "partial_rotary_factor": facts.get("rope.dimension_count", head_dim) / head_dim,
-    }
-    short, long = facts.numbers("rope_factors_short.weight"), facts.numbers("rope_factors_long.weight")
-    if short and long:
-        original = facts["rope.scaling.original_context_length"]
-        settings["rope_scaling"] = _divided(short, long, facts.get("rope.scaling.attn_factor", 1.0))
-        settings["original_max_position_embeddings"] = original
-    return settings
+    return {"model_type": "phi3", "sliding_window": facts.get("attention.sliding_window") or None}
 
 
-def _qwen_vl(model_type: str, *, interleaved: bool = False) -> Callable[[Facts], Settings]:
-    def settings(facts: Facts) -> Settings:
-        sections = facts["rope.dimension_sections"][:3]
-        scaling = {"rope_type": "default", "mrope_section": sections, "mrope_interleaved": interleaved}
-        return {"model_type": model_type, "rope_scaling": scaling}
-
-    return settings
+def _of_type(model_type: str) -> Callable[[Facts], Settings]:
+    return lambda facts: {"model_type": model_type}
 
 
 ARCHITECTURES: Mapping[str, Callable[[Facts], Settings]] = {
     "llama": _llama,
-    "qwen2": lambda facts: {"model_type": "qwen2"},
-    "qwen3": lambda facts: {"model_type": "qwen3"},
+    "qwen2": _of_type("qwen2"),
+    "qwen3": _of_type("qwen3"),
     "gemma3": _gemma3,
     "phi3": _phi3,
-    "qwen2vl": _qwen_vl("qwen2_vl_text"),
-    "qwen3vl": _qwen_vl("qwen3_vl_text", interleaved=True),
+    "qwen2vl": _of_type("qwen2_vl_text"),
+    "qwen3vl": _of_type("qwen3_vl_text"),
 }

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from foveal.errors import CheckpointError
+from foveal.models.gguf.facts import text_of
 from foveal.models.gguf.reader import GgufFile
-from foveal.models.gguf.settings import text_of
 
 Json = dict[str, Any]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # types of tokens
