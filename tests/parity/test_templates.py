@@ -181,26 +181,43 @@ def test_the_checkpoint_s_own_template_writes_what_it_writes_in_the_reference(tm
         assert written(config, turns) == expected(published, turns)
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_answer_that_was_begun_is_gone_on_with_as_in_the_reference(tmp_path: Path, name: str) -> None:
+    published = PUBLISHED[name]
+    settings = "".join(f"{{%- set {key} = {value!r} %}}" for key, value in published.variables.items())
+    (tmp_path / "chat_template.jinja").write_text(settings + published.template)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": published.bos_token}))
+    family = load_conversation(name)
+    turns: Turns = [*IMAGES_FIRST, ("assistant", ["A2 is"])]
+
+    expected_text = expected(published, turns, continues=True)
+
+    assert written(with_own_template(family, tmp_path), turns, continues=True) == expected_text
+    assert published.bos_token + written(family, turns, continues=True) == expected_text
+
+
 @cache
 def tokenizer(bos_token: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(()), bos_token=bos_token or None)
 
 
-def expected(published: Published, turns: Turns) -> str:
+def expected(published: Published, turns: Turns, *, continues: bool = False) -> str:
     rendered = tokenizer(published.bos_token).apply_chat_template(
         [reference_message(role, parts, published.content) for role, parts in numbered(turns)],
         chat_template=published.template,
         tokenize=False,
-        add_generation_prompt=True,
+        add_generation_prompt=not continues,
+        continue_final_message=continues,
         **published.variables,
     )
     return str(rendered)
 
 
-def written(config: ConversationConfig, turns: Turns) -> str:
+def written(config: ConversationConfig, turns: Turns, *, continues: bool = False) -> str:
     """What our template writes, image marks included."""
     messages = [Message(role, tuple(ImageRef("", 1) if x is None else x for x in parts)) for role, parts in turns]
-    first, *rest = ("".join(run.text for run in segment) for segment in Template(config).render(messages))
+    segments = Template(config).render(messages, continues=continues)
+    first, *rest = ("".join(run.text for run in segment) for segment in segments)
     return first + "".join(config.image_mark.replace("{n}", str(n)) + text for n, text in enumerate(rest, 1))
 
 

@@ -133,7 +133,7 @@ class Renderer:
             stop=self._stop_strings(request),
             warnings=self._warnings(request),
             echo=self._echo(request, prompt),
-            continues=isinstance(request, CompletionRequest),
+            continues=isinstance(request, CompletionRequest) or request.continues,
         )
 
     def _for(self, request: ChatRequest) -> Renderer:
@@ -146,10 +146,10 @@ class Renderer:
 
     def _plan(self, request: ChatRequest, writing: ToolWriting) -> Plan:
         """`writing`: the checkpoint's own, which knows the marks of its reasoning."""
-        end = ""
-        if writing.marks:
+        end, marks = "", None if request.continues else writing.marks  # an answer that has begun has no reasoning
+        if marks:
             end = "".join(run.text for run in self._segments(request)[-1][-1:] if run.is_markup)
-        return planned(request, end, self._writing.form, writing.marks, self._tokenizer)
+        return planned(request, end, self._writing.form, marks, self._tokenizer)
 
     def _exceeds(self, request: ChatRequest | CompletionRequest, limit: int) -> bool:
         is_markup = isinstance(request, CompletionRequest) and not request.safe_tokenization
@@ -250,7 +250,8 @@ class Renderer:
         """The text before, between and after the images."""
         if isinstance(request, ChatRequest):
             tools = request.tools if self._writing.is_native else ()
-            return self._template.render(request.messages, tools, template_variables(request))
+            variables = template_variables(request)
+            return self._template.render(request.messages, tools, variables, continues=request.continues)
         assert isinstance(request.prompt, str)
         return self._completion(request.prompt, not request.safe_tokenization)
 

@@ -29,4 +29,4 @@ class Rendered:
     stop: tuple[str, ...] = ()  # texts that end an answer
     warnings: tuple[str, ...] = ()  # what the client should know, though the request is answered
     echo: EchoedPrompt | None = None
-    continues: bool = False  # an answer's text continues the prompt's: a completion
+    continues: bool = False  # an answer's text continues the prompt's

@@ -58,14 +58,22 @@ class Template:
             self._find_shape(config)
 
     def render(
-        self, messages: Sequence[Message], tools: Sequence[Tool] = (), options: Mapping[str, object] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        options: Mapping[str, object] | None = None,
+        *,
+        continues: bool = False,
     ) -> list[list[Run]]:
         """The text before, between and after the images: one entry more than there are images.
 
-        `options`: more variables for a published template. Raises InvalidRequest where the template cannot express the
-        messages.
+        `options`: more variables for a published template. `continues`: it ends with the last text of the messages.
+        Raises InvalidRequest where the template cannot express the messages.
         """
         try:
+            if continues:
+                *before, last = self._segments(messages, tools, {**(options or {}), "add_generation_prompt": False})
+                return [*before, _up_to_the_last_text(last)]
             return self._segments(messages, tools, options or {})
         except InvalidRequest:
             raise
@@ -120,7 +128,7 @@ class Template:
 
     def _fill(self, outline: list[dict[str, Any]], num_images: int, variables: Mapping[str, object]) -> str:
         self._sandbox.start()
-        given = {**variables, "add_generation_prompt": True, "num_images": num_images, **self._named}
+        given = {"add_generation_prompt": True, **variables, "num_images": num_images, **self._named}
         return "".join(_bounded(self._template.generate(messages=outline, **given)))
 
     def _find_shape(self, config: ConversationConfig) -> None:
@@ -148,6 +156,11 @@ def _environment(published: bool) -> Sandbox:
     offered = {name: environment.globals[name] for name in ("range", "namespace", "dict")}
     environment.globals = {**offered, "raise_exception": _refuse} if published else {"refuse": _refuse}
     return environment
+
+
+def _up_to_the_last_text(runs: Sequence[Run]) -> list[Run]:
+    num_behind = next(count for count, run in enumerate(reversed(runs)) if not run.is_markup)
+    return [*runs[: len(runs) - num_behind]]
 
 
 def _without_empty_texts(message: Message) -> Message:

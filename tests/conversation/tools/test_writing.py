@@ -161,6 +161,13 @@ def test_the_template_says_whether_an_answer_begins_inside_reasoning(
     assert (reading.marks is not None) == marks
 
 
+def test_an_answer_that_was_begun_has_no_reasoning_to_come() -> None:
+    request = ChatRequest((Message("user", ("Q",)), Message("assistant", ("The <think>",))), continues=True)
+
+    assert thinker().plan(request).reading is None
+    assert prompt(thinker(), request).endswith("The <think>")
+
+
 def test_a_limit_needs_a_grammar_and_nothing_else_does() -> None:
     question: Sequence[Message] = (Message("user", ("Q",)),)
 

@@ -26,6 +26,8 @@ from foveal.types import (
 from tests.fakes import CARD
 
 HI: dict[str, Any] = {"role": "user", "content": "Hi"}
+THE: dict[str, Any] = {"role": "assistant", "content": "The"}
+CALL: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
 ASK: dict[str, Any] = {"model": "foveal-mini", "max_tokens": 9, "messages": [HI]}
 LOOK: dict[str, Any] = {
     "name": "look",
@@ -130,6 +132,17 @@ def test_neighbouring_turns_of_one_role_are_one_message() -> None:
     )
 
 
+def test_an_answer_that_the_client_has_begun_is_gone_on_with() -> None:
+    asked = parse(messages=[HI, THE])
+    assert asked.continues
+    assert asked.messages[-1] == Message("assistant", ("The",))
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_a_beginning_that_says_nothing_is_none(content: Any) -> None:
+    assert parse(messages=[HI, {"role": "assistant", "content": content}]) == parse()
+
+
 def test_a_call_and_its_result_with_an_image() -> None:
     call = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "it"}}
     thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
@@ -208,7 +221,10 @@ def test_what_asks_for_nothing_is_accepted(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"messages": [HI, {"role": "assistant", "content": "The"}]}, "messages"),
+        ({"messages": [HI, {"role": "assistant", "content": "The "}]}, "messages"),
+        ({"messages": [HI, THE], "thinking": {"type": "enabled", "budget_tokens": 1024}}, "messages"),
+        ({"messages": [HI, THE], "output_config": {"format": {"type": "json_schema", "schema": {}}}}, "messages"),
+        ({"messages": [HI, {"role": "assistant", "content": [CALL]}]}, "messages"),
         ({"messages": [{"role": "assistant", "content": [image()]}, HI]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "thinking", "thinking": "a"}]}]}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages.0.content.0"),

@@ -120,6 +120,18 @@ def test_messages_with_images_before_their_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("last", "continues"),
+    [
+        ({"role": "user", "content": "Why?"}, False),
+        ({"role": "assistant", "content": "Because"}, True),
+        (CALLS, False),
+    ],
+)
+def test_the_assistants_last_message_is_gone_on_with(last: dict[str, Any], continues: bool) -> None:
+    assert asked(messages=[HI, last]).continues == continues
+
+
 def test_results_of_tools_find_their_calls() -> None:
     result = {"role": "tool", "content": "it", "tool_name": "look"}
     request = asked(messages=[HI, CALLS, result], tools=[LOOK], think="low")

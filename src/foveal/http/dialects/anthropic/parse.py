@@ -20,6 +20,7 @@ from foveal.http.dialects.anthropic.schemas import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from foveal.http.dialects.beginnings import begun
 from foveal.http.dialects.grammars import schema_grammar
 from foveal.http.dialects.options import page_range, sampling_with
 from foveal.http.dialects.tools import check_choice, check_results, check_tools, json_text, offered
@@ -63,14 +64,11 @@ def chat_request(body: CountTokensBody, card: ModelCard, fresh_seed: int) -> Cha
     """`fresh_seed`: draws answers. Raises InvalidRequest with a sentence that names the field."""
     positions = count(1)
     messages = [*_system(body), *(each for turn in body.messages for each in _messages(turn, positions))]
-    if body.messages[-1].role == "assistant":
-        raise InvalidRequest(
-            "The last message is the assistant's: an answer that goes on from a given beginning is not available. "
-            "End with a message of the user, field: 'messages'",
-            param="messages",
-        )
     joined = tuple(_joined(messages))
     check_results(joined, "messages")
+    joined, continues = begun(joined)
+    if continues:
+        _check_beginning(joined[-1], body)
     tools = tuple(map(_tool, body.tools or ()))
     check_tools(tools, "tools")
     return ChatRequest(
@@ -79,6 +77,7 @@ def chat_request(body: CountTokensBody, card: ModelCard, fresh_seed: int) -> Cha
         tools=tools,
         tool_choice=_tool_choice(body, tools),
         reasoning=_reasoning(body),
+        continues=continues,
     )
 
 
@@ -177,6 +176,21 @@ def _joined(messages: Sequence[Message]) -> Iterator[Message]:
                 tool_calls=tuple(call for message in same for call in message.tool_calls),
                 reasoning="".join(message.reasoning for message in same),
             )
+
+
+def _check_beginning(message: Message, body: CountTokensBody) -> None:
+    """An answer that the last message has begun. Raises InvalidRequest for what cannot go on from it."""
+    problem = None
+    if message.tool_calls:
+        problem = "The last message calls a tool: send the result of the call"
+    elif str(message.content[-1]).rstrip() != message.content[-1]:
+        problem = "The last message ends with white space, which belongs to the answer: leave it out"
+    elif _grammar(body) is not None:
+        problem = "The answer cannot both be JSON as a whole and go on from the last message: leave out either"
+    elif body.thinking is not None and body.thinking.type == "enabled":
+        problem = "The last message has begun the answer, before which thinking stands: leave out either"
+    if problem is not None:
+        raise InvalidRequest(f"{problem}, field: 'messages'", param="messages")
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from foveal.errors import InvalidRequest
+from foveal.http.dialects.beginnings import begun
 from foveal.http.dialects.grammars import ANY_OBJECT, schema_grammar
 from foveal.http.dialects.ollama.schemas import OllamaOptions
 from foveal.http.dialects.options import sampling_with
@@ -41,11 +42,13 @@ def chat_request(body: OllamaChatBody, card: ModelCard, config: HttpConfig, fres
     functions = [tool.function for tool in body.tools or ()]
     tools = tuple(offered(each.name, each.description, each.parameters, None, "tools") for each in functions)
     check_tools(tools, "tools")
+    messages, is_begun = begun(tuple(_messages(body.messages)))
     return ChatRequest(
-        tuple(_messages(body.messages)),
+        messages,
         _options(body, card, config, fresh_seed),
         tools=tools,
         reasoning=_reasoning(body),
+        continues=is_begun and not messages[-1].tool_calls,
     )
 
 
