@@ -64,6 +64,40 @@ def test_parts_keep_their_order() -> None:
     assert [(each.reasoning, each.text, len(each.calls)) for each in said] == [("A", "B", 1), ("", " C", 0)]
 
 
+CALL = '<tool_call>\n{"name": "now", "arguments": {"at": "END"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "expected"),
+    [
+        (f"So: {CALL}", "END", ("", "So:", 1, None)),  # in an argument
+        (f"So: {CALL}", "\n", ("", "So:", 1, None)),  # in the form of a call
+        (f"So: {CALL}", "<tool_call>", ("", "So:", 1, None)),
+        (f"So EN{CALL} D", "END", ("", "So EN D", 1, None)),  # a call in its middle
+        (f"So END {CALL}", "END", ("", "So ", 0, "END")),
+        (f"{CALL} So END of it", "END", ("", " So ", 1, "END")),
+        ('<tool_call>\n{"name": "END"} END', "} E", ("", '<tool_call>\n{"name": "END"', 0, "} E")),  # no call
+        ("<think>Hm END</think>So", "END", ("Hm ", "", 0, "END")),
+        ("<think>Hm EN</think>D", "END", ("Hm EN", "D", 0, None)),
+        ("So EN", "END", ("", "So EN", 0, None)),
+    ],
+)
+def test_a_stop_string_ends_what_is_said_but_not_a_call(
+    text: str, stop: str, expected: tuple[str, str, int, str | None]
+) -> None:
+    for by in (1, 2, 3, 5, 1000):
+        parser = Reading(THINK, False, HERMES, TOOLS).parser([stop])
+        said = []
+        for start in range(0, len(text), by):
+            said += parser.push(text[start : start + by], is_last=start + by >= len(text))
+            if parser.stop is not None:
+                break
+        calls = {call.index for each in said for call in each.calls}
+        reasoning, shown = "".join(each.reasoning for each in said), "".join(each.text for each in said)
+        assert (reasoning, shown, len(calls), parser.stop) == expected, by
+        assert parser.has_calls == bool(calls)
+
+
 def test_what_is_certain_comes_at_once() -> None:
     parser = Reading(THINK).parser()
 

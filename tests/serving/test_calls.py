@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from foveal.accounting.accounting import Accounting
 from foveal.conversation.config import ConversationConfig
 from foveal.conversation.render import Renderer
 from foveal.serving.pipeline import ModelCard, Pipeline
-from foveal.types import ChatRequest, Delta, SamplingParams, Tool, Usage
+from foveal.types import ChatRequest, Delta, GenerationOptions, SamplingParams, Tool, Usage
 from tests.conversation.builders import chat, processor, tokenizer
 from tests.serving.test_pipeline import EasyGrammars, ReadyImages, ScriptedEngine, collect, says
 
@@ -49,6 +51,25 @@ def test_an_answer_that_calls_ends_with_its_calls() -> None:
     assert "".join(delta.text for delta in deltas) == "So:"
     assert deltas[-1].finish_reason == "tool_calls"
     assert engine.sampling[0].grammar is not None
+
+
+@pytest.mark.parametrize(
+    ("stop", "text", "num_calls", "reason", "ended_by"),
+    [
+        ('"a"', "So: The end of it", 1, "tool_calls", None),
+        ("So", "", 0, "stop", "So"),
+        ("end", "So: The ", 1, "tool_calls", None),
+    ],
+)
+def test_a_stop_string_cuts_no_call(stop: str, text: str, num_calls: int, reason: str, ended_by: str | None) -> None:
+    request = replace(chat(("user", "Q")), tools=(Tool("now"),), options=GenerationOptions(stop=(stop,)))
+
+    deltas, _, engine = answered(f"So: {CALL} The end of it", request)
+
+    assert "".join(delta.text for delta in deltas) == text
+    assert sum(call.is_last for delta in deltas for call in delta.tool_calls) == num_calls
+    assert (deltas[-1].finish_reason, deltas[-1].stop) == (reason, ended_by)
+    assert engine.running == 0
 
 
 def test_without_tools_what_looks_like_a_call_is_text() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from foveal.conversation.rendered import EchoedPrompt
+from foveal.conversation.stops import StopStrings
 from foveal.conversation.tokenizer import Tokenizer
 from foveal.types import Delta, Echo, FinishReason, Token, TokenLogprob, TopLogprob
 
@@ -34,13 +35,12 @@ class Detokenizer:
         tokens that are part of the text.
         """
         self._tokenizer = tokenizer
-        self._matches = [_StopMatch(text) for text in stop if text]
+        self._stops = StopStrings(stop)
         self._index = index
         self._shown = shown
         self._drop_space = tokenizer.drops_first_space and not continues
         self._echo = echo  # until the first token arrives
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""  # decoded and not yet returned
         self._num_given = 0  # characters returned
         self._logprobs: deque[_HeldLogprob] = deque()
 
@@ -61,17 +61,16 @@ class Detokenizer:
         ended_by_token = token.finish_reason == "stop"
         is_hidden = self._tokenizer.is_special(token.token_id) and token.token_id not in self._shown
         shown = not ended_by_token and not is_hidden
-        start = self._num_given + len(self._held)
+        start = self._num_given + self._stops.num_held
         text = self._decode(self._tokenizer.token_bytes(token.token_id) if shown else b"")
         if not ended_by_token and token.logprob is not None:
             self._logprobs.append(_HeldLogprob(start, start + len(text), self._logprob(token, token.logprob)))
-        self._held += text
-        if (found := self._find_stop(text)) is not None:
-            num_shown, stop = found
-            self._held = self._held[:num_shown]
-            return replace(self._give(num_shown, "stop", token.token_id), stop=stop)
-        num_held = 0 if token.finish_reason else max((match.length for match in self._matches), default=0)
-        return self._give(len(self._held) - num_held, token.finish_reason, token.token_id)
+        certain = self._stops.push(text)
+        if self._stops.found is not None:
+            return replace(self._give(certain, "stop", token.token_id), stop=self._stops.found)
+        if token.finish_reason is not None:
+            certain += self._stops.flush()
+        return self._give(certain, token.finish_reason, token.token_id)
 
     def _behind_echo(self, delta: Delta, first: Token) -> Delta:
         """The first delta with the echo before it. The first token has logprobs for all echoed tokens, or for none."""
@@ -88,19 +87,8 @@ class Detokenizer:
             self._drop_space = False
         return self._utf8.decode(data)
 
-    def _find_stop(self, text: str) -> tuple[int, str] | None:
-        """The stop string that `text` completes, if any, behind the number of held characters that come before it."""
-        before = len(self._held) - len(text)
-        for place, character in enumerate(text, before + 1):
-            found = [match.text for match in self._matches if match.advance(character)]
-            if found:
-                longest = max(found, key=len)
-                return place - len(longest), longest
-        return None
-
-    def _give(self, num_chars: int, finish_reason: FinishReason | None, token_id: int) -> Delta:
-        text, self._held = self._held[:num_chars], self._held[num_chars:]
-        self._num_given += num_chars
+    def _give(self, text: str, finish_reason: FinishReason | None, token_id: int) -> Delta:
+        self._num_given += len(text)
         logprobs = []
         while self._logprobs and self._is_out(self._logprobs[0], finish_reason):
             logprobs.append(self._logprobs.popleft().logprob)
@@ -127,33 +115,3 @@ class _HeldLogprob:
     start: int  # characters of the answer before the token, and with it
     end: int
     logprob: TokenLogprob
-
-
-class _StopMatch:
-    """How much of one stop string the text so far ends with (Knuth, Morris and Pratt): constant work a character."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.length = 0
-        self._shorter = _borders(text)
-
-    def advance(self, character: str) -> bool:
-        """Takes the next character; True if it completes the stop string."""
-        while self.length and self.text[self.length] != character:
-            self.length = self._shorter[self.length - 1]
-        if self.text[self.length] == character:
-            self.length += 1
-        return self.length == len(self.text)
-
-
-def _borders(text: str) -> list[int]:
-    """For each prefix of the text, the length of its longest proper prefix that it also ends with."""
-    borders = [0] * len(text)
-    length = 0
-    for place in range(1, len(text)):
-        while length and text[length] != text[place]:
-            length = borders[length - 1]
-        if text[length] == text[place]:
-            length += 1
-        borders[place] = length
-    return borders

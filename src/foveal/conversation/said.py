@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from foveal.conversation.reasoning import Marks
+from foveal.conversation.stops import StopStrings
 from foveal.conversation.tools.form import Form
 from foveal.conversation.tools.parse import CallParser
 from foveal.conversation.tools.reader import SPACE, overlap
@@ -20,6 +21,10 @@ class Said:
     text: str = ""
     calls: tuple[ToolCallDelta, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.reasoning or self.text or self.calls)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -31,17 +36,24 @@ class Reading:
     tools: tuple[Tool, ...] = ()  # that may be called
     shown: frozenset[int] = frozenset()  # special tokens that are marks of these, so that they belong to the text
 
-    def parser(self) -> AnswerParser:
-        """For one choice."""
-        return AnswerParser(self)
+    @property
+    def has_calls(self) -> bool:
+        """Whether there may be any."""
+        return self.form is not None and bool(self.tools)
+
+    def parser(self, stop: Sequence[str] = ()) -> AnswerParser:
+        """For one choice. `stop`: texts that end it where they stand in reasoning or text, but not in a call."""
+        return AnswerParser(self, stop)
 
 
 class AnswerParser:
     """The parts of one answer. Push its text in parts, and with the last one `is_last`."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, stop: Sequence[str] = ()) -> None:
+        self.has_calls = False  # so far
+        self._in_reasoning, self._in_text = StopStrings(stop), StopStrings(stop)
         self._marks = reading.marks
-        self._calls = CallParser(reading.form, reading.tools) if reading.form and reading.tools else None
+        self._calls = CallParser(reading.form, reading.tools) if reading.form and reading.has_calls else None
         self._stage = "reasoning" if reading.is_open else "start" if reading.marks else "answer"
         self._held = ""
         self._is_blank = True  # no reasoning, and then no text, has come out yet
@@ -51,13 +63,32 @@ class AnswerParser:
         return self._stage == "reasoning"
 
     @property
-    def has_calls(self) -> bool:
-        return self._calls is not None and self._calls.num_calls > 0
+    def stop(self) -> str | None:
+        """The stop string that has ended the answer."""
+        return self._in_reasoning.found or self._in_text.found
 
     def push(self, text: str, *, is_last: bool = False) -> list[Said]:
         """What has become certain, in order."""
         self._held += text
-        return _packed(self._parts(is_last))
+        return list(self._before_stop(_packed(self._parts(is_last)), is_last))
+
+    def _before_stop(self, parts: Sequence[Said], is_last: bool) -> Iterator[Said]:
+        """The parts up to the first stop string. What may begin one is held back, until something else follows it."""
+        for part in [*parts, Said()] if is_last else parts:
+            kept = Said(self._in_reasoning.push(part.reasoning))
+            if self.stop is None:
+                if part.text or part.calls or is_last:
+                    kept.reasoning += self._in_reasoning.flush()
+                kept.text = self._in_text.push(part.text)
+            if self.stop is None:
+                if part.calls or is_last:
+                    kept.text += self._in_text.flush()
+                kept.calls = part.calls
+                self.has_calls = self.has_calls or bool(part.calls)
+            if not kept.is_empty:
+                yield kept
+            if self.stop is not None:
+                return
 
     def _parts(self, is_last: bool) -> Iterator[Said]:
         if self._stage == "start":
@@ -109,7 +140,7 @@ def _packed(parts: Iterator[Said]) -> list[Said]:
     """As few parts as their order allows."""
     packed: list[Said] = []
     for part in parts:
-        if not (part.reasoning or part.text or part.calls):
+        if part.is_empty:
             continue
         last = packed[-1] if packed else None
         if last is None or (part.reasoning and (last.text or last.calls)) or (part.text and last.calls):

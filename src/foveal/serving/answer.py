@@ -127,13 +127,13 @@ class Choice:
         async for token in self._tokens:
             self.num_tokens += 1
             self.num_cached_tokens = token.num_cached_tokens
-            delta = self._text.push(token)
-            if delta.finish_reason is not None:  # by the engine, or by a stop string, which the engine does not know
+            parts = [*self._parts(self._text.push(token))]
+            if parts[-1].finish_reason is not None:  # by the engine, or by a stop string, which the engine ignores
                 self._has_ended = True
                 await self._generation.aclose()
-            for part in self._parts(delta):
+            for part in parts:
                 yield part
-            if delta.finish_reason is not None:
+            if self._has_ended:
                 return
             if self.num_tokens % TOKENS_IN_A_ROW == 0:
                 await asyncio.sleep(0)
@@ -149,9 +149,10 @@ class Choice:
         self.num_reasoning_tokens += was_reasoning or self._parser.is_reasoning
         for part in said[:-1]:
             yield Delta(delta.index, part.text, reasoning=part.reasoning, tool_calls=part.calls)
-        reason = delta.finish_reason
+        stop = delta.stop or self._parser.stop
+        reason = "stop" if stop is not None else delta.finish_reason
         if reason == "stop" and self._parser.has_calls:
-            reason = "tool_calls"
+            reason, stop = "tool_calls", None
         last = said[-1] if said else Said()
         yield replace(
             delta,
@@ -159,6 +160,7 @@ class Choice:
             reasoning=last.reasoning,
             tool_calls=last.calls,
             finish_reason=reason,
+            stop=stop,
         )
 
 

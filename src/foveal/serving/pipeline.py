@@ -224,9 +224,10 @@ class Pipeline:
         reading: Reading | None,
     ) -> AsyncIterator[Choice]:
         """Choice `index` of an answer, with a seed of its own. Leaving stops the engine's work on it."""
+        has_calls = reading is not None and reading.has_calls
         text = Detokenizer(
             self._tokenizer,
-            rendered.stop,
+            () if has_calls else rendered.stop,  # a stop string in a call is part of it
             index=index,
             continues=rendered.continues,
             echo=rendered.echo,
@@ -235,7 +236,8 @@ class Pipeline:
         async with AsyncExitStack() as generation:
             params = replace(sampling, seed=sampling.seed + index)
             tokens = await generation.enter_async_context(engine.submit(rendered.prompt, params))
-            yield Choice(tokens, text, generation, reading.parser() if reading else None)
+            parser = reading.parser(rendered.stop if has_calls else ()) if reading else None
+            yield Choice(tokens, text, generation, parser)
 
     async def _measure(self, request: ChatRequest | CompletionRequest) -> Measurement:
         request, _ = await self._checked(await self._with_files_read(request))

@@ -36,10 +36,6 @@ class CallParser:
         self._steps = self._answer()
         self._is_at_start = True
 
-    @property
-    def num_calls(self) -> int:
-        return self._num_calls
-
     def push(self, text: str, *, is_last: bool = False) -> list[Said]:
         self._reader.feed(text)
         self._reader.is_over = is_last
