@@ -27,6 +27,7 @@ from foveal.types import (
 )
 from tests.accounting.builders import key, with_keys
 from tests.builders import tiny_llama, tiny_phi3_v
+from tests.conversation.tools.test_found import HEAD, HERMES, TAIL
 from tests.serving.test_pipeline import ScriptedEngine
 
 
@@ -109,6 +110,21 @@ def test_a_conversation_may_be_written_by_the_checkpoint_s_own_template(tmp_path
             await service.close()
 
     assert asyncio.run(written())[-3:] == ["[", "Q", "]"]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"), [(HEAD + HERMES + TAIL, True), (HEAD + "{{ m.content }}{% endfor %}" + TAIL, False)]
+)
+def test_a_model_supports_tools_where_its_template_writes_calls(tmp_path: Path, template: str, expected: bool) -> None:
+    folder = tiny_llama(tmp_path)
+    (folder / "chat_template.jinja").write_text(template)
+
+    async def supports_tools() -> bool:
+        service = Service(Config(ModelConfig(path=str(folder))), folder)
+        await service.close()
+        return service.pipeline.card.supports_tools
+
+    assert asyncio.run(supports_tools()) == expected
 
 
 def test_several_models_run_side_by_side_with_one_accounting_and_prices_of_their_own(tmp_path: Path) -> None:

@@ -71,6 +71,11 @@ class Renderer:
         self._tokenizer = self._tokenizer.reserving(own._reserved)
         return self
 
+    @property
+    def supports_tools(self) -> bool:
+        """Whether the model was trained for tools, as its template or its conversation config says."""
+        return (self._own or self)._writing.is_for_tools
+
     def check(self, request: ChatRequest | CompletionRequest, max_tokens: int = NO_LIMIT) -> None:
         """Raises InvalidRequest, before any image is loaded, for a request that no prompt can be made of.
 

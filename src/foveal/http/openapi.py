@@ -42,7 +42,7 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect]) -> Document:
     paths: dict[str, Document] = {}
     for route in documented:
         path = compile_path(route.path)[1]
-        operation = _operation(route, path, schemas)
+        operation = _operation(route, path, schemas, definitions)
         if route.dialect != dialects[0]:
             operation["security"] = _security(route.dialect, key_names)
         paths.setdefault(path, {}).update({method.lower(): operation for method in route.endpoint.methods})
@@ -102,22 +102,35 @@ def _schemas(types: Sequence[Any]) -> tuple[dict[Any, Document], Document]:
     return {kind: schema for (kind, _), schema in found.items()}, definitions["$defs"]
 
 
-def _operation(route: Route, path: str, schemas: Mapping[Any, Document]) -> Document:
+def _operation(route: Route, path: str, schemas: Mapping[Any, Document], definitions: Document) -> Document:
     docs, answer = _docs(route), route.endpoint.answer
     name = answer.__name__
     operation: Document = {"tags": [_tag(route)], "summary": name.replace("_", " ").title()}
     if description := getdoc(answer):
         operation["description"] = description
     operation["operationId"] = re.sub(r"\W", "_", name + path) + "_" + route.endpoint.methods[0].lower()
-    parameters = [_parameter(found) for found in re.findall(r"{(\w+)}", path)]
+    in_path = re.findall(r"{(\w+)}", path)
+    parameters = [*map(_parameter, in_path)]
     parameters += [{"name": each, "in": "query", "schema": schema} for each, schema in docs.query.items()]
     if parameters:
         operation["parameters"] = parameters
     if docs.body is not None:
-        content = {"schema": schemas[docs.body], "example": docs.example}
+        content = _body(docs, schemas[docs.body], definitions, in_path)
         operation["requestBody"] = {"content": {"application/json": content}, "required": True}
     operation["responses"] = {"200": _success(docs, schemas), **_errors(docs, schemas[route.dialect.error_schema])}
     return operation
+
+
+def _body(docs: Docs, schema: Document, definitions: Document, in_path: Sequence[str]) -> Document:
+    """The schema of a body and its example, which may both lack what the path has."""
+    whole = definitions[schema["$ref"].rpartition("/")[2]]
+    if not set(in_path) & set(whole.get("required", ())):
+        return {"schema": schema, "example": docs.example}
+    assert isinstance(docs.example, dict)
+    return {
+        "schema": {**whole, "required": [name for name in whole["required"] if name not in in_path]},
+        "example": {name: value for name, value in docs.example.items() if name not in in_path},
+    }
 
 
 def _tag(route: Route) -> str:

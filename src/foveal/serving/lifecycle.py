@@ -20,6 +20,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.arena import PixelArena
 from foveal.config import Config, EngineConfig
 from foveal.conversation.choose import renderer_of
+from foveal.conversation.render import Renderer
 from foveal.conversation.tokenizer import load_tokenizer
 from foveal.engine_client.client import EngineClient
 from foveal.engine_client.grammar_check import GrammarCheck
@@ -143,9 +144,7 @@ class Service:
         self._folder = folder
         self._arena = arena or PixelArena.create(config.images.arena_bytes)
         self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
-        card = _card(
-            config, checkpoint, supports_image_input=processor is not None, stop_token_ids=renderer.stop_token_ids
-        )
+        card = _card(config, checkpoint, renderer, supports_image_input=processor is not None)
         self._grammars = GrammarCheck(folder)
         self.accounting = accounting or Accounting(config.limits, config.prices)
         self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting)
@@ -191,9 +190,7 @@ class NoImages:
         """There is nothing to close."""
 
 
-def _card(
-    config: Config, checkpoint: Checkpoint, *, supports_image_input: bool, stop_token_ids: tuple[int, ...]
-) -> ModelCard:
+def _card(config: Config, checkpoint: Checkpoint, renderer: Renderer, *, supports_image_input: bool) -> ModelCard:
     return ModelCard(
         id=model_id(config),
         family=family_of(checkpoint),
@@ -201,7 +198,8 @@ def _card(
         context_length=config.engine.max_model_len or checkpoint.context_length,
         vocab_size=checkpoint.vocab_size,
         supports_image_input=supports_image_input,
-        default_sampling=default_sampling(checkpoint, stop_token_ids),
+        supports_tools=renderer.supports_tools,
+        default_sampling=default_sampling(checkpoint, renderer.stop_token_ids),
         aliases=config.model.aliases,
         prices=config.prices,
     )

@@ -55,6 +55,7 @@ class ModelCard:
     prices: PriceConfig = field(default_factory=PriceConfig)
     owned_by: str = "foveal"
     family: str = ""  # the folder in models/ that serves it
+    supports_tools: bool = False  # it was trained for them; others take them, too
 
 
 @dataclass(frozen=True, slots=True)

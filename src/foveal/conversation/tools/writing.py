@@ -31,6 +31,7 @@ class ToolWriting:
         self.marks = Marks(*config.reasoning) if config.reasoning else marks_in(config.template)
         found = self._found() if config.published else None
         self.is_native = found is not None
+        self.is_for_tools = self.is_native or bool(config.tool_form)  # the model was trained for them
         self.form = form_named(config.tool_form) if config.tool_form else found or HERMES
         if not self.is_native and self.form.parameters is not None:
             raise ConfigError(f"The template has no tools, so calls cannot be in the form {self.form.name}.")

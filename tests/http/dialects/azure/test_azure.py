@@ -42,3 +42,12 @@ def test_other_paths(path: str, body: dict[str, object]) -> None:
 )
 def test_the_key_comes_in_either_header(headers: dict[str, str], status: int) -> None:
     assert call("POST", CHAT, FakePipeline(), KEYS, json=ASK, headers=headers).status_code == status
+
+
+def test_the_document_asks_for_no_model_beside_the_path() -> None:
+    paths = call("GET", "/openapi.json").json()["paths"]
+
+    (body,) = paths["/openai/deployments/{model}/chat/completions"]["post"]["requestBody"]["content"].values()
+
+    assert body["schema"]["required"] == ["messages"]
+    assert "model" not in body["example"]

@@ -11,7 +11,7 @@ from foveal.config import HttpConfig, PriceConfig
 from tests.fakes import CARD, FakePipeline
 from tests.http.client import app_for, call, error, send
 
-QWEN = FakePipeline(card=replace(CARD, id="Qwen/Qwen2.5-VL-3B-Instruct", aliases=()))
+QWEN = FakePipeline(card=replace(CARD, id="Qwen/Qwen2.5-VL-3B-Instruct", aliases=(), supports_tools=True))
 
 
 def test_the_list_has_an_item_for_each_name() -> None:
@@ -26,7 +26,7 @@ def test_the_list_has_an_item_for_each_name() -> None:
         "kind": "HF_BASE_MODEL",
         "supports_chat": True,
         "supports_image_input": True,
-        "supports_tools": True,
+        "supports_tools": False,
         "context_length": 1024,
         "family": "phi3_v",
     }

@@ -128,7 +128,7 @@ def _item(card: ModelCard, name: str) -> ModelItem:
         "kind": KIND,
         "supports_chat": True,
         "supports_image_input": card.supports_image_input,
-        "supports_tools": True,
+        "supports_tools": card.supports_tools,
         "context_length": card.context_length,
         "family": card.family,
     }
@@ -154,5 +154,5 @@ def _account_item(card: ModelCard, name: str) -> AccountModel:
         "kind": KIND,
         "contextLength": card.context_length,
         "supportsImageInput": card.supports_image_input,
-        "supportsTools": True,
+        "supportsTools": card.supports_tools,
     }
