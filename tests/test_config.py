@@ -65,6 +65,28 @@ def test_variables_of_other_programs_and_commands_are_left_alone() -> None:
     assert load_config(None, {"FOVEAL_BENCH_KEY": "k", "FOVEALISH": "1", "_FOVEAL_COMPLETE": "x"}, {}) == Config()
 
 
+SERVICE = {  # what Kubernetes sets in each container for a service that is called foveal
+    "FOVEAL_SERVICE_HOST": "10.0.0.7",
+    "FOVEAL_SERVICE_PORT": "8000",
+    "FOVEAL_SERVICE_PORT_HTTP": "8000",
+    "FOVEAL_PORT": "tcp://10.0.0.7:8000",
+    "FOVEAL_PORT_8000_TCP": "tcp://10.0.0.7:8000",
+    "FOVEAL_PORT_8000_TCP_PROTO": "tcp",
+    "FOVEAL_PORT_8000_TCP_PORT": "8000",
+    "FOVEAL_PORT_8000_TCP_ADDR": "10.0.0.7",
+}
+
+
+def test_a_service_of_kubernetes_may_be_called_foveal() -> None:
+    assert load_config(None, {"KUBERNETES_SERVICE_HOST": "10.0.0.1", **SERVICE}, {}) == Config()
+
+
+@pytest.mark.parametrize("name", SERVICE)
+def test_elsewhere_its_variables_are_mistakes(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load_config(None, {name: SERVICE[name]}, {})
+
+
 @pytest.mark.parametrize(("section", "setting"), [("images", {"num_workers": -1}), ("engine", {"num_threads": 0})])
 def test_counts_that_cannot_work_are_refused(section: str, setting: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{section}.{next(iter(setting))}"):

@@ -7,6 +7,7 @@ of the file are the dataclasses below, the keys their fields (docs/configuration
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,7 @@ import msgspec
 from foveal.errors import ConfigError
 
 OTHER_VARIABLES = ("FOVEAL_BENCH_",)  # of commands that read no settings
+KUBERNETES = re.compile(r"FOVEAL_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_SETTING = 1_000_000_000_000  # of a limit or a price; a larger one is taken for a mistake
 
@@ -239,11 +241,17 @@ def _environment_layer(environ: Mapping[str, str]) -> tuple[Layer, str]:
             section, setting = known[name]
             is_list = str(setting.type).startswith("tuple")
             layer.setdefault(section, {})[setting.name] = value.split(",") if is_list else value
-        elif name.startswith("FOVEAL_") and not name.startswith(OTHER_VARIABLES):
+        elif name.startswith("FOVEAL_") and not _is_of_others(name, environ):
             near = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {near[0]}?" if near else "docs/configuration.md lists them"
             raise ConfigError(f"the environment has {name}, which is no setting: {meant}")
     return layer, "the environment"
+
+
+def _is_of_others(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether a command without settings reads it, or Kubernetes made it for a service that is called foveal."""
+    is_of_service = "KUBERNETES_SERVICE_HOST" in environ and KUBERNETES.fullmatch(name) is not None
+    return is_of_service or name.startswith(OTHER_VARIABLES)
 
 
 def _check_known(section: str, values: object, origin: str) -> None:

@@ -16,6 +16,7 @@
     │   ├── Overloaded             503, with Retry-After
     │   │   └── Draining           503
     │   └── GenerationFailed       500, this request alone could not be answered
+    │       └── CutOff             500, the server stopped before it had ended
     ├── CheckpointError            a model folder or hub id that cannot be served; says what is missing
     └── ConfigError                a setting that cannot work; says which and what would
 
@@ -136,6 +137,10 @@ class Draining(Overloaded):
 
 class GenerationFailed(RequestError):
     status = 500
+
+
+class CutOff(GenerationFailed):
+    """The server stopped before the answer had ended. That is no fault of the request or the model."""
 
 
 class CheckpointError(FovealError):

@@ -50,6 +50,18 @@ def test_a_traceback_of_our_own_bug_stays_in_its_object(capsys: pytest.CaptureFi
     assert "RuntimeError: what happened" in json.loads(line)["traceback"]
 
 
+def test_a_traceback_of_text_is_indented_and_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogConfig())
+    try:
+        raise RuntimeError(FORGED)
+    except RuntimeError:
+        logger.exception("request 1 failed")
+    line, *traceback = capsys.readouterr().err.splitlines()
+    assert line.endswith("ERROR request 1 failed")
+    assert all(each.startswith("  ") and each.isprintable() for each in traceback)
+    assert r"  12:00:00 INFO forged \x1b[2J" in traceback
+
+
 def test_records_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogConfig(level="warning"))
     logger.info("a request")

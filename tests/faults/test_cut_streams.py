@@ -16,7 +16,8 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.database import Database
 from foveal.config import Config, HttpConfig, ImageConfig, ModelConfig, PriceConfig
 from foveal.engine_client import supervisor
-from foveal.engine_client.supervisor import CLOSED, NOT_RESTARTED, EngineProcess
+from foveal.engine_client.streams import CLOSED
+from foveal.engine_client.supervisor import NOT_RESTARTED, EngineProcess
 from foveal.http import connection
 from foveal.http.listener import listen
 from foveal.http.server import create_server
@@ -120,9 +121,15 @@ async def ends_of(streams: dict[str, asyncio.Task[list[Any]]]) -> dict[str, list
     return dict(zip(streams, await asyncio.gather(*streams.values()), strict=True))
 
 
+def endings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """How the log says that the answers ended."""
+    return [record.__dict__["facts"]["finish"] for record in caplog.records if "facts" in record.__dict__]
+
+
 def test_streams_that_outlast_the_drain_end_with_an_error_event(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="foveal.http")
     run_instead(monkeypatch, "says_a_word")
     monkeypatch.setattr(lifecycle, "DRAIN_S", 0.1)
 
@@ -135,11 +142,13 @@ def test_streams_that_outlast_the_drain_end_with_an_error_event(
 
     for path, events in asyncio.run(scene()).items():
         check_ends(path, events, CLOSED)
+    assert endings_of(caplog) == ["aborted"] * len(WIRES)
 
 
 def test_streams_of_an_engine_that_is_given_up_end_with_an_error_event(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="foveal.http")
     run_instead(monkeypatch, "dies_for_good")
     monkeypatch.setattr(supervisor, "MAX_FAILED_STARTS", 2)
     monkeypatch.setattr(lifecycle, "DRAIN_S", 0.1)
@@ -150,6 +159,7 @@ def test_streams_of_an_engine_that_is_given_up_end_with_an_error_event(
 
     for path, events in asyncio.run(scene()).items():
         check_ends(path, events, NOT_RESTARTED)
+    assert endings_of(caplog) == ["failed"] * len(WIRES)
 
 
 def test_a_client_that_does_not_read_is_billed_once_for_all_that_was_made(

@@ -116,7 +116,7 @@ def test_the_document_puts_each_wire_in_a_group_of_its_own() -> None:
     assert tags["/v1/messages"] == {"Anthropic"}
     assert tags["/api/tags"] == {"Ollama"}
     assert tags["/openai/deployments/{model}/completions"] == {"Azure OpenAI"}
-    assert (tags["/v1/models"], tags["/metrics"]) == ({"models"}, {"health"})
+    assert (tags["/v1/models"], tags["/metrics"]) == ({"Models"}, {"Health"})
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length_and_while_it_is_read() -> None:

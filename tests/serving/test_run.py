@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +17,7 @@ from foveal.config import Config, EngineConfig, ImageConfig, ModelConfig
 from foveal.engine_client.client import EngineClient
 from foveal.errors import CheckpointError, Draining, GenerationFailed
 from foveal.serving import lifecycle
-from foveal.serving.lifecycle import Service, Stop, run
+from foveal.serving.lifecycle import Service, Stop, run, when_told_to_stop
 from foveal.types import ChatRequest, Message, OnProgress, Token
 from tests.accounting.builders import until
 from tests.builders import tiny_llama
@@ -130,6 +132,23 @@ def test_it_says_how_many_answers_it_waits_for_and_for_how_long(live: Scene, cap
 
     live(act)
     assert "stopping: 2 answers running, at most 25 s" in caplog.text
+
+
+def test_the_first_signal_tells_it_to_stop_and_the_second_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="foveal")
+
+    async def act() -> None:
+        stop = when_told_to_stop()
+        for told in (stop.told, stop.hurried):
+            assert not told.is_set()
+            os.kill(os.getpid(), signal.SIGINT)
+            await told.wait()
+            assert ("stopping at once" in caplog.text) == stop.hurried.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(act())
+    assert caplog.text.count("stopping at once") == 1
 
 
 def test_told_twice_it_waits_for_nobody(live: Scene) -> None:

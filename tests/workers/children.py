@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING
@@ -61,6 +62,18 @@ def hang_up(server: socket.socket) -> None:
     receive(server, SETTINGS)
     server.close()
     time.sleep(60)
+
+
+def complain(server: socket.socket) -> None:
+    """A record, a record with a traceback, a line of a library in C, and an error that ends it."""
+    log = logging.getLogger("foveal.tests")
+    log.info("a word")
+    try:
+        raise ValueError("a reason")
+    except ValueError:
+        log.warning("it went\nwrong", exc_info=True)
+    os.write(2, b"a line of C\n")
+    raise RuntimeError("the end")
 
 
 def sleep(server: socket.socket) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from foveal.workers.process import DYING_S, ChildProcess, Gone
 from foveal.workers.spawn import ONE_THREAD, Kind, spawn
+from tests.accounting.builders import until
 from tests.workers.children import JOB_TIMEOUT_S, MIB, SETTINGS, WORDS, Settings
 
 if TYPE_CHECKING:
@@ -121,6 +122,19 @@ async def test_signals_to_a_group_are_for_the_server() -> None:
         for asked_to_end in (signal.SIGINT, signal.SIGTERM):
             os.kill(process.pid, asked_to_end)
         assert await ask(process, "word") == "word"
+
+
+async def test_what_it_writes_to_stderr_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with child("complain"):
+        await until(lambda: len(caplog.records) == 4)
+    word, wrong, line, end = caplog.records
+    assert {record.name for record in caplog.records} == {"tests.workers.children"}
+    assert (word.levelname, word.getMessage()) == ("INFO", "a word")
+    assert (wrong.levelname, wrong.getMessage()) == ("WARNING", "it went\nwrong")
+    assert (wrong.exc_text or "").endswith("ValueError: a reason")
+    assert (line.levelname, line.getMessage()) == ("WARNING", "a line of C")
+    assert (end.levelname, "RuntimeError: the end" in (end.exc_text or "")) == ("ERROR", True)
 
 
 def test_it_does_not_outlive_its_parent_whatever_it_does() -> None:

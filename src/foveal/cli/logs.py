@@ -1,6 +1,6 @@
 """Writes the log to stderr: text for people, or an object a line for programs. One record is always one line.
 
-Only an error of our own has a traceback, which in text follows its line.
+Only an error of our own has a traceback, which in text follows its line, indented.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ class Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return CONTROL.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
+        return _printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        line, _, traceback = super().format(record).partition("\n")
+        return "\n".join((line, *(f"  {_printable(each)}" for each in traceback.splitlines())))
 
 
 class Json(logging.Formatter):
@@ -51,6 +55,10 @@ class Json(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         said = {"time": moment, "level": record.levelname.lower(), "logger": record.name}
         said |= {"message": record.getMessage()} if facts is None else {"message": "request", **facts}
-        if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
+        if traceback := record.exc_text or (record.exc_info and self.formatException(record.exc_info)):
+            said["traceback"] = traceback
         return json.dumps(said)
+
+
+def _printable(text: str) -> str:
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -14,12 +14,13 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
-from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
+from foveal.errors import CutOff, GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
 from foveal.types import EngineStats, Prompt, SamplingParams, Token
 
 if TYPE_CHECKING:
     from foveal.types import EngineInfo
 
+CLOSED = "The server is shutting down."
 MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: a much smaller number would make them overflow
 
 
@@ -127,13 +128,21 @@ class Streams:
 
     def fail(self, sequence_id: int, why: str) -> None:
         """End a request, if it is still in flight, with GenerationFailed."""
-        stream = self.in_flight.pop(sequence_id, None)
-        if stream:
-            stream.events.put_nowait(GenerationFailed(why))
+        self._end(sequence_id, GenerationFailed(why))
 
     def fail_all(self, why: str) -> None:
         for sequence_id in list(self.in_flight):
             self.fail(sequence_id, why)
+
+    def cut_off_all(self) -> None:
+        """End all with CutOff: the server stops."""
+        for sequence_id in list(self.in_flight):
+            self._end(sequence_id, CutOff(CLOSED))
+
+    def _end(self, sequence_id: int, error: GenerationFailed) -> None:
+        stream = self.in_flight.pop(sequence_id, None)
+        if stream:
+            stream.events.put_nowait(error)
 
 
 def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) -> None:

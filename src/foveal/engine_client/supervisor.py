@@ -48,7 +48,6 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 10.0  # before a restart; doubles with eac
 MAX_FAILED_STARTS = 5  # in a row; then requests in flight fail, and further starts are tried
 QUARANTINED = "The engine died twice while it was working on this request, so it is not tried again."
 NOT_RESTARTED = "The engine stopped and could not be started again; try again later."
-CLOSED = "The server is shutting down."
 # OpenMP's threads spin for milliseconds before they sleep. While another process is busy, they then wait for a thread
 # that has no core (benchmarks/two_servers.txt). A value in the server's environment takes precedence.
 _ENGINE = Kind("foveal.engine.start:serve", {"GOMP_SPINCOUNT": "3000"}, INHERITED_BY_TORCH)
@@ -67,7 +66,7 @@ class EngineProcess:
         self._is_at_work = False  # as far as its messages tell; it answers every message to it with a step
         self.num_restarts = 0
         self._end = asyncio.create_task(self._keep_running())
-        self._end.add_done_callback(self._fail_all)
+        self._end.add_done_callback(self._cut_off_all)
 
     @classmethod
     async def start(
@@ -220,7 +219,7 @@ class EngineProcess:
     def _send(self, message: ToEngine) -> None:
         """Send to the child if it is ready. If not, or during trials, the requests in flight are sent later."""
         if self._end.done():
-            self._streams.result().fail_all(CLOSED)
+            self._streams.result().cut_off_all()
         elif self._child is None or (isinstance(message, Submit) and self._quarantine.is_trying):
             return
         else:
@@ -232,9 +231,9 @@ class EngineProcess:
             self._heard_s, self._is_at_work = asyncio.get_running_loop().time(), True
         self._child.send(TO_ENGINE.frame(message))
 
-    def _fail_all(self, end: asyncio.Task[None]) -> None:
+    def _cut_off_all(self, end: asyncio.Task[None]) -> None:
         if not end.cancelled() and (error := end.exception()):
             log.error("the engine is no longer watched", exc_info=error)
         is_ready = self._streams.done() and not self._streams.cancelled() and not self._streams.exception()
         if is_ready:
-            self._streams.result().fail_all(CLOSED)
+            self._streams.result().cut_off_all()

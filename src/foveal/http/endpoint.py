@@ -62,4 +62,4 @@ class Endpoint:
     methods: tuple[str, ...] = ("GET",)
     access: Access = "caller"
     docs: Docs | None = None  # None: the document does not mention it
-    is_probe: bool = False  # asked by programs every few seconds: no line in the log, but at its debug level
+    is_routine: bool = False  # asked for by programs again and again: no line in the log, but at its debug level

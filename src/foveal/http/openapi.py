@@ -136,7 +136,7 @@ def _body(docs: Docs, schema: Document, definitions: Document, in_path: Sequence
 def _tag(route: Route) -> str:
     """The wire whose paths it has, or what kind of endpoint it is."""
     names = route.dialect.names if route.path.startswith(route.dialect.prefixes) else ()
-    return " and ".join(names) or _docs(route).tag
+    return " and ".join(names) or _docs(route).tag.capitalize()
 
 
 def _parameter(name: str) -> Document:

@@ -12,7 +12,7 @@ MAX_FAILURES = 50
 
 
 class Failure(NamedTuple):
-    """A request that was refused or failed. It has nothing of what the client sent."""
+    """A request that was refused or failed, a status of 200 in its stream. It has nothing of what the client sent."""
 
     ended: float  # unix seconds
     route: str
@@ -27,8 +27,8 @@ class Traffic:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.failures: deque[Failure] = deque(maxlen=MAX_FAILURES)
 
-    def count(self, route: str, status: int, request_id: str, is_probe: bool = False) -> None:
-        """is_probe: a status of 400 or more is an answer, and no failure."""
+    def count(self, route: str, status: int) -> None:
         self.counts[route, status] += 1
-        if status >= 400 and not is_probe:
-            self.failures.append(Failure(time.time(), route, status, request_id))
+
+    def note_failure(self, route: str, status: int, request_id: str) -> None:
+        self.failures.append(Failure(time.time(), route, status, request_id))

@@ -15,6 +15,7 @@ from foveal.conversation.detokenize import Detokenizer
 from foveal.conversation.rendered import Rendered
 from foveal.conversation.said import AnswerParser, Said
 from foveal.engine_client.client import Tokens
+from foveal.errors import CutOff
 from foveal.types import Delta, Outcome, Status, Usage
 
 TOKENS_IN_A_ROW = 64  # of one choice, before it yields to the event loop
@@ -89,7 +90,9 @@ class Answer:
                 if num_unfinished == 0:
                     self._status = "finished"
                 yield delta
-        except Exception:  # a cancellation is no Exception: then it stays aborted
+        except CutOff:  # it stays aborted, as after a cancellation, which is no Exception
+            raise
+        except Exception:
             self._status = "failed"
             raise
 

@@ -15,12 +15,14 @@ from contextlib import suppress
 
 from foveal.workers.frames import HungUp
 from foveal.workers.limits import end_with_parent
+from foveal.workers.stderr import speak
 
 
 def main(function: str, fd: int) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, signal.SIG_IGN)  # may be sent to a whole group; the server ends its children
     end_with_parent()
+    speak()
     gc.disable()  # imports make no garbage, and searching for it is a fifth of their time
     called = pkgutil.resolve_name(function)
     gc.freeze()  # what was imported stays, so no later search looks at it

@@ -1,7 +1,8 @@
 """Starts a child process and decides what it inherits.
 
 A child inherits one end of a socket pair, the given descriptors, and an environment without the server's secrets. It
-does not import from the folder that the server was started in, and Ctrl-C in a terminal does not reach it.
+does not import from the folder that the server was started in, and Ctrl-C in a terminal does not reach it. What it
+writes to stderr goes into the server's log.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from foveal.workers.process import ChildProcess
+from foveal.workers.stderr import relay
 
 # Names and patterns of environment variables. Only variables listed here are inherited.
 INHERITED_BY_ALL = (  # what Python needs to start and to decode file names
@@ -51,10 +54,14 @@ def spawn(kind: Kind, settings: bytes, fds: Sequence[int] = ()) -> ChildProcess:
             [sys.executable, "-P", "-m", "foveal.workers.child", kind.run, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            bufsize=0,
             pass_fds=(theirs.fileno(), *fds),
             env=environment(kind, os.environ),
             start_new_session=True,
         )
+    name = kind.run.partition(":")[0]
+    threading.Thread(target=relay, args=(process.stderr, name), name=f"stderr of {name}", daemon=True).start()
     return ChildProcess(process, ours)
 
 

@@ -94,7 +94,9 @@ def test_a_refused_request_has_its_model_and_no_tokens(caplog: pytest.LogCapture
     assert "prompt_tokens" not in facts
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz", "/metrics", "/status/failures"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/health", "/readyz", "/metrics", "/status/failures", "/pages/playground/main.js"]
+)
 def test_what_programs_ask_every_few_seconds_is_not_logged(caplog: pytest.LogCaptureFixture, path: str) -> None:
     assert call("GET", path).status_code == 200
     assert not caplog.records

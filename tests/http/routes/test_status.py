@@ -10,6 +10,7 @@ from foveal.accounting.accounting import Accounting
 from foveal.config import HttpConfig
 from foveal.errors import GenerationFailed
 from foveal.http.traffic import MAX_FAILURES
+from foveal.types import Delta
 from tests.fakes import FakePipeline
 from tests.http.client import ASK, accounting_for, app_for, send
 
@@ -30,6 +31,14 @@ def test_the_last_failures_are_told_newest_first_without_what_clients_sent() -> 
     assert [each["request_id"] for each in failures] == [each.headers["x-request-id"] for each in asked[:0:-1]]
     assert all(0 <= time.time() - each["ended"] < 600 for each in failures)
     assert "a-secret-name" not in answer.text
+
+
+def test_a_stream_that_failed_after_its_200_is_told_too() -> None:
+    pipeline = FakePipeline([Delta(0, "Hel"), GenerationFailed("it broke")])
+    app = app_for(pipeline, HttpConfig(), Accounting())
+    asked = send(app, "POST", "/v1/chat/completions", json=ASK | {"stream": True})
+    (failure,) = send(app, "GET", "/status/failures").json()["failures"]
+    assert (failure["status"], failure["request_id"]) == (200, asked.headers["x-request-id"])
 
 
 def test_no_more_failures_are_kept_than_a_person_reads() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from foveal.errors import GenerationFailed
+from foveal.errors import CutOff, GenerationFailed
 from foveal.types import Usage
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Answers:
                     if len(reasons) == self.num_choices:
                         self.ending = ",".join(dict.fromkeys(reasons))
                 yield delta
+        except CutOff:
+            raise
         except Exception:
             self.ending = "failed"
             raise

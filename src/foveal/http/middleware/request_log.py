@@ -54,9 +54,14 @@ class RequestLog:
         except Exception:
             logger.exception("request %s failed", request_id)
         finally:
-            endpoint = route_in(scope).endpoint
-            self.traffic.count(endpoint.path, status, request_id, endpoint.is_probe)
+            self._count(scope, status, request_id)
             _write(scope, status, time.monotonic() - started_s)
+
+    def _count(self, scope: Scope, status: int, request_id: str) -> None:
+        endpoint, answers = route_in(scope).endpoint, scope["state"].get("answers")
+        self.traffic.count(endpoint.path, status)
+        if (status >= 400 and not endpoint.is_routine) or (answers and answers.ending == "failed"):
+            self.traffic.note_failure(endpoint.path, status, request_id)
 
 
 def _write(scope: Scope, status: int, took_s: float) -> None:
@@ -64,7 +69,7 @@ def _write(scope: Scope, status: int, took_s: float) -> None:
     more = _facts(scope["state"])
     head = f"{facts['method']} {facts['path']} {status} {took_s:.3f} s"
     line = " ".join((head, *(f"{name}={value}" for name, value in more.items()), scope["state"]["request_id"]))
-    level = logging.DEBUG if route_in(scope).endpoint.is_probe else logging.INFO
+    level = logging.DEBUG if route_in(scope).endpoint.is_routine else logging.INFO
     logger.log(level, "%s", line, extra={"facts": {**facts, **more, "request_id": scope["state"]["request_id"]}})
 
 

@@ -26,7 +26,7 @@ async def is_ready(request: Request, context: Context) -> ASGIApp:
 
 
 ENDPOINTS = (
-    Endpoint("/healthz", is_alive, access="open", docs=Docs("health", STATUS), is_probe=True),
-    Endpoint("/health", is_alive, access="open", is_probe=True),  # as other servers of this kind call it
-    Endpoint("/readyz", is_ready, access="open", docs=Docs("health", STATUS, errors=(503,)), is_probe=True),
+    Endpoint("/healthz", is_alive, access="open", docs=Docs("health", STATUS), is_routine=True),
+    Endpoint("/health", is_alive, access="open", is_routine=True),  # as other servers of this kind call it
+    Endpoint("/readyz", is_ready, access="open", docs=Docs("health", STATUS, errors=(503,)), is_routine=True),
 )

@@ -49,7 +49,7 @@ ENDPOINT = Endpoint(
     show_metrics,
     access="operator",  # it tells of all callers together
     docs=Docs("health", {"text/plain": {}}, "Prometheus' text format.", errors=(401, 403)),
-    is_probe=True,
+    is_routine=True,
 )
 
 

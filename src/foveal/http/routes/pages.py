@@ -63,7 +63,7 @@ def _files_of(folder: str) -> Endpoint:
     async def get_file(request: Request, context: Context) -> ASGIApp:
         return _file(request, folder, request.path_params["name"])
 
-    return Endpoint(f"/pages/{folder}/{{name}}", get_file, access="open")
+    return Endpoint(f"/pages/{folder}/{{name}}", get_file, access="open", is_routine=True)
 
 
 PLAYGROUND = page("/", "playground")

@@ -30,6 +30,7 @@ class FailureList(TypedDict):
 async def list_failures(request: Request, context: Context) -> ASGIApp:
     """The last requests that were refused or failed, newest first: when, where, and with which status.
 
+    A status of 200 is of a stream that failed after its beginning.
     The server's log has more under the same id.
     """
     newest_first = reversed(context.traffic.failures)
@@ -47,5 +48,5 @@ ENDPOINT = Endpoint(
     list_failures,
     access="operator",
     docs=Docs("health", {"application/json": FailureList}, errors=(401, 403)),
-    is_probe=True,
+    is_routine=True,
 )

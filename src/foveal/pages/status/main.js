@@ -70,7 +70,8 @@ function modelRow(now, { labels, value: isReady }) {
 
 function failureRow({ ended, route, status, request_id: id }) {
   const time = new Date(ended * 1000);
-  return row(h("time", { dateTime: time.toISOString() }, time.toLocaleTimeString()), String(status), h("code", {}, route), h("code", {}, id));
+  const what = status < 400 ? "failed in its stream" : String(status);
+  return row(h("time", { dateTime: time.toISOString() }, time.toLocaleTimeString()), what, h("code", {}, route), h("code", {}, id));
 }
 
 function row(first, ...others) {
