@@ -21,6 +21,7 @@ class Run:
     device: str = "auto"  # auto: a GPU where there is one
     start_from: str | None = None  # a model folder whose weights the run begins with
     start_heads: str | None = None  # the heads exported with them
+    bare_words: bool = False  # whether words of short answers replace the rarest tokens, see with_bare_words
     # The export is the mean of the weights after these stages, by these shares; "start" is the run's first weights.
     averaged: dict[str, float] = field(default_factory=dict)
 

@@ -16,7 +16,8 @@ from training import marks
 from training.facts import NUMBERS, Found, Table, capital, listing, other, plural
 from training.marks import GIVEN
 from training.phrases import PLAIN
-from training.plain_questions import PLAIN_CHARTS, PLAIN_SHAPES
+from training.plain_charts import PLAIN_CHARTS
+from training.plain_shapes import PLAIN_SHAPES
 from training.questions import ask_anything, phrase
 from training.scene import Scene, Shape
 from training.shape_questions import in_order, mark, place_of

@@ -1,8 +1,8 @@
 """Starts a run from the weights of an exported model folder, adapted to this run's sizes.
 
 Positions of the tower are interpolated to another number of patches. Vocabulary rows are assigned by token; a new token
-gets the mean of the old tokens of its text. Layers that the folder lacks begin as the identity. All other tensors must
-have the same shape.
+gets the row of the same word after a space, or else the mean of the old tokens of its text. Layers that the folder
+lacks begin as the identity. All other tensors must have the same shape.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.model import Phi3V
+from training.tokenizer import SPACE
 
 POSITIONS = "model.vision_embed_tokens.img_processor.vision_model.embeddings.position_embedding.weight"
 ADDED = ("out_proj", "fc2", "o_proj", "down_proj")  # the matrices whose outputs a layer adds to its input
@@ -51,7 +52,8 @@ def carried_over(rows: Tensor, old: Tokenizer, new: Tokenizer, size: int) -> Ten
     vocabulary = old.get_vocab()
     carried = []
     for token, number in sorted(new.get_vocab().items(), key=lambda entry: entry[1]):
-        ids = [vocabulary[token]] if token in vocabulary else old.encode(new.decode([number])).ids
+        known = next((way for way in (token, SPACE + token.lower()) if way in vocabulary), None)
+        ids = [vocabulary[known]] if known else old.encode(new.decode([number])).ids
         carried.append(rows[ids].mean(0))
     rest = rows.mean(0).expand(size - len(carried), -1)
     return torch.cat([torch.stack(carried), rest])

@@ -3,6 +3,7 @@
 The prompt is that of Phi-3-vision's processor: the text is cut at each picture, and every part begins with `<s>`.
 """
 
+import json
 import random
 import re
 from collections import Counter
@@ -12,17 +13,23 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from training.colours import COLOURS
 from training.conversations import Conversation, Turn, converse, without_picture
-from training.facts import QUOTED
+from training.facts import NUMBERS, QUOTED
 from training.marks import GIVEN, MARK, READ, is_compared, is_letter, next_letter, parts, unmarked
 from training.model import IGNORE
 from training.questions import FOREIGN_WORDS, KNOWN_WORDS
 from training.scenes import SCENES
+from training.shapes import KINDS
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>")
 MIN_COUNT = 5
 SPACE = "\u0120"  # as byte-level tokens write it
 DIGIT = re.compile(r"\d")
+# What has no space before it, since it follows a quote in JSON or is an answer of one word.
+SIDES = ("left", "right", "above", "below")
+QUOTED_WORDS = (*COLOURS, *KINDS, *SIDES, "top", "bottom")
+SINGLE_WORDS = tuple(word.capitalize() for word in (*COLOURS, *KINDS, *SIDES, *NUMBERS[2:6]))
 LOOKS = ("back", "asked", "said")  # kinds of attention targets, see looks.py
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
@@ -51,16 +58,29 @@ def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) 
     return tokenizer
 
 
-def load_or_train(path: Path, vocab_size: int, seed: int, begun: Path | None = None) -> Tokenizer:
+def with_bare_words(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with QUOTED_WORDS and SINGLE_WORDS in place of its last words, which are the rarest."""
+    known = tokenizer.get_vocab()
+    wanted = [word for word in (*QUOTED_WORDS, *SINGLE_WORDS) if word not in known]
+    kept = sorted(known, key=lambda token: known[token])[: len(known) - len(wanted)]
+    raw = json.loads(tokenizer.to_str())
+    raw["model"]["vocab"] = {token: number for number, token in enumerate([*kept, *wanted])}
+    return Tokenizer.from_str(json.dumps(raw))
+
+
+def load_or_train(
+    path: Path, vocab_size: int, seed: int, begun: Path | None = None, bare_words: bool = False
+) -> Tokenizer:
     """The tokenizer in the file, or else the one of the model folder `begun`, or else a new one.
 
-    That of `begun` is used if it has the same size, so that every token keeps its meaning.
+    That of `begun` is used if it has the same size, so that every token keeps its meaning, except those that
+    `bare_words` replaces.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         old = Tokenizer.from_file(str(begun / "tokenizer.json")) if begun else None
         own = old if old and old.get_vocab_size() == vocab_size else train_tokenizer(vocab_size, seed)
-        own.save(str(path))
+        (with_bare_words(own) if bare_words else own).save(str(path))
     return Tokenizer.from_file(str(path))
 
 

@@ -77,7 +77,8 @@ class Trainer:
         self.is_stopping = False
         self.folder = Path(config.run.folder)
         begun = Path(config.run.start_from) if config.run.start_from else None
-        self.tokenizer = load_or_train(self.folder / "tokenizer.json", config.model.vocab_size, config.run.seed, begun)
+        file, vocab_size = self.folder / "tokenizer.json", config.model.vocab_size
+        self.tokenizer = load_or_train(file, vocab_size, config.run.seed, begun, config.run.bare_words)
         if not (self.folder / "checkpoint.pt").exists():
             if begun:
                 start_from(self.model, self.tokenizer, begun)
@@ -209,7 +210,8 @@ class Trainer:
     def _log(self, stage: Stage, found: dict[str, list[float]], seconds: float) -> None:
         rate = len(found["joined_left_accuracy"]) * stage.pictures / seconds
         line = {"stage": stage.name, "step": self.progress.step, "pictures": self.progress.pictures,
-                "seconds": round(self.progress.seconds), "pictures_per_s": round(rate, 1)}  # fmt: skip
+                "seconds": round(self.progress.seconds), "cpu_s": round(time.process_time()),
+                "pictures_per_s": round(rate, 1)}  # fmt: skip
         asked = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
         line |= {name: round(sum(values) / len(values), 4) for name, values in asked.items() if values}
         with (self.folder / "log.jsonl").open("a") as log:

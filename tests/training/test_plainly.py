@@ -14,7 +14,8 @@ from training.conversations import Conversation, Turn
 from training.marks import GIVEN, unmarked
 from training.model import IGNORE
 from training.phrases import PHRASES
-from training.plain_questions import PLAIN_CHARTS, PLAIN_SHAPES
+from training.plain_charts import PLAIN_CHARTS
+from training.plain_shapes import PLAIN_SHAPES
 from training.plainly import ask_plainly, some_tool
 from training.scenes import make_scene
 from training.tokenizer import prompt_tokens

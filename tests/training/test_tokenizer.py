@@ -1,9 +1,11 @@
 """Conversations as tokens: the prompt text, what of it is learned, and where marks end."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from tests.training.conftest import MODEL
@@ -11,13 +13,16 @@ from training import marks
 from training.conversations import Conversation, Turn
 from training.model import IGNORE
 from training.scenes import make_scene
+from training.start import carried_over
 from training.tokenizer import (
+    QUOTED_WORDS,
     SPACE,
     SPECIAL_TOKENS,
     load_or_train,
     marked_tokens,
     prompt_tokens,
     train_tokenizer,
+    with_bare_words,
 )
 
 
@@ -158,3 +163,21 @@ def test_comparisons_are_asked_late(tokenizer: Tokenizer) -> None:
     ends = [tokenizer.decode(made.ids[3 : token + 1]) for token, _ in (*made.asked, *made.said)]
     assert ends == ["Is the star", "Is the star above the square", "Is the star above the square"]
     assert [mark for _, mark in made.said] == [marks.compared("under", 1)]
+
+
+def test_words_of_short_answers_replace_the_rarest_and_begin_as_what_they_are_after_a_space(
+    tokenizer: Tokenizer,
+) -> None:
+    raw = json.loads(tokenizer.to_str())
+    for word in (*(SPACE + word for word in QUOTED_WORDS), *(f"{SPACE}rare{number}" for number in range(99))):
+        raw["model"]["vocab"].setdefault(word, len(raw["model"]["vocab"]))
+    old = Tokenizer.from_str(json.dumps(raw))
+    new = with_bare_words(old)
+    assert new.encode(' "green"}').tokens == [SPACE + '"', "green", '"', "}"]
+    assert new.encode("Two.").tokens == ["Two", "."]
+    assert new.get_vocab_size() == old.get_vocab_size()
+    numbered = torch.arange(old.get_vocab_size())[:, None].float()
+    carried = carried_over(numbered, old, new, new.get_vocab_size())
+    for word in ("green", "Green", SPACE + "green"):
+        assert carried[new.token_to_id(word)] == old.token_to_id(SPACE + "green")
+    assert with_bare_words(new).get_vocab() == new.get_vocab()

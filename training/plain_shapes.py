@@ -1,15 +1,16 @@
-"""Questions as people ask them who know none of the other tables: alternatives, both ways round, bars without names.
+"""Questions about shapes as people ask them who know none of the other tables: alternatives, both ways round.
 
-Each says its short answer, too: what one word holds, or a field of JSON (plainly.py).
+Each has its short answer, too: what one word holds, or a field of JSON (plainly.py).
 """
 
 import random
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from training import marks
 from training.colours import COLOURS
-from training.facts import NUMBERS, ORDINALS, Found, Table, article, other, plural, there_are
+from training.facts import NUMBERS, Found, Table, article, other, plural, there_are
 from training.scene import Scene, Shape
 from training.shape_questions import OPPOSITE, holds, mark, place_of
 from training.shapes import KINDS
@@ -35,9 +36,12 @@ FURTHER = {
     "right of": ("further right", "more to the right", "further to the right", "nearer to the right edge"),
 }
 SAID_FURTHER = {"above": "higher", "below": "lower", "left of": "further left", "right of": "further right"}
-CLEARLY = 1.6  # of two areas or heights that are compared, the least ratio
+CLEARLY = 1.6  # of two areas that are compared, the least ratio
 LOOSELY = ("shape", "one", "thing", "object")
 MISSING_SHARE = 0.08  # of the names: nothing that is shown
+
+
+Trait = Callable[[Shape], str]  # its kind or its colour
 
 
 @dataclass(frozen=True)
@@ -160,54 +164,58 @@ def _which_bigger(rng: random.Random, scene: Scene) -> Found | None:
     return Found(fill, f"The {marked}{best.said} is {said}.", short=marked + best.said)
 
 
+def _kind(shape: Shape) -> str:
+    return shape.kind
+
+
+def _colour(shape: Shape) -> str:
+    return shape.colour
+
+
+def _alone(scene: Scene, trait: Trait) -> list[Shape]:
+    """The shapes that no other one shares the trait with."""
+    counts = Counter(map(trait, scene.shapes))
+    return [shape for shape in scene.shapes if counts[trait(shape)] == 1]
+
+
+def _own_and_wrong(rng: random.Random, scene: Scene, shape: Shape, trait: Trait, known: Iterable[str]) -> list[str]:
+    """The shape's trait and one that it does not have, in any order. Half of the wrong ones are another shape's."""
+    elsewhere = [trait(one) for one in scene.shapes if trait(one) != trait(shape)]
+    wrong = rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else other(rng, known, [trait(shape)])
+    return rng.sample((trait(shape), wrong), 2)
+
+
 def _colour_or(rng: random.Random, scene: Scene) -> Found | None:
-    kinds = Counter(s.kind for s in scene.shapes)
-    alone = [s for s in scene.shapes if kinds[s.kind] == 1]
-    if not alone:
+    if not (alone := _alone(scene, _kind)):
         return None
     shape = rng.choice(alone)
-    elsewhere = [s.colour for s in scene.shapes if s.colour != shape.colour]
-    wrong = rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else other(rng, COLOURS, [shape.colour])
-    one, two = rng.sample((shape.colour, wrong), 2)
-    marked = mark(scene, shape)
-    return Found(
-        {"name": shape.kind + marked, "one": one, "two": two},
-        f"The {shape.kind} is {shape.colour}.",
-        short=shape.colour,
-    )
+    one, two = _own_and_wrong(rng, scene, shape, _colour, COLOURS)
+    name = shape.kind + mark(scene, shape)
+    return Found({"name": name, "one": one, "two": two}, f"The {shape.kind} is {shape.colour}.", short=shape.colour)
 
 
 def _kind_or(rng: random.Random, scene: Scene) -> Found | None:
-    colours = Counter(s.colour for s in scene.shapes)
-    alone = [s for s in scene.shapes if colours[s.colour] == 1]
-    if not alone:
+    if not (alone := _alone(scene, _colour)):
         return None
     shape = rng.choice(alone)
-    elsewhere = [s.kind for s in scene.shapes if s.kind != shape.kind]
-    wrong = rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else other(rng, KINDS, [shape.kind])
-    one, two = rng.sample((article(shape.kind), article(wrong)), 2)
+    one, two = map(article, _own_and_wrong(rng, scene, shape, _kind, KINDS))
     name = f"{shape.colour} {rng.choice(LOOSELY)}{mark(scene, shape)}"
-    return Found(
-        {"name": name, "one": one, "two": two}, f"The {shape.colour} shape is {article(shape.kind)}.", short=shape.kind
-    )
+    said = f"The {shape.colour} shape is {article(shape.kind)}."
+    return Found({"name": name, "one": one, "two": two}, said, short=shape.kind)
 
 
 def _colour_of(rng: random.Random, scene: Scene) -> Found | None:
     if scene.shapes and rng.random() < MISSING_SHARE:
         name, answer = _missing(rng, scene)
         return Found({"name": name + marks.NOTHING}, answer)
-    kinds = Counter(s.kind for s in scene.shapes)
-    alone = [s for s in scene.shapes if kinds[s.kind] == 1]
-    if not alone:
+    if not (alone := _alone(scene, _kind)):
         return None
     shape = rng.choice(alone)
     return Found({"name": shape.kind + mark(scene, shape)}, f"The {shape.kind} is {shape.colour}.", short=shape.colour)
 
 
 def _kind_of(rng: random.Random, scene: Scene) -> Found | None:
-    colours = Counter(s.colour for s in scene.shapes)
-    alone = [s for s in scene.shapes if colours[s.colour] == 1]
-    if not alone:
+    if not (alone := _alone(scene, _colour)):
         return None
     shape = rng.choice(alone)
     said = f"The {shape.colour} shape is {article(shape.kind)}."
@@ -274,9 +282,7 @@ def _that_many(rng: random.Random, scene: Scene) -> Found | None:
 
 
 def _same_colour(rng: random.Random, scene: Scene) -> Found | None:
-    kinds = Counter(s.kind for s in scene.shapes)
-    alone = [s for s in scene.shapes if kinds[s.kind] == 1]
-    if len(alone) < 2:
+    if len(alone := _alone(scene, _kind)) < 2:
         return None
     one, two = rng.sample(alone, 2)
     fill = {"name": one.kind + mark(scene, one), "other": two.kind + mark(scene, two)}
@@ -291,108 +297,4 @@ PLAIN_SHAPES: Table = {
     "plain_colour": (5, _colour_of), "plain_kind": (4, _kind_of), "plain_place": (4, _place_of),
     "plain_exists": (7, _there_is), "plain_count": (9, _how_many), "plain_that_many": (2, _that_many),
     "plain_same": (4, _same_colour),
-}  # fmt: skip
-
-
-# --- bars -------------------------------------------------------------------------------------------------------------
-
-
-TALLEST = ("tallest", "highest", "longest", "largest", "biggest")
-SHORTEST = ("shortest", "smallest", "lowest")
-
-
-def _ranked(scene: Scene, tallest: bool) -> int | None:
-    """The tallest or shortest bar; None if another is nearly equal."""
-    values = scene.chart.values if scene.chart else ()
-    order = sorted(range(len(values)), key=lambda bar: values[bar], reverse=tallest)
-    return order[0] if abs(values[order[0]] - values[order[1]]) >= 0.075 * max(values) else None
-
-
-def _has_colours(scene: Scene) -> bool:
-    """Whether each bar has a colour of its own."""
-    return len({bar.colour for bar in scene.shapes}) == len(scene.shapes)
-
-
-def _in_place(scene: Scene, bar: int) -> str:
-    assert scene.chart
-    return f"{ORDINALS[bar]} bar from the {'top' if scene.chart.is_horizontal else 'left'}"
-
-
-def _bar_name(scene: Scene, bar: int) -> str:
-    marked = marks.shape(bar)
-    return f"{marked}{scene.shapes[bar].colour} bar" if _has_colours(scene) else f"{marked}{_in_place(scene, bar)}"
-
-
-def _which_bar(rng: random.Random, scene: Scene) -> Found | None:
-    """Without names, by colour or by place."""
-    assert scene.chart
-    tallest = rng.random() < 0.6
-    if scene.chart.labels or (bar := _ranked(scene, tallest)) is None:
-        return None
-    size = rng.choice(TALLEST if tallest else SHORTEST)
-    short = scene.shapes[bar].colour if _has_colours(scene) else ORDINALS[bar]
-    said = f"The {_bar_name(scene, bar)} is the {'tallest' if tallest else 'shortest'}."
-    return Found({"size": size}, said, short=marks.shape(bar) + short)
-
-
-def _colour_of_extreme(rng: random.Random, scene: Scene) -> Found | None:
-    tallest = rng.random() < 0.6
-    if (bar := _ranked(scene, tallest)) is None:
-        return None
-    size = rng.choice(TALLEST if tallest else SHORTEST)
-    said = "tallest" if tallest else "shortest"
-    colour = marks.shape(bar) + scene.shapes[bar].colour
-    return Found({"size": size}, f"The {said} bar is {colour}.", short=colour)
-
-
-def _colour_at(rng: random.Random, scene: Scene) -> Found | None:
-    assert scene.chart
-    bar, count = rng.randrange(len(scene.shapes)), len(scene.shapes)
-    start, end = ("top", "bottom") if scene.chart.is_horizontal else ("left", "right")
-    ways = [f"{ORDINALS[bar]} bar from the {start}", f"{ORDINALS[bar]} bar", f"bar number {bar + 1}"]
-    ways += [f"{start}most bar", f"bar on the far {start}", "first bar"] * (bar == 0)
-    ways += [f"{end}most bar", f"bar on the far {end}", "last bar"] * (bar == count - 1)
-    colour = scene.shapes[bar].colour
-    return Found({"place": rng.choice(ways) + marks.shape(bar)}, f"The bar is {colour}.", short=colour)
-
-
-def _higher_bar(rng: random.Random, scene: Scene) -> Found | None:
-    assert scene.chart
-    if not _has_colours(scene):
-        return None
-    one, two = rng.sample(range(len(scene.shapes)), 2)
-    apart = (scene.chart.values[one] - scene.chart.values[two]) / max(scene.chart.values)
-    if abs(apart) < 0.1:
-        return None
-    names = [f"{scene.shapes[bar].colour}{marks.shape(bar)}" for bar in (one, two)]
-    best = one if apart > 0 else two
-    colour = marks.shape(best) + scene.shapes[best].colour
-    return Found(
-        {"one": names[0], "two": names[1] + marks.compared("higher", int(apart < 0))}, f"The {colour} bar is taller.",
-        short=colour,
-    )  # fmt: skip
-
-
-def _is_higher(rng: random.Random, scene: Scene) -> Found | None:
-    assert scene.chart
-    if not _has_colours(scene):
-        return None
-    one, two = rng.sample(range(len(scene.shapes)), 2)
-    apart = (scene.chart.values[one] - scene.chart.values[two]) / max(scene.chart.values)
-    if abs(apart) < 0.1:
-        return None
-    first, second = (scene.shapes[bar].colour for bar in (one, two))
-    answer = f"Yes, the {first} bar is taller." if apart > 0 else f"No, the {first} bar is shorter."
-    told = marks.shape(two) + marks.compared("higher", int(apart < 0))
-    return Found({"one": first + marks.shape(one), "two": second + told}, answer, short=apart > 0)
-
-
-def _how_many_bars(rng: random.Random, scene: Scene) -> Found:
-    return Found({}, f"There are {NUMBERS[len(scene.shapes)]} bars.", short=len(scene.shapes))
-
-
-PLAIN_CHARTS: Table = {
-    "plain_which_bar": (8, _which_bar), "plain_extreme_colour": (4, _colour_of_extreme),
-    "plain_bar_at": (3, _colour_at), "plain_higher_bar": (4, _higher_bar),
-    "plain_is_higher": (4, _is_higher), "plain_bars": (1, _how_many_bars),
 }  # fmt: skip
