@@ -185,6 +185,7 @@ class ChatRequest:
     tool_choice: ToolChoice = ToolChoice()
     reasoning: Reasoning = Reasoning()
     template_options: Mapping[str, object] = field(default_factory=dict)  # variables of the model's own template
+    warnings: tuple[str, ...] = ()  # what the client should know, as its dialect says
     continues: bool = False  # the answer goes on from the text of the last message, which is the assistant's
 
     @property

@@ -190,7 +190,8 @@ class Renderer:
         is_late = self._config.images_first and any(_has_text_before_image(m.content) for m in request.messages)
         is_named = any(message.name and message.role != "tool" for message in request.messages)
         is_idle = not self._config.published and (request.reasoning != Reasoning() or request.template_options)
-        return (TEXT_BEFORE_IMAGE,) * is_late + (NAME_NOT_SHOWN,) * is_named + (REASONING_NOT_SHOWN,) * bool(is_idle)
+        found = (TEXT_BEFORE_IMAGE,) * is_late + (NAME_NOT_SHOWN,) * is_named + (REASONING_NOT_SHOWN,) * bool(is_idle)
+        return (*request.warnings, *found)
 
     def _stop_strings(self, request: ChatRequest | CompletionRequest) -> tuple[str, ...]:
         """The request's own, and in a chat those of the conversation config."""

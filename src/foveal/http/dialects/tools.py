@@ -33,6 +33,20 @@ def check_tools(tools: Sequence[Tool], field: str) -> None:
         raise InvalidRequest(f"Tools have at most {MAX_TOOLS_BYTES} characters together, field: '{field}'", field)
 
 
+def without_the_servers(kinds: Sequence[str], others: Sequence[Tool], field: str) -> tuple[str, ...]:
+    """The warning that tools of those kinds are left out, since a server would run them.
+
+    Raises InvalidRequest where there are no others: then the client wants what is not done.
+    """
+    if not kinds:
+        return ()
+    listed = ", ".join(dict.fromkeys(kinds))
+    if not others:
+        message = f"This server runs no tools itself, such as {listed}: offer one that your client runs"
+        raise InvalidRequest(f"{message}, field: '{field}'", field)
+    return (f"This server runs no tools itself: {listed} is not offered to the model.",)
+
+
 def check_choice(choice: ToolChoice, tools: Sequence[Tool], field: str) -> None:
     known = {tool.name for tool in tools}
     if unknown := next((name for name in choice.names if name not in known), None):

@@ -45,7 +45,7 @@ def by_type(*types: str) -> Discriminator:
     """Chooses a union's member by the field `type`. The tags are these types in angle brackets."""
     listed = [f'{{"type": "{name}", ...}}' for name in types]
     expected = f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
-    return Discriminator(_type_field, custom_error_type="type", custom_error_message=f"Input should be {expected}")
+    return Discriminator(type_tag, custom_error_type="type", custom_error_message=f"Input should be {expected}")
 
 
 def _json_type(value: object) -> str:
@@ -60,8 +60,8 @@ def _json_type(value: object) -> str:
     return "<list>"
 
 
-def _type_field(value: object) -> str:
-    kind = value.get("type") if isinstance(value, dict) else None
+def type_tag(value: object) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)  # of a model that is dumped
     return f"<{kind}>" if isinstance(kind, str) else "<none>"
 
 

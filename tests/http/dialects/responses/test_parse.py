@@ -196,7 +196,7 @@ def test_what_asks_for_nothing_is_accepted(fields: dict[str, Any]) -> None:
         ({"input": [message("user", {"type": "input_file", "filename": "a"})]}, "input"),
         ({"input": [message("user", {"type": "input_file", "file_url": "u", "pages": "5-2"})]}, "pages"),
         ({"input": [message("user", {"type": "input_file", "file_url": "u", "pages": "0"})]}, "pages"),
-        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tools": [LOOK], "tool_choice": {"type": "function", "name": "other"}}, "tool_choice"),
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),

@@ -15,15 +15,17 @@ from foveal.http.dialects.anthropic.schemas import (
     PlainTextSource,
     RedactedThinkingBlock,
     SearchResultBlock,
+    ServerTool,
     TextBlock,
     ThinkingBlock,
+    ToolDefinition,
     ToolResultBlock,
     ToolUseBlock,
 )
 from foveal.http.dialects.beginnings import begun
 from foveal.http.dialects.grammars import schema_grammar
 from foveal.http.dialects.options import page_range, sampling_with
-from foveal.http.dialects.tools import check_choice, check_results, check_tools, json_text, offered
+from foveal.http.dialects.tools import check_choice, check_results, check_tools, json_text, offered, without_the_servers
 from foveal.types import (
     ChatRequest,
     File,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
     from foveal.http.dialects.anthropic.schemas import (
         CountTokensBody,
-        ToolDefinition,
         TurnMessage,
         UrlSource,
     )
@@ -69,14 +70,17 @@ def chat_request(body: CountTokensBody, card: ModelCard, fresh_seed: int) -> Cha
     joined, continues = begun(joined)
     if continues:
         _check_beginning(joined[-1], body)
-    tools = tuple(map(_tool, body.tools or ()))
+    specs = body.tools or ()
+    tools = tuple(_tool(spec) for spec in specs if isinstance(spec, ToolDefinition))
     check_tools(tools, "tools")
+    left_out = [spec.type for spec in specs if isinstance(spec, ServerTool)]
     return ChatRequest(
         joined,
         _options(body, card, fresh_seed),
         tools=tools,
         tool_choice=_tool_choice(body, tools),
         reasoning=_reasoning(body),
+        warnings=without_the_servers(left_out, tools, "tools"),
         continues=continues,
     )
 

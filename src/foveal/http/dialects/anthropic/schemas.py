@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from foveal.http.dialects.wire import (
     CACHED_ANYWAY,
@@ -23,10 +23,12 @@ from foveal.http.dialects.wire import (
     WireModel,
     by_json_type,
     by_type,
+    type_tag,
 )
 
 MAX_STOP_SEQUENCES = 16
 MAX_TOOLS = 512
+SERVER_KINDS = ("web_search", "web_fetch", "code_execution", "tool_search_tool")
 
 Cached = Annotated[CacheControl | None, Field(description=CACHED_ANYWAY)]
 NOTE = "The client's own note; no effect on the answer."
@@ -179,7 +181,7 @@ class TurnMessage(WireModel):
 
 
 class ToolDefinition(WireModel):
-    """A tool that the client runs. Tools that a server would run itself are unknown here."""
+    """A tool that the client runs."""
 
     type: Literal["custom"] | None = None
     name: ToolName
@@ -187,9 +189,34 @@ class ToolDefinition(WireModel):
     input_schema: dict[str, object]
     strict: bool | None = Field(None, description="true: refuse a schema that cannot be enforced in every point.")
     eager_input_streaming: bool | None = Field(None, description="Arguments are always streamed as they come.")
-    defer_loading: Literal[False] | None = None
+    defer_loading: bool | None = Field(None, description="The model sees every tool from the start.")
     allowed_callers: list[Literal["direct"]] | None = None
     cache_control: Cached = None
+
+
+class ServerTool(WireModel):
+    """A tool that a server would run. This one runs none: it is left out, with a warning, if there are others."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(pattern=f"^(?:{'|'.join(SERVER_KINDS)})_")
+    name: ToolName
+
+
+def _tool_kind(value: object) -> str:
+    tag = type_tag(value)
+    is_of_server = tag[1:].startswith(SERVER_KINDS)
+    return "<server>" if is_of_server else "<custom>" if tag == "<none>" else tag
+
+
+AnyTool = Annotated[
+    Annotated[ToolDefinition, Tag("<custom>")] | Annotated[ServerTool, Tag("<server>")],
+    Discriminator(
+        _tool_kind,
+        custom_error_type="type",
+        custom_error_message="There are no such tools here. Offer it as a tool of your own, with an input_schema",
+    ),
+]
 
 
 class ToolChoiceField(WireModel):
@@ -240,7 +267,7 @@ class CountTokensBody(WireModel):
     model: str = Field(description="The model's id, one of its aliases, or accounts/<any>/models/<name>.")
     messages: list[TurnMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     system: SystemText | None = None
-    tools: list[ToolDefinition] | None = Field(None, max_length=MAX_TOOLS)
+    tools: list[AnyTool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: ToolChoiceField | None = None
     thinking: ThinkingField | None = None
     output_config: OutputConfig | None = None

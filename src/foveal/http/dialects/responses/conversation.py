@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from foveal.http.dialects.responses.schemas import InputTokensBody, Item
     from foveal.http.endpoint import Context
 
-OUTPUT_ID = re.compile(r"(?:msg|rs|fc)_([0-9a-f]{32})_\d+")  # as the writer makes them
+OUTPUT_ID = re.compile(r"(?:msg|rs|fc|ctc)_([0-9a-f]{32})_\d+")  # as the writer makes them
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from foveal.errors import InvalidRequest
 from foveal.http.dialects.grammars import ANY_OBJECT, schema_grammar
 from foveal.http.dialects.options import page_range, sampling_with
 from foveal.http.dialects.responses.schemas import (
-    AllowedFunctions,
+    CallOutputItem,
+    CustomCallItem,
     FunctionCallItem,
-    FunctionCallOutputItem,
     InputFile,
     InputImage,
     MessageItem,
@@ -22,7 +22,9 @@ from foveal.http.dialects.responses.schemas import (
     ResponsesBody,
     SchemaFormat,
 )
-from foveal.http.dialects.tools import check_choice, check_results, check_tools, offered
+from foveal.http.dialects.responses.tool_schemas import AllowedTools
+from foveal.http.dialects.responses.tools import as_arguments, name_in, offer
+from foveal.http.dialects.tools import check_choice, check_results, json_text
 from foveal.types import (
     ChatRequest,
     File,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from foveal.config import HttpConfig
-    from foveal.http.dialects.responses.schemas import FunctionTool, InputTokensBody, Item, MessagePart
+    from foveal.http.dialects.responses.schemas import InputTokensBody, Item, MessagePart
     from foveal.serving.pipeline import ModelCard
     from foveal.types import Detail, Grammar, Role
 
@@ -67,14 +69,14 @@ def chat_request(
     if not messages:
         raise InvalidRequest("There is nothing to answer: input has no items, field: 'input'", param="input")
     check_results(messages, "input")
-    tools = tuple(map(_tool, body.tools or ()))
-    check_tools(tools, "tools")
+    offered = offer(body.tools or ())
     return ChatRequest(
         messages,
         _options(body, card, config, fresh_seed),
-        tools=tools,
-        tool_choice=_tool_choice(body, tools),
+        tools=offered.tools,
+        tool_choice=_tool_choice(body, offered.tools),
         reasoning=_reasoning(body),
+        warnings=offered.warnings,
     )
 
 
@@ -89,15 +91,23 @@ def _messages(items: Sequence[Item]) -> Iterator[Message]:
         match item:
             case MessageItem():
                 yield Message(ROLES[item.role], tuple(_content(item.content, positions)))
-            case FunctionCallItem():
-                names[item.call_id] = item.name
-                yield Message("assistant", (), tool_calls=(ToolCall(item.call_id, item.name, item.arguments),))
-            case FunctionCallOutputItem():
+            case FunctionCallItem() | CustomCallItem():
+                call = _call(item)
+                names[call.id] = call.name
+                yield Message("assistant", (), tool_calls=(call,))
+            case CallOutputItem():
                 content = tuple(_content(item.output, positions))
                 yield Message("tool", content, name=names.get(item.call_id), tool_call_id=item.call_id)
             case ReasoningItem():
                 texts = item.content if item.content is not None else item.summary
                 yield Message("assistant", (), reasoning="".join(part.text for part in texts))
+
+
+def _call(item: FunctionCallItem | CustomCallItem) -> ToolCall:
+    name = name_in(item.namespace, item.name)
+    if isinstance(item, FunctionCallItem):
+        return ToolCall(item.call_id, name, item.arguments)
+    return ToolCall(item.call_id, name, json_text(as_arguments(item.input), "input"))
 
 
 def _content(content: str | Sequence[MessagePart], positions: Iterator[int]) -> Iterator[str | ImageRef]:
@@ -140,15 +150,11 @@ def _joined(messages: Iterable[Message]) -> Iterator[Message]:
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _tool(tool: FunctionTool) -> Tool:
-    return offered(tool.name, tool.description, tool.parameters, tool.strict, "tools")
-
-
 def _tool_choice(body: InputTokensBody, tools: Sequence[Tool]) -> ToolChoice:
     asked, parallel = body.tool_choice, body.parallel_tool_calls is not False
     if asked is None or isinstance(asked, str):
         choice = ToolChoice(asked or "auto", parallel=parallel)
-    elif isinstance(asked, AllowedFunctions):
+    elif isinstance(asked, AllowedTools):
         choice = ToolChoice(asked.mode, tuple(tool.name for tool in asked.tools), parallel)
     else:
         choice = ToolChoice("required", (asked.name,), parallel)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from foveal.types import TokenLogprob, Usage
 
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
 ResponseStatus = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
@@ -39,7 +40,7 @@ class ReasoningTextReply(TypedDict):
 class OutputMessage(TypedDict):
     type: Literal["message"]
     id: str
-    status: Literal["in_progress", "completed", "incomplete"]
+    status: ItemStatus
     role: Literal["assistant"]
     content: list[OutputTextReply]
 
@@ -47,21 +48,30 @@ class OutputMessage(TypedDict):
 class OutputReasoning(TypedDict):
     type: Literal["reasoning"]
     id: str
-    status: Literal["in_progress", "completed", "incomplete"]
+    status: ItemStatus
     summary: list[dict[str, Any]]
     content: list[ReasoningTextReply]
 
 
-class OutputCall(TypedDict):
-    type: Literal["function_call"]
+class CallPlace(TypedDict):
     id: str
-    status: Literal["in_progress", "completed", "incomplete"]
+    status: ItemStatus
     call_id: str
     name: str
+    namespace: NotRequired[str]
+
+
+class OutputCall(CallPlace):
+    type: Literal["function_call"]
     arguments: str
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputCall
+class OutputCustomCall(CallPlace):
+    type: Literal["custom_tool_call"]
+    input: str
+
+
+OutputItem = OutputMessage | OutputReasoning | OutputCall | OutputCustomCall
 
 
 class InputTokensDetails(TypedDict):
@@ -164,6 +174,7 @@ class ResponseEvent(TypedDict):
     delta: NotRequired[str]
     text: NotRequired[str]
     arguments: NotRequired[str]
+    input: NotRequired[str]
     name: NotRequired[str]
     logprobs: NotRequired[list[OutputLogprob]]
 

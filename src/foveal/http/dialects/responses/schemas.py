@@ -9,22 +9,20 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
+from foveal.http.dialects.responses.tool_schemas import MAX_TOOLS, AnyTool, Id, ToolChoiceField
 from foveal.http.dialects.wire import (
     MAX_MESSAGES,
     PAGES,
     Detail,
     MaxTokens,
     PageRange,
-    ToolName,
     UnitFloat,
     WireModel,
     by_json_type,
     by_type,
 )
 
-MAX_TOOLS = 512
 NOTE = "The client's own note; no effect on the answer."
-Id = Annotated[str, Field(max_length=256)]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 # --- content ----------------------------------------------------------------------------------------------------------
@@ -106,14 +104,26 @@ class FunctionCallItem(WireModel):
     status: ItemStatus | None = None
     call_id: Id
     name: Id
+    namespace: Id | None = None
     arguments: str
 
 
-class FunctionCallOutputItem(WireModel):
-    type: Literal["function_call_output"]
+class CustomCallItem(WireModel):
+    type: Literal["custom_tool_call"]
     id: Id | None = None
     status: ItemStatus | None = None
     call_id: Id
+    name: Id
+    namespace: Id | None = None
+    input: str
+
+
+class CallOutputItem(WireModel):
+    type: Literal["function_call_output", "custom_tool_call_output"]
+    id: Id | None = None
+    status: ItemStatus | None = None
+    call_id: Id
+    name: Id | None = Field(None, description="The call says which tool it was.")
     output: Annotated[
         Annotated[str, Tag("<str>")] | Annotated[InputParts, Tag("<list>")], by_json_type("text or a list of parts")
     ]
@@ -143,7 +153,10 @@ class ItemReference(WireModel):
     id: Id = Field(description="Of an item of an earlier response that was kept.")
 
 
-ITEM_TYPES = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
+ITEM_TYPES = (
+    "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning",
+    "item_reference",
+)  # fmt: skip
 
 
 def _item_type(value: object) -> str:
@@ -157,7 +170,9 @@ def _item_type(value: object) -> str:
 Item = Annotated[
     Annotated[MessageItem, Tag("<message>")]
     | Annotated[FunctionCallItem, Tag("<function_call>")]
-    | Annotated[FunctionCallOutputItem, Tag("<function_call_output>")]
+    | Annotated[CallOutputItem, Tag("<function_call_output>")]
+    | Annotated[CustomCallItem, Tag("<custom_tool_call>")]
+    | Annotated[CallOutputItem, Tag("<custom_tool_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")]
     | Annotated[ItemReference, Tag("<item_reference>")],
     Discriminator(
@@ -173,32 +188,6 @@ class Items(RootModel[list[Item]]):
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
-
-
-class FunctionTool(WireModel):
-    type: Literal["function"]
-    name: ToolName
-    description: str | None = None
-    parameters: dict[str, object] | None = None
-    strict: bool | None = Field(None, description="true: refuse a schema that cannot be enforced in every point.")
-
-
-class ChosenFunction(WireModel):
-    type: Literal["function"]
-    name: Id
-
-
-class AllowedFunctions(WireModel):
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: list[ChosenFunction] = Field(min_length=1, max_length=MAX_TOOLS)
-
-
-NamedChoice = Annotated[
-    Annotated[ChosenFunction, Tag("<function>")] | Annotated[AllowedFunctions, Tag("<allowed_tools>")],
-    by_type("function", "allowed_tools"),
-]
-ToolChoiceOption = Literal["auto", "none", "required"]
 
 
 class PlainFormat(WireModel):
@@ -269,14 +258,8 @@ class InputTokensBody(WireModel):
     ]
     instructions: str | None = Field(None, description="The system message. Those of an earlier response are not kept.")
     previous_response_id: Id | None = Field(None, description="The conversation that the input goes on with.")
-    tools: list[FunctionTool] | None = Field(None, max_length=MAX_TOOLS)
-    tool_choice: (
-        Annotated[
-            Annotated[ToolChoiceOption, Tag("<str>")] | Annotated[NamedChoice, Tag("<object>")],
-            by_json_type("auto, none, required or an object"),
-        ]
-        | None
-    ) = None
+    tools: list[AnyTool] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningSettings | None = None
     text: TextSettings | None = None

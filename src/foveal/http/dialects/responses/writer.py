@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from foveal.http.dialects import sse
 from foveal.http.dialects.blocks import Block, Blocks
 from foveal.http.dialects.responses.replies import logprobs_reply, usage_reply
+from foveal.http.dialects.responses.tool_schemas import FunctionTool
+from foveal.http.dialects.responses.tools import Known, as_input, known_tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from foveal.http.dialects.answers import Answers
     from foveal.http.dialects.blocks import Step
     from foveal.http.dialects.responses.replies import (
+        CallPlace,
+        ItemStatus,
+        OutputCall,
+        OutputCustomCall,
         OutputItem,
         OutputTextReply,
         ReasoningTextReply,
@@ -24,11 +30,14 @@ if TYPE_CHECKING:
         ResponseStatus,
     )
     from foveal.http.dialects.responses.schemas import ResponsesBody
+    from foveal.http.dialects.responses.tool_schemas import AnyTool
     from foveal.types import ChatRequest, Delta
 
 ID_PREFIX = "resp_"
 ITEM_PREFIXES = {"text": "msg", "reasoning": "rs", "call": "fc"}
+CUSTOM_PREFIX = "ctc"
 NAMES = {"text": "output_text", "reasoning": "reasoning_text", "call": "function_call_arguments"}  # in events
+CUSTOM_NAME = "custom_tool_call_input"
 
 Event = dict[str, Any]
 
@@ -44,7 +53,11 @@ class ResponsesWriter:
     media_type: str = sse.MEDIA_TYPE
     created_s: int = field(default_factory=lambda: int(time.time()))
     _blocks: Blocks = field(default_factory=Blocks)
+    _tools: Mapping[str, Known] = field(init=False)
     _num_events: int = 0
+
+    def __post_init__(self) -> None:
+        self._tools = known_tools(self.body.tools or ())
 
     def headers(self, answers: Answers) -> Mapping[str, str]:
         return {}
@@ -93,6 +106,8 @@ class ResponsesWriter:
 
     def _events(self, step: Step, delta: Delta) -> Iterator[bytes]:
         block = step.block
+        if step.what == "grow" and self._is_custom(block):
+            return  # its input is known when its JSON is whole
         if step.what == "grow":
             logprobs = {"logprobs": logprobs_reply(step.logprobs)} if block.kind == "text" else {}
             yield self._piece(block, "delta", delta=step.piece, **logprobs)
@@ -105,8 +120,12 @@ class ResponsesWriter:
             yield from self._closing(block, is_cut=delta.finish_reason == "length")
 
     def _closing(self, block: Block, *, is_cut: bool) -> Iterator[bytes]:
-        if block.kind == "call":
-            yield self._piece(block, "done", name=block.name, arguments=block.text)
+        if self._is_custom(block):
+            text = as_input(block.text)
+            yield self._piece(block, "delta", delta=text)
+            yield self._piece(block, "done", input=text)
+        elif block.kind == "call":
+            yield self._piece(block, "done", name=self._known(block).name, arguments=block.text)
         else:
             logprobs = {"logprobs": logprobs_reply(block.logprobs)} if block.kind == "text" else {}
             yield self._piece(block, "done", text=block.text, **logprobs)
@@ -118,7 +137,8 @@ class ResponsesWriter:
         place: Event = {"item_id": self._item_id(block), "output_index": block.index}
         if block.kind != "call":
             place["content_index"] = 0
-        return self._event(f"response.{NAMES[block.kind]}.{what}", **place, **fields)
+        name = CUSTOM_NAME if self._is_custom(block) else NAMES[block.kind]
+        return self._event(f"response.{name}.{what}", **place, **fields)
 
     def _part(self, block: Block, what: str) -> bytes:
         part = _text_part(block) if block.kind == "text" else _reasoning_part(block)
@@ -127,22 +147,32 @@ class ResponsesWriter:
 
     # --- the response -------------------------------------------------------------------------------------------------
 
+    def _known(self, block: Block) -> Known:
+        """The tool that a block calls."""
+        return self._tools.get(block.name) or Known(block.name)
+
+    def _is_custom(self, block: Block) -> bool:
+        return block.kind == "call" and self._known(block).is_custom
+
     def _item_id(self, block: Block) -> str:
-        return f"{ITEM_PREFIXES[block.kind]}_{self.request_id}_{block.index}"
+        prefix = CUSTOM_PREFIX if self._is_custom(block) else ITEM_PREFIXES[block.kind]
+        return f"{prefix}_{self.request_id}_{block.index}"
+
+    def _call(self, block: Block, status: ItemStatus) -> OutputCall | OutputCustomCall:
+        known = self._known(block)
+        place: CallPlace = {"id": self._item_id(block), "status": status, "call_id": block.id, "name": known.name}
+        if known.namespace is not None:
+            place["namespace"] = known.namespace
+        if known.is_custom:
+            return {"type": "custom_tool_call", "input": as_input(block.text), **place}
+        return {"type": "function_call", "arguments": block.text, **place}
 
     def _item(self, block: Block, status: ResponseStatus) -> OutputItem:
         """The block as an output item. One that has just begun has no content yet."""
         assert status != "failed"
         has_begun = bool(block.pieces)
         if block.kind == "call":
-            return {
-                "type": "function_call",
-                "id": self._item_id(block),
-                "status": status,
-                "call_id": block.id,
-                "name": block.name,
-                "arguments": block.text,
-            }
+            return self._call(block, status)
         if block.kind == "reasoning":
             return {
                 "type": "reasoning",
@@ -217,8 +247,9 @@ def _format(body: ResponsesBody) -> dict[str, Any]:
     return {"type": "text"} if body.text is None or body.text.format is None else _dumped(body.text.format)
 
 
-def _tool(tool: Any) -> dict[str, Any]:
-    return {"parameters": None, "strict": None, **_dumped(tool)}
+def _tool(tool: AnyTool) -> dict[str, Any]:
+    missing = {"parameters": None, "strict": None} if isinstance(tool, FunctionTool) else {}
+    return {**missing, **_dumped(tool)}
 
 
 def _dumped(value: Any) -> Any:
