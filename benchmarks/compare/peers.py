@@ -116,7 +116,7 @@ class Running:
 
     def peak_bytes(self) -> int:
         """Largest resident memory of the process and its children, each at its own largest."""
-        return sum(_peak_bytes(pid) for pid in _tree(self.pid))
+        return sum(_peak_bytes(pid) for pid in tree(self.pid))
 
 
 @contextmanager
@@ -168,12 +168,12 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     children: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             children += map(int, path.read_text().split())
-    return [pid, *(each for child in children for each in _tree(child))]
+    return [pid, *(each for child in children for each in tree(child))]
 
 
 def _peak_bytes(pid: int) -> int:

@@ -29,6 +29,7 @@ from foveal.engine.state_cache import StateCache
 from foveal.layers.linear.kept import FORMAT, SUFFIX, KeptMatrices
 from foveal.layers.linear.policy import policy_of
 from foveal.models.checkpoint import Checkpoint
+from foveal.models.quantisation import GGUF
 from foveal.types import EngineInfo, OnProgress
 
 if TYPE_CHECKING:
@@ -84,8 +85,12 @@ def load_engine(
 def kept_matrices(
     checkpoint: Checkpoint, placement: Placement, max_bytes: int, folder: Path | None
 ) -> KeptMatrices | None:
-    """Quantised weights of earlier starts in `folder`. None where there are none to keep, or no folder for them."""
-    is_worth_it = placement.quantization != "none" and checkpoint.weight_bytes >= WORTH_KEEPING_BYTES
+    """Quantised weights of earlier starts in `folder`. None where there are none to keep, or no folder for them.
+
+    A GGUF file's are multiplied as they lie in it: to keep them would be to store them twice.
+    """
+    is_gguf = checkpoint.quantisation.get("quant_method") == GGUF
+    is_worth_it = placement.quantization != "none" and checkpoint.weight_bytes >= WORTH_KEEPING_BYTES and not is_gguf
     if not (is_worth_it and max_bytes and folder):
         return None
     asked = f"{FORMAT} {placement.quantization} {placement.dtype} {checkpoint.content_key}"

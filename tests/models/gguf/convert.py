@@ -100,7 +100,7 @@ def write_decoder(folder: Path, path: Path, kind: Kind = in_float32) -> Path:
         writer.add_sliding_window(text["sliding_window"])
     if rope.get("mrope_section"):
         writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
-    _add_tokenizer(writer, folder)
+    add_tokenizer(writer, folder, text["vocab_size"])
     for name, numbers in factors.items():
         writer.add_tensor(name, np.array(numbers, dtype=np.float32))
     for name, values in _decoder(folder, architecture, heads, kv_heads, text["num_hidden_layers"]):
@@ -170,13 +170,12 @@ def _paired(values: Array, heads: int) -> Array:
     return apart.swapaxes(1, 2).reshape(values.shape)
 
 
-def _add_tokenizer(writer: Any, folder: Path) -> None:
+def add_tokenizer(writer: Any, folder: Path, vocab_size: int) -> None:
     """A byte-level one, of `tests.builders.byte_tokenizer`."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    _, text = settings_of(folder)
     added = {each["id"]: each["content"] for each in tokenizer["added_tokens"]}
     named = {number: token for token, number in tokenizer["model"]["vocab"].items()} | added
-    count = max(text["vocab_size"], *named) + 1
+    count = max(vocab_size, *named) + 1
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([named.get(i, f"[PAD{i}]") for i in range(count)])
