@@ -37,6 +37,9 @@ TEXT = {
 }
 
 
+BUFFERS = ("layer_scalar", "std_bias", "std_scale")  # of Gemma 4; they are saved, but are no parameters
+
+
 @dataclass(frozen=True)
 class Reference:
     """A reference model and ours, of one checkpoint."""
@@ -71,6 +74,9 @@ def fill(model: PreTrainedModel, seed: int) -> None:
                 weight.copy_(drawn)
             else:
                 weight.copy_(drawn / weight[0].numel() ** 0.5)
+        for name, number in model.named_buffers():
+            if name.endswith(BUFFERS):
+                number.copy_(number + 0.1 * torch.randn(number.shape, generator=generator))
 
 
 def save_tokenizer(folder: Path, special_tokens: tuple[str, ...], **named: Any) -> PreTrainedTokenizerFast:

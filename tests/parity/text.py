@@ -37,6 +37,18 @@ EXPERTS = {
     "moe_intermediate_size": 12,
     "shared_expert_intermediate_size": 20,
 }
+GEMMA4 = {
+    "num_hidden_layers": 6,
+    "head_dim": 16,
+    "global_head_dim": 24,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"] * 3,
+    "hidden_size_per_layer_input": 0,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 100.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+    },
+}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
     "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
@@ -76,6 +88,23 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3_text, two kinds": (
         "Gemma3Text",
         {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    ),
+    "gemma4_text": ("Gemma4Text", GEMMA4),
+    "gemma4_text with inputs of layers": (
+        "Gemma4Text",
+        {**GEMMA4, "hidden_size_per_layer_input": 12, "vocab_size_per_layer_input": 300},
+    ),
+    "gemma4_text with shared keys": (
+        "Gemma4Text",
+        {**GEMMA4, "num_kv_shared_layers": 3, "use_double_wide_mlp": True, "final_logit_softcapping": 1.5},
+    ),
+    "gemma4_text whose values are keys": (
+        "Gemma4Text",
+        {**GEMMA4, "attention_k_eq_v": True, "num_global_key_value_heads": 1, "attention_bias": True},
+    ),
+    "gemma4_text with experts": (
+        "Gemma4Text",
+        {**GEMMA4, "enable_moe_block": True, "num_experts": 6, "top_k_experts": 3, "moe_intermediate_size": 12},
     ),
 }
 

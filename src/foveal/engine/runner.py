@@ -130,7 +130,7 @@ def compute(
     if native and native.covers(batch.attention, after_layer):
         return native.decode(x_TW, batch.positions_RT, batch.attention)
     attends = attention.plan(batch.attention, model.decoder.windows)
-    step = StepContext(batch.positions_RT, batch.attention, attends, kv_cache, after_layer, states)
+    step = StepContext(batch.positions_RT, batch.attention, attends, kv_cache, after_layer, states, batch.token_ids_T)
     return model.decoder.decode(x_TW, step)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from foveal.layers.decoder import Decoder, DecoderLayer, SelfAttention
-    from foveal.layers.linear.form import Linear
+    from foveal.layers.linear.form import Embedding, Linear
     from foveal.layers.mlp import GatedMLP
     from foveal.layers.norm import OffsetRMSNorm, RMSNorm
 
@@ -28,9 +28,9 @@ def check_fit(decoder: Decoder, name: str, head: str, numbers: Iterable[int]) ->
     width = decoder.embedding.in_features
     for number, layer in zip(numbers, decoder.layers, strict=True):
         _check_layer(layer, f"{name}.layers.{number}", width)
-    _check_norm(decoder.norm, f"{name}.norm", width)
+    check_norm(decoder.norm, f"{name}.norm", width)
     for table, part in ((decoder.embedding, f"{name}.embed_tokens"), (decoder.head, head)):
-        _check(table, part, max(table.out_features, decoder.config.vocab_size), width)
+        check_linear(table, part, max(table.out_features, decoder.config.vocab_size), width)
 
 
 def check_number_of_layers(names: Container[str], name: str, num_layers: int) -> None:
@@ -43,30 +43,30 @@ def _check_layer(layer: DecoderLayer, name: str, width: int) -> None:
     if not isinstance(layer.attention, GatedDeltaNet):
         _check_attention(layer.attention, f"{name}.self_attn", width)
     for mlp in (*layer.mlp.experts, layer.mlp.shared) if isinstance(layer.mlp, Experts) else (layer.mlp,):
-        _check_mlp(mlp, f"{name}.mlp", width)
-    _check_norm(layer.attention_norm, f"{name}.input_layernorm", width)
-    _check_norm(layer.mlp_norm, f"{name}.post_attention_layernorm", width)
+        check_mlp(mlp, f"{name}.mlp", width)
+    check_norm(layer.attention_norm, f"{name}.input_layernorm", width)
+    check_norm(layer.mlp_norm, f"{name}.post_attention_layernorm", width)
 
 
 def _check_attention(attention: SelfAttention, name: str, width: int) -> None:
     heads = attention.heads
     outputs = heads.num_heads * (2 if attention.is_gated else 1) + 2 * heads.num_kv_heads
-    _check(attention.qkv, f"{name}.qkv_proj", outputs * heads.head_dim, width)
-    _check(attention.out, f"{name}.o_proj", width, heads.num_heads * heads.head_dim)
-    _check_norm(attention.query_norm, f"{name}.q_norm", heads.head_dim)
-    _check_norm(attention.key_norm, f"{name}.k_norm", heads.head_dim)
+    check_linear(attention.qkv, f"{name}.qkv_proj", outputs * heads.head_dim, width)
+    check_linear(attention.out, f"{name}.o_proj", width, heads.num_heads * heads.head_dim)
+    check_norm(attention.query_norm, f"{name}.q_norm", heads.head_dim)
+    check_norm(attention.key_norm, f"{name}.k_norm", heads.head_dim)
 
 
-def _check_mlp(mlp: GatedMLP, name: str, width: int) -> None:
-    _check(mlp.gate_up, f"{name}.gate_up_proj", 2 * mlp.down.in_features, width)
-    _check(mlp.down, f"{name}.down_proj", width, mlp.down.in_features)
+def check_mlp(mlp: GatedMLP, name: str, width: int) -> None:
+    check_linear(mlp.gate_up, f"{name}.gate_up_proj", 2 * mlp.down.in_features, width)
+    check_linear(mlp.down, f"{name}.down_proj", width, mlp.down.in_features)
 
 
-def _check(linear: Linear, name: str, size_out: int, size_in: int) -> None:
+def check_linear(linear: Linear | Embedding, name: str, size_out: int, size_in: int) -> None:
     _compare((linear.out_features, linear.in_features), (size_out, size_in), name)
 
 
-def _check_norm(norm: RMSNorm | OffsetRMSNorm | None, name: str, width: int) -> None:
+def check_norm(norm: RMSNorm | OffsetRMSNorm | None, name: str, width: int) -> None:
     if norm:
         _compare(tuple(norm.weight.shape), (width,), f"{name}.weight")
 

@@ -5,7 +5,7 @@ Letters: T rows in the step, W hidden width, M MLP width, E experts, A experts o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -63,10 +63,9 @@ class Experts:
     @classmethod
     def load(cls, weights: Weights, name: str, activation: Activation, num_per_row: int) -> Experts:
         router = load_linear(weights, f"{name}.gate")
-        apart = replace(weights, tensors=_Apart(weights.tensors, f"{name}.experts"))
         return cls(
             router,
-            tuple(GatedMLP.load(apart, f"{name}.experts.{i}", activation) for i in range(router.out_features)),
+            load_experts(weights, f"{name}.experts", activation, router.out_features),
             GatedMLP.load(weights, f"{name}.shared_expert", activation),
             load_linear(weights, f"{name}.shared_expert_gate"),
             num_per_row,
@@ -76,10 +75,21 @@ class Experts:
         likely = self.router(x_TW).softmax(dim=-1, dtype=torch.float32).topk(self.num_per_row, dim=-1)
         shares_TA = (likely.values / likely.values.sum(dim=-1, keepdim=True)).to(x_TW.dtype)
         y_TW = self.shared_gate(x_TW).sigmoid() * self.shared(x_TW)
-        for expert in sorted({*likely.indices.flatten().tolist()}):
-            rows, places = torch.where(likely.indices == expert)
-            y_TW.index_add_(0, rows, self.experts[expert](x_TW[rows]) * shares_TA[rows, places, None])
+        add_weighted(y_TW, self.experts, x_TW, likely.indices, shares_TA)
         return y_TW
+
+
+def load_experts(weights: Weights, name: str, activation: Activation, number: int) -> tuple[GatedMLP, ...]:
+    """`number` MLPs, whether each has tensors of its own or all lie in one."""
+    apart = replace(weights, tensors=_Apart(weights.tensors, name))
+    return tuple(GatedMLP.load(apart, f"{name}.{i}", activation) for i in range(number))
+
+
+def add_weighted(y_TW: Tensor, experts: Sequence[GatedMLP], x_TW: Tensor, chosen_TA: Tensor, shares_TA: Tensor) -> None:
+    """Add to each row of y_TW what its chosen experts make of its row of x_TW, each by its share."""
+    for expert in sorted({*chosen_TA.flatten().tolist()}):
+        rows, places = torch.where(chosen_TA == expert)
+        y_TW.index_add_(0, rows, experts[expert](x_TW[rows]) * shares_TA[rows, places, None])
 
 
 class _Apart(Mapping[str, "Tensor"]):

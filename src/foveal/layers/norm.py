@@ -29,6 +29,11 @@ class RMSNorm:
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+def normed(x: Tensor, eps: float) -> Tensor:
+    """RMSNorm without a weight: [..., width] -> [..., width]."""
+    return F.rms_norm(x, x.shape[-1:], None, eps)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OffsetRMSNorm:
     """RMSNorm as Gemma stores it: the weight minus one. Computed in float32, since bfloat16 would round the sum."""

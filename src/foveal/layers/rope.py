@@ -49,7 +49,7 @@ class Rope:
         parameters = rope_parameters(settings)
         context_length = settings["max_position_embeddings"]
         original = parameters.get("original_max_position_embeddings", context_length)
-        width = int(head_dim * parameters["partial_rotary_factor"])
+        width = head_dim if _kind(parameters) == "proportional" else int(head_dim * parameters["partial_rotary_factor"])
         factor = 1.0
         if _kind(parameters) in ("longrope", "su"):
             factor = parameters.get("attention_factor") or longrope_attention_factor(context_length, original)
@@ -121,6 +121,8 @@ def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor
             return plain_D[None]
         case "linear":
             return plain_D[None] / float(parameters["factor"])
+        case "proportional":
+            return _proportional_frequencies(plain_D, parameters)[None]
         case "llama3":
             return _llama3_frequencies(plain_D, parameters)[None]
         case "yarn":
@@ -133,7 +135,7 @@ def scaled_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor
                 )
             return plain_D / torch.tensor([short, long])
         case kind:
-            known = "default, linear, dynamic, llama3, mrope, yarn, longrope or su"
+            known = "default, linear, dynamic, llama3, mrope, proportional, yarn, longrope or su"
             raise CheckpointError(f"the checkpoint's configuration has rope type {kind!r}; only {known} can be served")
 
 
@@ -189,6 +191,13 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
 
 def _kind(parameters: Mapping[str, Any]) -> str:
     return str(parameters.get("rope_type") or parameters.get("type") or "default")
+
+
+def _proportional_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:
+    """Gemma 4: the first pairs of a head turn, at the speeds that they have in a whole head; the rest stand still."""
+    num_turning = int(parameters["partial_rotary_factor"] * 2 * len(plain_D) // 2)
+    turning_D = plain_D / float(parameters.get("factor", 1.0))
+    return torch.where(torch.arange(len(plain_D)) < num_turning, turning_D, 0.0)
 
 
 def _llama3_frequencies(plain_D: Tensor, parameters: Mapping[str, Any]) -> Tensor:

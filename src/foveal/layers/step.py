@@ -64,3 +64,4 @@ class StepContext:
     kv_cache: Tensor  # [num_layers, 2, num_blocks, block_size, num_kv_heads, head_dim]
     after_layer: AfterLayer | None = None
     states: StepStates | None = None  # of a decoder that has state shapes
+    token_ids_T: Tensor | None = None  # of a decoder whose layers look tokens up (Gemma 4)

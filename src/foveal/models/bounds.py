@@ -111,7 +111,14 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("dtype", "torch_dtype", "rope_type", "type"), either(TEXT, NOTHING)),
     **dict.fromkeys(
-        ("hidden_act", "projector_hidden_act", "hd_transform_order", "vision_feature_select_strategy"), TEXT
+        (
+            "hidden_act",
+            "hidden_activation",
+            "projector_hidden_act",
+            "hd_transform_order",
+            "vision_feature_select_strategy",
+        ),
+        TEXT,
     ),
     # quantised files
     **dict.fromkeys(("quant_method", "quant_algo", "checkpoint_format"), either(TEXT, NOTHING)),
@@ -125,8 +132,15 @@ RULES: dict[str, Rule] = {
         ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"), HEADS
     ),
     "linear_conv_kernel_dim": whole(2, 64),
-    **dict.fromkeys(("num_experts", "num_experts_per_tok"), whole(1, 4096)),
-    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), WIDTH),
+    "num_experts_per_tok": whole(1, 4096),
+    **dict.fromkeys(("num_experts", "top_k_experts"), either(whole(1, 4096), NOTHING)),
+    "shared_expert_intermediate_size": WIDTH,
+    "moe_intermediate_size": either(WIDTH, NOTHING),
+    **dict.fromkeys(("global_head_dim", "num_global_key_value_heads"), either(HEADS, NOTHING)),
+    **dict.fromkeys(("num_kv_shared_layers", "hidden_size_per_layer_input"), either(whole(0, 2**18), NOTHING)),
+    **dict.fromkeys(("attention_k_eq_v", "enable_moe_block"), either(SWITCH, NOTHING)),
+    "final_logit_softcapping": either(number(0, 1e6), NOTHING),
+    "per_layer_config": OBJECT,
     **dict.fromkeys(("hidden_size", "intermediate_size"), WIDTH),
     "vocab_size": whole(1, 2**22),
     **dict.fromkeys(("max_position_embeddings", "original_max_position_embeddings"), TOKENS),
@@ -172,6 +186,7 @@ RULES: dict[str, Rule] = {
         ("image_token_id", "image_token_index", "boi_token_index", "eoi_token_index"),
         ID,
     ),
+    **dict.fromkeys(("pad_token_id", "video_token_id", "audio_token_id"), either(ID, NOTHING)),
     "image_mean": list_of(number(-math.inf, 1e3), 3, 3),
     "image_std": list_of(number(0, 1e3), 3, 3),
 }

@@ -33,10 +33,26 @@ _QWEN3_5 = {
     "linear_num_key_heads": 16,
     "linear_num_value_heads": 32,
 }
+_GEMMA4 = {
+    "vocab_size": 262144,
+    "hidden_size": 2304,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6,
+    "sliding_window": 512,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "hidden_size_per_layer_input": 256,
+    "tie_word_embeddings": True,
+}
 
 DECODER_TYPES = {  # of families whose text_config may leave out its model_type
     **dict.fromkeys(("idefics3", "llava", "llava_next", "smolvlm"), "llama"),
     "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
     "internvl": "qwen2",
     "mllama": "mllama_text_model",
     "qwen3_5": "qwen3_5_text",
@@ -58,6 +74,7 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen3_5_text": _QWEN3_5,
     "qwen3_5_moe_text": _QWEN3_5 | {"num_key_value_heads": 2, "num_experts_per_tok": 8},
     "mllama_text_model": {"rope_theta": 500000.0},
+    "gemma4_text": _GEMMA4,
     "gemma3_text": {
         "vocab_size": 262208,
         "num_attention_heads": 8,

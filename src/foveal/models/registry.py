@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3": "gemma3",
     "gemma3_text": "text",
+    "gemma4": "gemma4",
+    "gemma4_text": "gemma4",
     "idefics3": "idefics3",
     "internvl": "internvl",
     "llama": "text",
