@@ -19,6 +19,8 @@ Files = dict[str, dict[str, Any]]
 
 IMAGE_PROCESSORS = {
     "gemma3": "Gemma3",
+    "gemma4": "Gemma4",
+    "gemma4_unified": "Gemma4",  # its own needs torchvision
     "idefics3": "Idefics3",
     "internvl": "GotOcr2",
     "llava": "Llava",
@@ -31,13 +33,17 @@ IMAGE_PROCESSORS = {
     "qwen3_vl": "Qwen2VL",
     "smolvlm": "SmolVLM",
 }
-TEXT_MODELS = ("gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "qwen3_5_moe_text", "qwen3_5_text")
+TEXT_MODELS = (
+    *("gemma3_text", "gemma4_text", "gemma4_unified_text", "llama", "mistral", "phi3", "qwen2", "qwen3"),
+    *("qwen3_5_moe_text", "qwen3_5_text"),
+)
 MODELS = (*IMAGE_PROCESSORS, *TEXT_MODELS)
 
 
 def complete(model_type: str) -> Files:
     """config.json and preprocessor_config.json of a family, as the reference fills them in."""
-    config = transformers.AutoConfig.for_model(model_type)
+    has_tower = {"vision_config": {}} if model_type.startswith("gemma4") and model_type in IMAGE_PROCESSORS else {}
+    config = transformers.AutoConfig.for_model(model_type, **has_tower)  # Gemma 4 may have none
     files: Files = {"config": json.loads(json.dumps(config.to_dict(), default=str))}
     if name := IMAGE_PROCESSORS.get(model_type):
         images = getattr(transformers, f"{name}ImageProcessorPil")()

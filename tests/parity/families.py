@@ -11,8 +11,9 @@ import torch
 import transformers
 
 from foveal.layers.grid_vision import block_rows
+from foveal.models.gemma4.tower import square_rows
 from tests.parity.references import TEXT, Reference, reference, save_tokenizer
-from tests.parity.text import EXPERTS
+from tests.parity.text import EXPERTS, GEMMA4
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,6 +228,48 @@ def gemma3(folder: Path, seed: int) -> Reference:
     return made.with_processor(transformers.Gemma3Processor(images, tokenizer, image_seq_length=16))
 
 
+GEMMA4_TOKENS = {
+    "boi_token": "<|image>",
+    "image_token": "<|image|>",
+    "eoi_token": "<image|>",
+    "boa_token": "<|audio>",
+    "audio_token": "<|audio|>",
+    "eoa_token": "<audio|>",
+}
+
+
+def gemma4(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, seed: int) -> Reference:
+    """kind: Gemma4 or Gemma4Unified, whose image processors are the same but for the order of values."""
+    tokenizer = save_tokenizer(folder, (*GEMMA4_TOKENS.values(), "<|video|>"), extra_special_tokens=GEMMA4_TOKENS)
+    config = getattr(transformers, f"{kind}Config")(
+        text_config={**TEXT, **GEMMA4, "vocab_size": 264, **text},  # the image's mark is beyond the vocabulary
+        vision_config={"patch_size": 4, "pooling_kernel_size": 2, **vision},
+        boi_token_id=tokenizer.boi_token_id,
+        image_token_id=tokenizer.image_token_id,
+        eoi_token_id=tokenizer.eoi_token_id,
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
+        audio_token_id=tokenizer.audio_token_id,
+    )
+    images = transformers.Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70)
+    images.save_pretrained(folder)
+    made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
+    processor_class = without_video(transformers.Gemma4Processor)
+    return made.with_processor(processor_class(transformers.Gemma4AudioFeatureExtractor(), images, tokenizer, None))
+
+
+def gemma4_family(kind: str, vision: dict[str, Any], **text: Any) -> Family:
+    def reference_pixels(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        is_patch = inputs["image_position_ids"][0, :, 0] >= 0
+        return 2 * (inputs["pixel_values"][0][is_patch] - 0.5)
+
+    return Family(
+        functools.partial(gemma4, kind, vision, text),
+        "<|image|>",
+        lambda images, item: square_rows(images.pixels(item), 4),
+        reference_pixels,
+    )
+
+
 def internvl(vision: dict[str, Any], folder: Path, seed: int) -> Reference:
     named = {
         "start_image_token": "<img>",
@@ -260,6 +303,15 @@ def internvl_family(**vision: Any) -> Family:
     )
 
 
+GEMMA4_TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "position_embedding_size": 160,
+}
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
 QWEN3_5_TOWER = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32, "num_position_embeddings": 36}
@@ -317,6 +369,27 @@ FAMILIES = {
     "smolvlm, 2.2B": idefics3_family("SmolVLM", 6, rest=3),
     "gemma3": Family(
         gemma3, "<start_of_image>", lambda images, item: images.crops(item), lambda inputs: inputs["pixel_values"]
+    ),
+    "gemma4": gemma4_family("Gemma4", GEMMA4_TOWER, use_bidirectional_attention="vision"),
+    "gemma4, small": gemma4_family(
+        "Gemma4",
+        {**GEMMA4_TOWER, "use_clipped_linears": True},
+        hidden_size_per_layer_input=12,
+        vocab_size_per_layer_input=264,
+        num_kv_shared_layers=3,
+        use_double_wide_mlp=True,
+        final_logit_softcapping=3.0,
+    ),
+    "gemma4, experts": gemma4_family(
+        "Gemma4",
+        {**GEMMA4_TOWER, "standardize": True},
+        use_bidirectional_attention="vision",
+        attention_k_eq_v=True,
+        num_global_key_value_heads=1,
+        enable_moe_block=True,
+        num_experts=6,
+        top_k_experts=3,
+        moe_intermediate_size=12,
     ),
     "internvl": internvl_family(),
     "internvl, large tower": internvl_family(norm_type="rms_norm", use_qk_norm=True, use_mean_pooling=False),

@@ -88,7 +88,13 @@ class NaiveRun:
             positions_RT=self._positions(start, end),
             slices=(SequenceSlice(row=0, num_tokens=end - start, start=start, images=self.images),),
             attention=AttentionBatch(
-                [0, end - start], [end], [self.block_table], slots, BLOCK_SIZE, self._two_way_spans()
+                [0, end - start],
+                [end],
+                [self.block_table],
+                slots,
+                BLOCK_SIZE,
+                self._two_way_spans(),
+                self.model.traits.spans_need_window,
             ),
         )
         attention = attention_backend(self.kv_cache.device, self.kv_cache.dtype)

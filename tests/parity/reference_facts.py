@@ -27,7 +27,7 @@ def facts() -> Facts:
     of_every_config = set(transformers.PretrainedConfig().to_dict())
     found: Facts = {}
     for config in map(new_config, MODELS):
-        for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        for part in (config, *(getattr(config, name) or kind() for name, kind in config.sub_configs.items())):
             found[part.model_type] = config_facts(type(part)(), of_every_config)
     for name in (*IMAGE_PROCESSORS.values(), *OTHER_PROCESSORS):
         found[f"{name}ImageProcessor"] = processor_facts(getattr(transformers, f"{name}ImageProcessorPil"))

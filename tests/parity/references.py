@@ -39,6 +39,8 @@ TEXT = {
 
 BUFFERS = ("layer_scalar", "std_bias", "std_scale")  # of Gemma 4; they are saved, but are no parameters
 
+CLIPS = ("input_min", "input_max", "output_min", "output_max")
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -77,6 +79,8 @@ def fill(model: PreTrainedModel, seed: int) -> None:
         for name, number in model.named_buffers():
             if name.endswith(BUFFERS):
                 number.copy_(number + 0.1 * torch.randn(number.shape, generator=generator))
+            if name.endswith(CLIPS):
+                number.copy_(number.sign() * (1 + torch.rand(number.shape, generator=generator)))
 
 
 def save_tokenizer(folder: Path, special_tokens: tuple[str, ...], **named: Any) -> PreTrainedTokenizerFast:

@@ -49,6 +49,7 @@ GEMMA4 = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
     },
 }
+OWN_INPUTS = {"hidden_size_per_layer_input": 12, "vocab_size_per_layer_input": 300}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {"rope_parameters": {"rope_theta": 5e4, **LLAMA3_ROPE}, "head_dim": 16}),
     "llama with linear rope": ("Llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
@@ -90,13 +91,16 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
     ),
     "gemma4_text": ("Gemma4Text", GEMMA4),
-    "gemma4_text with inputs of layers": (
-        "Gemma4Text",
-        {**GEMMA4, "hidden_size_per_layer_input": 12, "vocab_size_per_layer_input": 300},
-    ),
+    "gemma4_text with inputs of layers": ("Gemma4Text", {**GEMMA4, **OWN_INPUTS}),
     "gemma4_text with shared keys": (
         "Gemma4Text",
-        {**GEMMA4, "num_kv_shared_layers": 3, "use_double_wide_mlp": True, "final_logit_softcapping": 1.5},
+        {
+            **GEMMA4,
+            **OWN_INPUTS,
+            "num_kv_shared_layers": 3,
+            "use_double_wide_mlp": True,
+            "final_logit_softcapping": 1.5,
+        },
     ),
     "gemma4_text whose values are keys": (
         "Gemma4Text",

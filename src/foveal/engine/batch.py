@@ -44,6 +44,7 @@ def build_batch(
             slot_mapping=[slot for chunk in chunks for slot in _slots(chunk, block_size)],
             block_size=block_size,
             two_way_spans=[_spans(chunk) for chunk in chunks] if traits.whole_spans else (),
+            spans_need_window=traits.spans_need_window,
         ),
     )
 

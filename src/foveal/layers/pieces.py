@@ -64,16 +64,19 @@ def by_rows(compute: Callable[..., Tensor], *inputs: Tensor) -> Pieces[Tensor]:
     return torch.unflatten(torch.cat(outputs), 0, inputs[0].shape[:-1])
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Pieces[Tensor]:
-    """Every query attends to every key: [..., H, P, D] -> [..., H, P, D], some queries at a time."""
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Pieces[Tensor]:
+    """Every query attends to every key: [..., H, P, D] -> [..., H, P, D], some queries at a time.
+
+    scale: of the scores; None: 1 / sqrt(D).
+    """
     if (yield):
-        return F.scaled_dot_product_attention(query, key, value)
+        return F.scaled_dot_product_attention(query, key, value, scale=scale)
     macs_a_query = 2 * key.shape[-2] * key.shape[-1] * query[..., 0, 0].numel()
     outputs: list[Tensor] = []
     for part in torch.tensor_split(query, _num_parts(query.shape[-2], macs_a_query), dim=-2):
         if outputs:
             yield
-        outputs.append(F.scaled_dot_product_attention(part, key, value))
+        outputs.append(F.scaled_dot_product_attention(part, key, value, scale=scale))
     return torch.cat(outputs, dim=-2)
 
 

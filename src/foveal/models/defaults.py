@@ -45,7 +45,6 @@ _GEMMA4 = {
     "rms_norm_eps": 1e-6,
     "sliding_window": 512,
     "hidden_activation": "gelu_pytorch_tanh",
-    "hidden_size_per_layer_input": 256,
     "tie_word_embeddings": True,
 }
 
@@ -53,6 +52,7 @@ DECODER_TYPES = {  # of families whose text_config may leave out its model_type
     **dict.fromkeys(("idefics3", "llava", "llava_next", "smolvlm"), "llama"),
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",
+    "gemma4_unified": "gemma4_unified_text",
     "internvl": "qwen2",
     "mllama": "mllama_text_model",
     "qwen3_5": "qwen3_5_text",
@@ -74,7 +74,9 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     "qwen3_5_text": _QWEN3_5,
     "qwen3_5_moe_text": _QWEN3_5 | {"num_key_value_heads": 2, "num_experts_per_tok": 8},
     "mllama_text_model": {"rope_theta": 500000.0},
-    "gemma4_text": _GEMMA4,
+    "gemma4_text": _GEMMA4 | {"hidden_size_per_layer_input": 256},
+    "gemma4_unified_text": _GEMMA4
+    | {"max_position_embeddings": 262144, "sliding_window": 1024, "use_bidirectional_attention": "vision"},
     "gemma3_text": {
         "vocab_size": 262208,
         "num_attention_heads": 8,
@@ -106,6 +108,14 @@ _IDEFICS3 = _SIGLIP | {"hidden_size": 1152, "num_attention_heads": 16, "patch_si
 _QWEN2_TOWER = {"hidden_act": "quick_gelu"}
 _QWEN2_5_TOWER = {"hidden_act": "silu", "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31]}
 _QWEN3_TOWER = {"hidden_act": "gelu_pytorch_tanh", "deepstack_visual_indexes": [8, 16, 24]}
+_GEMMA4_SQUARES = {"patch_size": 16, "pooling_kernel_size": 3, "rms_norm_eps": 1e-6}
+_GEMMA4_TOWER = _GEMMA4_SQUARES | {
+    "num_hidden_layers": 16,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 12,
+    "head_dim": 64,
+    "hidden_activation": "gelu_pytorch_tanh",
+}
 _QWEN3_5_TOWER = {
     "depth": 27,
     "num_heads": 16,
@@ -116,6 +126,8 @@ _QWEN3_5_TOWER = {
 
 VISION_DEFAULTS: dict[str, dict[str, Any]] = {
     "siglip_vision_model": _SIGLIP,
+    **dict.fromkeys(("gemma4", "gemma4_vision"), _GEMMA4_TOWER),
+    **dict.fromkeys(("gemma4_unified", "gemma4_unified_vision"), _GEMMA4_SQUARES),
     "qwen2_vl": _QWEN2_TOWER,
     "qwen2_vl_vision": _QWEN2_TOWER,
     "qwen2_5_vl": _QWEN2_5_TOWER,

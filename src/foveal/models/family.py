@@ -155,6 +155,7 @@ class ImageTraits:
 
     splits_images: bool = True  # crops are independent: an image may be encoded over several steps
     whole_spans: bool = False  # tokens of a span attend to each other, so one step computes all of it
+    spans_need_window: bool = False  # they do so in layers with a window alone
     rereads_images: bool = False  # features are read at every later step, not only in their spans
 
 

@@ -29,6 +29,8 @@ LLAMAS = ("gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
 DECODERS: dict[str, tuple[str, ...]] = {  # of families that have a part for it
     **dict.fromkeys(("idefics3", "internvl", "llava", "llava_next", "smolvlm"), LLAMAS),
     "gemma3": ("gemma3_text",),
+    "gemma4": ("gemma4_text",),
+    "gemma4_unified": ("gemma4_unified_text",),
     "mllama": ("mllama_text_model",),
     "qwen2_vl": ("qwen2_vl_text", "qwen2_vl"),
     "qwen2_5_vl": ("qwen2_5_vl_text", "qwen2_5_vl"),
@@ -39,6 +41,8 @@ DECODERS: dict[str, tuple[str, ...]] = {  # of families that have a part for it
 TOWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("llava", "llava_next"), ("clip_vision_model", "siglip_vision_model")),
     "gemma3": ("siglip_vision_model",),
+    "gemma4": ("gemma4_vision",),
+    "gemma4_unified": ("gemma4_unified_vision",),
     "idefics3": ("idefics3_vision", "idefics3"),
     "internvl": ("internvl_vision",),
     "mllama": ("mllama_vision_model",),
@@ -52,6 +56,7 @@ TOWERS: dict[str, tuple[str, ...]] = {
 
 PROCESSORS: dict[str, tuple[str, ...]] = {  # the first is that of files that name none
     "gemma3": ("Gemma3ImageProcessor",),
+    **dict.fromkeys(("gemma4", "gemma4_unified"), ("Gemma4ImageProcessor",)),
     "idefics3": ("Idefics3ImageProcessor", "SmolVLMImageProcessor"),
     "internvl": ("GotOcr2ImageProcessor",),
     "llava": ("LlavaImageProcessor", "CLIPImageProcessor", "SiglipImageProcessor"),
@@ -75,6 +80,7 @@ OF_OTHERS: Only = {  # what the reference reads for other decoders; a file of th
     "num_local_experts": (None, 0, 1),
 }
 _PHI3_ROPES = (None, "default", "longrope", "su")  # those of the reference's code for it
+_GEMMA4: Only = {"use_bidirectional_attention": (None, "vision")}
 _NOT_SLIDING: Only = {"sliding_window": (None,)}
 OF_TYPE: dict[str, Only] = {
     **dict.fromkeys(("llama", "mllama_text_model"), _NOT_SLIDING),
@@ -92,6 +98,7 @@ OF_TYPE: dict[str, Only] = {
     "qwen3_vl_text": _NOT_SLIDING | {"mrope_interleaved": (True,)},
     "phi3": dict.fromkeys(("rope_type", "type"), _PHI3_ROPES),
     "gemma3_text": {"hidden_act": ("gelu_pytorch_tanh",)},
+    **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), _GEMMA4),
     "llava": {"vision_feature_select_strategy": ("default", "full")},
     "llava_next": {"vision_feature_select_strategy": ("default",)},
     "phi3_v": {"use_hd_transform": (True,), "with_learnable_separator": (True,)},
@@ -118,7 +125,7 @@ def check_implemented(checkpoint: Checkpoint) -> None:
     kind = SAME_AS["decoder"].get(kind, kind)
     for part in (decoder, *(decoder.get(name) or EMPTY for name in ("rope_scaling", "rope_parameters"))):
         _check_part(part, kind, OF_OTHERS)
-    if family in TOWERS:
+    if family in TOWERS and config.get("vision_config", EMPTY) is not None:
         tower = checkpoint.vision_config
         _check_type(tower, TOWERS[family], "vision towers")
         kind = tower.get("model_type", TOWERS[family][0])
@@ -148,7 +155,8 @@ def _check_type(part: Settings, known: tuple[str, ...], what: str) -> None:
 
 
 def _check_part(part: Settings, kind: str, also: Only = NOTHING) -> None:
-    only = _defaults(kind) | also | OF_TYPE.get(kind, {})
+    read = READ.get(kind, frozenset())
+    only = _defaults(kind) | {name: only for name, only in also.items() if name not in read} | OF_TYPE.get(kind, {})
     for name, value in part.items():
         if name in only and not any(_same(value, known) for known in only[name]):
             known = " or ".join(map(str, map(shown, only[name])))

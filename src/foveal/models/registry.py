@@ -33,6 +33,8 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma3_text": "text",
     "gemma4": "gemma4",
     "gemma4_text": "gemma4",
+    "gemma4_unified": "gemma4",
+    "gemma4_unified_text": "gemma4",
     "idefics3": "idefics3",
     "internvl": "internvl",
     "llama": "text",

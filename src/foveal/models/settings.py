@@ -29,6 +29,11 @@ _TOWER = _names(
     "patch_size"
 )
 _GRID_TOWER = _names("depth hidden_act num_heads patch_size spatial_merge_size")
+_GEMMA4 = (_DECODER - {"hidden_act"}) | {
+    *("attention_k_eq_v", "final_logit_softcapping", "global_head_dim", "hidden_activation", "layer_types"),
+    *("num_global_key_value_heads", "num_kv_shared_layers", "pad_token_id", "per_layer_config", "sliding_window"),
+    "use_bidirectional_attention",
+}
 _PARTS = frozenset({"text_config", "vision_config", "tie_word_embeddings"})
 _LLAVA = _PARTS | {
     *("image_grid_pinpoints", "image_token_index", "projector_hidden_act"),
@@ -42,6 +47,8 @@ _TILES = _PICTURES | {"do_image_splitting", "do_pad", "max_image_size"}
 READ: Mapping[str, frozenset[str]] = {
     # decoders
     "gemma3_text": (_DECODER - {"hidden_act"}) | {"layer_types", "query_pre_attn_scalar", "sliding_window"},
+    "gemma4_text": _GEMMA4 | {"enable_moe_block", "hidden_size_per_layer_input", "top_k_experts"},
+    "gemma4_unified_text": _GEMMA4,
     "llama": _DECODER,
     "mistral": _DECODER | {"sliding_window"},
     "mllama_text_model": _DECODER | {"cross_attention_layers"},
@@ -51,6 +58,10 @@ READ: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text"), _HYBRID),
     # vision towers
     **dict.fromkeys(("clip_vision_model", "idefics3_vision", "siglip_vision_model", "smolvlm_vision"), _TOWER),
+    "gemma4_vision": (_TOWER - {"hidden_act", "image_size", "layer_norm_eps"})
+    | {"head_dim", "hidden_activation", "num_key_value_heads", "pooling_kernel_size", "rms_norm_eps"}
+    | {"rope_parameters", "standardize", "use_clipped_linears"},
+    "gemma4_unified_vision": frozenset({"patch_size", "pooling_kernel_size", "rms_norm_eps"}),
     "internvl_vision": _TOWER,
     "mllama_vision_model": (_TOWER - {"hidden_act", "layer_norm_eps", "num_attention_heads"})
     | {"attention_heads", "intermediate_layers_indices", "max_num_tiles", "norm_eps", "num_global_layers"}
@@ -60,6 +71,10 @@ READ: Mapping[str, frozenset[str]] = {
     "qwen3_vl_vision": _GRID_TOWER | {"deepstack_visual_indexes"},
     # wholes
     "gemma3": _PARTS | {"boi_token_index", "eoi_token_index", "image_token_index", "mm_tokens_per_image"},
+    **dict.fromkeys(
+        ("gemma4", "gemma4_unified"),
+        _PARTS | {"audio_config", "audio_token_id", "boi_token_id", "eoi_token_id", "image_token_id", "video_token_id"},
+    ),
     **dict.fromkeys(("idefics3", "smolvlm"), _PARTS | {"image_token_id", "scale_factor"}),
     "internvl": _PARTS | {"downsample_ratio", "image_seq_length", "image_token_id", "projector_hidden_act"},
     **dict.fromkeys(("llava", "llava_next"), _LLAVA),
@@ -69,6 +84,7 @@ READ: Mapping[str, frozenset[str]] = {
     **dict.fromkeys((f"{name}ImageProcessor" for name in ("CLIP", "Llava", "Siglip")), _CUT),
     "LlavaNextImageProcessor": _CUT | {"do_pad"},
     "Gemma3ImageProcessor": _PICTURES,
+    "Gemma4ImageProcessor": frozenset({"max_soft_tokens", "patch_size", "pooling_kernel_size"}),
     "GotOcr2ImageProcessor": _PICTURES | {"max_patches", "min_patches"},
     **dict.fromkeys(("Idefics3ImageProcessor", "SmolVLMImageProcessor"), _TILES),
     "MllamaImageProcessor": _PICTURES | {"max_image_tiles"},
@@ -83,9 +99,11 @@ NEUTRAL = _names(
     # what the tensors show
     "attention_bias embed_dim hidden_size intermediate_size mlp_bias mlp_ratio moe_intermediate_size "
     "multimodal_projector_bias norm_type num_experts num_position_embeddings out_hidden_size projection_dim "
-    "shared_expert_intermediate_size use_mean_pooling use_qk_norm vision_output_dim vision_use_head "
+    "mm_embed_dim mm_posemb_size output_proj_dims position_embedding_size shared_expert_intermediate_size "
+    "use_double_wide_mlp vocab_size_per_layer_input use_mean_pooling use_qk_norm vision_output_dim vision_use_head "
     # what the conversation or the tokenizer decides, and videos
     "_pad_token_id bos_token_id eos_token_id image_seq_length pad_token_id tokens_per_second video_token_id "
+    "boa_token_id eoa_token_index "
     "vision_end_token_id vision_start_token_id vocab_size "
     # what is said twice
     "_sliding_window_pattern tie_word_embeddings "

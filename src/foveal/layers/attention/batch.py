@@ -36,6 +36,13 @@ class AttentionBatch:
     slot_mapping: Sequence[int]  # T: block number * block_size + offset in the block, where each row's KV goes
     block_size: int
     two_way_spans: Sequence[Sequence[tuple[int, int]]] = ()  # per sequence: positions [begin, end) attend to each other
+    spans_need_window: bool = False  # two-way spans hold in layers with a window alone (Gemma 4)
+
+    def spans_of(self, i: int, window: int | None) -> Sequence[tuple[int, int]]:
+        """The two-way spans of sequence i in the layers with this window."""
+        if not self.two_way_spans or (window is None and self.spans_need_window):
+            return ()
+        return self.two_way_spans[i]
 
 
 class AttentionBackend(Protocol):

@@ -96,7 +96,7 @@ def _plan_sequence(batch: AttentionBatch, i: int, window: int | None) -> Sequenc
 def _is_cut(batch: AttentionBatch, i: int, window: int | None) -> bool:
     """Whether a window or a two-way span makes the attention of sequence i other than causal."""
     start = batch.seq_lens[i] - (batch.query_start_loc[i + 1] - batch.query_start_loc[i])
-    has_spans = bool(batch.two_way_spans) and any(end > start for _, end in batch.two_way_spans[i])
+    has_spans = any(end > start for _, end in batch.spans_of(i, window))
     return has_spans or (window is not None and batch.seq_lens[i] > window)
 
 

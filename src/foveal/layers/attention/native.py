@@ -123,7 +123,7 @@ def ranges(batch: AttentionBatch, window: int | None) -> tuple[NDArray[np.int32]
         stops[first:end] = positions + 1
         if window is not None:
             begins[first:end] = np.maximum(positions + 1 - window, 0)
-        for begin, stop in batch.two_way_spans[i] if batch.two_way_spans else ():
+        for begin, stop in batch.spans_of(i, window):
             inside = (begin <= positions) & (positions < stop)
             stops[first:end][inside] = stop
     return begins, stops

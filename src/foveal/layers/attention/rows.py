@@ -18,7 +18,7 @@ def visible(batch: AttentionBatch, i: int, window: int | None) -> Tensor:
     keys = torch.arange(batch.seq_lens[i])
     queries = keys[-num_rows:, None]
     seen = keys <= queries
-    for begin, end in batch.two_way_spans[i] if batch.two_way_spans else ():
+    for begin, end in batch.spans_of(i, window):
         seen |= (begin <= queries) & (queries < end) & (begin <= keys) & (keys < end)
     return seen if window is None else seen & (keys > queries - window)
 
