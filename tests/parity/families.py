@@ -238,6 +238,45 @@ GEMMA4_TOKENS = {
 }
 
 
+class MergedPatches(transformers.Gemma4ImageProcessorPil):  # type: ignore[misc] # the library's are untyped
+    """Gemma4UnifiedImageProcessor without torchvision: the same, and neighbouring patches become one."""
+
+    def _preprocess(self, *args: Any, **kwargs: Any) -> Any:
+        made = super()._preprocess(*args, **kwargs)
+        values, at = made["pixel_values"], made["image_position_ids"]
+        merged = torch.zeros(len(at), at.shape[1] // 4, 8 * 8 * 3)
+        places = torch.full((*merged.shape[:2], 2), -1)
+        for i, (x_PV, at_P2) in enumerate(zip(values, at, strict=True)):
+            is_patch = at_P2[:, 0] >= 0
+            columns, rows = (at_P2[is_patch].max(dim=0).values + 1).tolist()
+            patches = x_PV[is_patch].view(rows // 2, 2, columns // 2, 2, 4, 4, 3)
+            squares = patches.permute(0, 2, 1, 4, 3, 5, 6).flatten(2).flatten(0, 1)
+            merged[i, : len(squares)] = squares
+            grid = torch.cartesian_prod(torch.arange(rows // 2), torch.arange(columns // 2)).flip(1)
+            places[i, : len(squares)] = grid
+        return {**made, "pixel_values": merged, "image_position_ids": places}
+
+
+def two_way_in_windows_alone(model: torch.nn.Module) -> None:
+    """As the reference's masks for static caches are, and Google's code; its plain forward is behind for this type.
+
+    See https://github.com/huggingface/transformers/issues/46711.
+    """
+
+    def mask(_: object, args: object, kwargs: dict[str, Any]) -> tuple[object, dict[str, Any]]:
+        marks, token_ids, past = kwargs.get("mm_token_type_ids"), kwargs["input_ids"], kwargs.get("past_key_values")
+        if marks is None:
+            return args, kwargs
+        shape = torch.empty(*token_ids.shape, 1)
+        positions = kwargs.get("position_ids")
+        masks = model.create_masks_for_generate(
+            model.config, shape, kwargs["attention_mask"], past, positions, mm_token_type_ids=marks
+        )
+        return args, {**kwargs, "attention_mask": masks}
+
+    model.model.register_forward_pre_hook(mask, with_kwargs=True)
+
+
 def gemma4(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path, seed: int) -> Reference:
     """kind: Gemma4 or Gemma4Unified, whose image processors are the same but for the order of values."""
     tokenizer = save_tokenizer(folder, (*GEMMA4_TOKENS.values(), "<|video|>"), extra_special_tokens=GEMMA4_TOKENS)
@@ -250,22 +289,28 @@ def gemma4(kind: str, vision: dict[str, Any], text: dict[str, Any], folder: Path
         video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
         audio_token_id=tokenizer.audio_token_id,
     )
-    images = transformers.Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70)
+    images_class = MergedPatches if kind == "Gemma4Unified" else transformers.Gemma4ImageProcessorPil
+    images = images_class(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70)
     images.save_pretrained(folder)
     made = reference(folder, getattr(transformers, f"{kind}ForConditionalGeneration"), config, seed)
+    if kind == "Gemma4Unified":
+        two_way_in_windows_alone(made.model)
     processor_class = without_video(transformers.Gemma4Processor)
     return made.with_processor(processor_class(transformers.Gemma4AudioFeatureExtractor(), images, tokenizer, None))
 
 
 def gemma4_family(kind: str, vision: dict[str, Any], **text: Any) -> Family:
+    is_unified = kind == "Gemma4Unified"
+
     def reference_pixels(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         is_patch = inputs["image_position_ids"][0, :, 0] >= 0
-        return 2 * (inputs["pixel_values"][0][is_patch] - 0.5)
+        values = inputs["pixel_values"][0][is_patch]
+        return values if is_unified else 2 * (values - 0.5)
 
     return Family(
         functools.partial(gemma4, kind, vision, text),
         "<|image|>",
-        lambda images, item: square_rows(images.pixels(item), 4),
+        lambda images, item: square_rows(images.pixels(item), 8 if is_unified else 4),
         reference_pixels,
     )
 
@@ -390,6 +435,12 @@ FAMILIES = {
         num_experts=6,
         top_k_experts=3,
         moe_intermediate_size=12,
+    ),
+    "gemma4_unified": gemma4_family(
+        "Gemma4Unified",
+        {"mm_embed_dim": 24, "output_proj_dims": 24, "mm_posemb_size": 80},
+        attention_k_eq_v=True,
+        num_global_key_value_heads=1,
     ),
     "internvl": internvl_family(),
     "internvl, large tower": internvl_family(norm_type="rms_norm", use_qk_norm=True, use_mean_pooling=False),
