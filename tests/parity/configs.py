@@ -42,7 +42,9 @@ MODELS = (*IMAGE_PROCESSORS, *TEXT_MODELS)
 
 def complete(model_type: str) -> Files:
     """config.json and preprocessor_config.json of a family, as the reference fills them in."""
-    has_tower = {"vision_config": {}} if model_type.startswith("gemma4") and model_type in IMAGE_PROCESSORS else {}
+    has_tower: dict[str, Any] = (
+        {"vision_config": {}} if model_type.startswith("gemma4") and model_type in IMAGE_PROCESSORS else {}
+    )
     config = transformers.AutoConfig.for_model(model_type, **has_tower)  # Gemma 4 may have none
     files: Files = {"config": json.loads(json.dumps(config.to_dict(), default=str))}
     if name := IMAGE_PROCESSORS.get(model_type):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from foveal.layers.attention.batch import Attend
     from foveal.layers.linear.form import Embedding, Linear
     from foveal.layers.rope import Rope, Rotation
     from foveal.models.gemma4.settings import DecoderSettings, LayerPlan
@@ -218,6 +219,10 @@ class OwnInputs:
         return ((self.norm(projected_TLP) + rows_TLP * scale) * 2**-0.5).unbind(1)
 
 
+def _over(attend: Attend, kv_layer: Tensor) -> Attending:
+    return lambda query, key, value: attend(query, key, value, kv_layer, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a layer lies in the KV cache."""
@@ -320,7 +325,7 @@ class Gemma4Decoder:
         made: dict[int, KeysValues] = {}
         for i, (layer, input_TP) in enumerate(zip(self.layers, inputs, strict=True)):
             plan = layer.attention.plan
-            attend = partial(step.attends[plan.window], kv_layer=self.places[plan.source].of(step.kv_cache), scale=1.0)
+            attend = _over(step.attends[plan.window], self.places[plan.source].of(step.kv_cache))
             x_TW, made[i] = layer(x_TW, input_TP, rotations[plan.window], attend, made.get(plan.source))
         return self.norm(x_TW)
 

@@ -127,9 +127,9 @@ class TowerLayer:
         qkv = yield from by_rows(self._projected, x_PC)
         query, key, value = torch.unflatten(qkv, 1, (3, self.settings.num_heads, -1)).unbind(1)
         query, key = _turned(self.query_norm(query), turns), _turned(self.key_norm(key), turns)
-        heads = (part.transpose(0, 1)[None] for part in (query, key, normed(value, self.settings.eps)))
-        mixed = yield from attend(*heads, scale=1.0)
-        return (yield from by_rows(self._after_mixing, x_PC, mixed[0].transpose(0, 1).flatten(1)))
+        query, key, value = (part.transpose(0, 1) for part in (query, key, normed(value, self.settings.eps)))
+        mixed_HPD = yield from attend(query, key, value, scale=1.0)
+        return (yield from by_rows(self._after_mixing, x_PC, mixed_HPD.transpose(0, 1).flatten(1)))
 
     def _projected(self, x_PC: Tensor) -> Tensor:
         x_PC = self.attention_norm(x_PC)
@@ -192,8 +192,8 @@ class Tower:
 def square_rows(pixels_HW3: Tensor, side: int) -> Tensor:
     """The values of each square of side x side pixels: [squares, side side 3]."""
     height, width, _ = pixels_HW3.shape
-    squares = pixels_HW3.reshape(height // side, side, width // side, side, 3)
-    return squares.transpose(1, 2).flatten(2).flatten(0, 1)
+    squares: Tensor = pixels_HW3.reshape(height // side, side, width // side, side, 3).transpose(1, 2)
+    return squares.flatten(2).flatten(0, 1)
 
 
 def _turned(x_PHD: Tensor, turns: tuple[Rotation, Rotation]) -> Tensor:
