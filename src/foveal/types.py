@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant", "tool"]
-Detail = Literal["auto", "low", "high"]
+Detail = Literal["auto", "low", "high"] | int  # a number: of tokens at most, where a model's images have a budget
 FinishReason = Literal["stop", "length", "tool_calls"]
 Status = Literal["finished", "failed", "aborted"]
 

@@ -162,6 +162,7 @@ class ImageLoader:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _identify(self, ref: ImageRef, client: _Client) -> EncodedImage:
+        _check_budget(ref.detail, self._processor)
         encoded = await self._encoded(ref.source, client)
         image_hash = await self._in_thread(
             client, hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt, ref.page
@@ -241,6 +242,14 @@ def hash_image(encoded: bytes, detail: Detail, fingerprint: str, salt: bytes = b
     digest = hashlib.sha256(hashlib.sha256(salt).digest() + f"{fingerprint}\0{detail}\0{of_page}\0".encode())
     digest.update(encoded)
     return digest.digest()
+
+
+def _check_budget(detail: Detail, processor: Processor) -> None:
+    """Raises Refused for a number of tokens that images of this model cannot have."""
+    budgets: tuple[int, ...] = getattr(processor, "budgets", ())
+    if isinstance(detail, int) and detail not in budgets:
+        known = f"it must be one of {', '.join(map(str, budgets))}" if budgets else "this model's images have no budget"
+        raise Refused(f"max_soft_tokens is {detail}; {known}")
 
 
 async def _each(refs: Sequence[ImageRef], work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -47,7 +47,8 @@ class Processor(Protocol):
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
         """How an image of this size is cut. Only this function decides how many tokens an image takes.
 
-        Raises InvalidImageSize, with a sentence for the client, if the family cannot take the size.
+        Raises InvalidImageSize, with a sentence for the client, if the family cannot take the size. `detail` is a
+        number only where the processor has `budgets`, and then one of them.
         """
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:

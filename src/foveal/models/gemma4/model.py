@@ -53,7 +53,7 @@ class Config:
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         decoder = DecoderSettings.read(checkpoint)
-        if not checkpoint.config.get("vision_config"):
+        if checkpoint.config.get("vision_config") is None:
             return cls(decoder, None, 0, 0.0)
         vision = checkpoint.vision_config
         has_tower = checkpoint.model_type == "gemma4"

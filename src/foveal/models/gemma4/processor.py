@@ -8,14 +8,14 @@
                                       +--+--+--------+--+                      19 x 14 = 266
 
 An image is scaled, up or down, until it takes as many tokens as its budget allows: 70, 140, 280, 560 or 1120. `detail`
-chooses the budget: low 70, high 1120, auto the checkpoint's own.
+chooses the budget: low 70, high 1120, auto the checkpoint's own; or a request names one.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -40,6 +40,7 @@ class Gemma4Processor:
     pool: int  # patches a side of a token
     budget: int  # tokens of an image at most, at detail auto
     token_ids: tuple[int, int, int]  # start of image, image, end of image
+    budgets: ClassVar[tuple[int, ...]] = BUDGETS  # that a request can ask for
 
     @property
     def fingerprint(self) -> str:
@@ -50,7 +51,8 @@ class Gemma4Processor:
         if min(size) < 1:
             raise InvalidImageSize("it has no pixels")
         side = self.patch_size * self.pool
-        rows, columns = squares(size, side, {"low": BUDGETS[0], "high": BUDGETS[-1]}.get(detail, self.budget))
+        named = {"low": BUDGETS[0], "auto": self.budget, "high": BUDGETS[-1]}
+        rows, columns = squares(size, side, detail if isinstance(detail, int) else named[detail])
         return ImageLayout(
             size=size,
             pixel_shape=(rows * side, columns * side, 3),
@@ -85,7 +87,7 @@ def squares(size: Size, side: int, budget: int) -> tuple[int, int]:
 def load(checkpoint: Checkpoint) -> Gemma4Processor | None:
     """From config.json and the picture settings; None for a text model. Raises CheckpointError for a wrong budget."""
     config, settings = checkpoint.config, checkpoint.preprocessor_config
-    if not config.get("vision_config"):
+    if config.get("vision_config") is None:
         return None
     vision, budget = checkpoint.vision_config, settings.get("max_soft_tokens", 280)
     if budget not in BUDGETS:

@@ -183,7 +183,7 @@ class Tower:
         """Means of k x k neighbours, in float32: [rows, columns, C] -> [B, C]."""
         pool = self.settings.pool
         squares = torch.unflatten(torch.unflatten(x_RSC.float(), 1, (-1, pool)), 0, (-1, pool))
-        means_BC = squares.mean(dim=(1, 3)).flatten(0, 1).to(x_RSC.dtype).float() * x_RSC.shape[-1] ** 0.5
+        means_BC: Tensor = squares.mean(dim=(1, 3)).flatten(0, 1).to(x_RSC.dtype).float() * x_RSC.shape[-1] ** 0.5
         if self.bias_C is not None and self.scale_C is not None:
             means_BC = (means_BC - self.bias_C.float()) * self.scale_C.float()
         return means_BC.to(x_RSC.dtype)

@@ -161,7 +161,7 @@ def _content(message: ChatMessage, positions: Iterator[int]) -> Iterator[str | I
 def _image_ref(image: Image, position: int) -> ImageRef:
     if isinstance(image, str):
         return ImageRef(image, position)
-    return ImageRef(image.url, position, image.detail or "auto")
+    return ImageRef(image.url, position, image.max_soft_tokens or image.detail or "auto")
 
 
 # --- completions ------------------------------------------------------------------------------------------------------
