@@ -169,7 +169,7 @@ RULES: dict[str, Rule] = {
     "supported_aspect_ratios": either(list_of(list_of(PIXELS, 2, 2), 4096), NOTHING),
     **dict.fromkeys(("shortest_edge", "longest_edge"), whole(1, _MANY)),
     **dict.fromkeys(("min_pixels", "max_pixels"), either(whole(1, _MANY), NOTHING)),
-    **dict.fromkeys(("merge_size", "spatial_merge_size", "scale_factor"), whole(1, 64)),
+    **dict.fromkeys(("pooling_kernel_size", "merge_size", "spatial_merge_size", "scale_factor"), whole(1, 64)),
     **dict.fromkeys(("num_crops", "max_image_tiles", "max_num_tiles", "min_patches", "max_patches"), whole(1, 256)),
     **dict.fromkeys(("mm_tokens_per_image", "image_seq_length"), whole(1, 2**16)),
     "num_global_layers": whole(0, 1024),

@@ -12,6 +12,7 @@ from foveal.errors import CheckpointError
 from foveal.layers.activation import activation
 from foveal.layers.decoder import Heads
 from foveal.layers.rope import Rope
+from foveal.models.bounds import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,7 @@ class DecoderSettings:
             },
             ties_embeddings=bool(settings["tie_word_embeddings"]),
             input_width=settings.get("hidden_size_per_layer_input") or 0,
-            experts_per_token=settings["top_k_experts"] if settings.get("enable_moe_block") else 0,
+            experts_per_token=_experts_per_token(settings),
             logit_cap=settings.get("final_logit_softcapping"),
             two_way_images=settings.get("use_bidirectional_attention") == "vision",
             marks=_marks(checkpoint.config) if has_images else (),
@@ -89,8 +90,12 @@ class DecoderSettings:
 def layer_plans(settings: Settings) -> tuple[LayerPlan, ...]:
     """Raises CheckpointError where a layer would read keys that no layer before it makes."""
     num_layers, num_shared = settings["num_hidden_layers"], settings.get("num_kv_shared_layers") or 0
+    if settings["sliding_window"] is None or num_shared >= num_layers:
+        raise CheckpointError(f"{settings.place}: sliding_window is null, or all layers share their keys")
     usual = [FULL if (i + 1) % PATTERN == 0 else SLIDING for i in range(num_layers)]
     kinds = [*(settings.get("layer_types") or usual)[: num_layers - 1], FULL]  # the last one always is
+    if len(kinds) != num_layers or not {*kinds} <= {SLIDING, FULL}:
+        raise CheckpointError(f"{settings.place}: layer_types must be {num_layers}, each {SLIDING} or {FULL}")
     first_shared = num_layers - num_shared
     plans = []
     for i, kind in enumerate(kinds):
@@ -110,6 +115,14 @@ def layer_plans(settings: Settings) -> tuple[LayerPlan, ...]:
     return tuple(plans)
 
 
+def _experts_per_token(settings: Settings) -> int:
+    if not settings.get("enable_moe_block"):
+        return 0
+    if settings.get("top_k_experts") is None:
+        raise CheckpointError(f"{settings.place}: enable_moe_block needs top_k_experts")
+    return int(settings["top_k_experts"])
+
+
 def _marks(config: Settings) -> tuple[int, ...]:
     found = (config.get(name) for name in MARKS)
     return tuple(mark for mark in found if mark is not None)
@@ -119,11 +132,22 @@ def _heads(settings: Settings, layer: int, *, is_full: bool) -> Heads:
     """Full layers have wider heads, and may have fewer keys. Newer files say so layer by layer."""
     own: Mapping[str, Any] = {}
     if "per_layer_config" in settings:
-        of_layers = {int(number): found for number, found in settings["per_layer_config"].items()}
-        own = of_layers.get(layer, {})
+        own = _of_layer(settings["per_layer_config"], layer)
     elif is_full:
         own = {"head_dim": settings["global_head_dim"]}
         if settings.get("attention_k_eq_v") and settings.get("num_global_key_value_heads"):
             own = {**own, "num_key_value_heads": settings["num_global_key_value_heads"]}
     found = {**settings, **own}
-    return Heads(found["num_attention_heads"], found["num_key_value_heads"], found["head_dim"])
+    num_heads = found["num_attention_heads"]
+    head_dim = found["head_dim"] or found["hidden_size"] // num_heads
+    return Heads(num_heads, found["num_key_value_heads"] or num_heads, head_dim)
+
+
+def _of_layer(by_number: Settings, layer: int) -> Mapping[str, Any]:
+    """Its numbers may be written with zeros before them."""
+    for number, found in by_number.items():
+        if not (number.isdecimal() and isinstance(found, dict)):
+            raise CheckpointError(f"{by_number.place}: {shown(number)} must be the number of a layer, with an object")
+        if int(number) == layer:
+            return found
+    return {}

@@ -51,7 +51,7 @@ class TowerSettings:
         return cls(
             num_layers=settings["num_hidden_layers"],
             num_heads=settings["num_attention_heads"],
-            head_dim=settings["head_dim"],
+            head_dim=settings["head_dim"] or settings["hidden_size"] // settings["num_attention_heads"],
             patch_size=settings["patch_size"],
             pool=settings["pooling_kernel_size"],
             eps=settings["rms_norm_eps"],
