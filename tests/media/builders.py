@@ -60,12 +60,14 @@ class Bench:
 
 
 @asynccontextmanager
-async def image_loader(*, arena_bytes: int = 4 * MIB, trap: str = "", **settings: Any) -> AsyncIterator[Bench]:
+async def image_loader(
+    *, arena_bytes: int = 4 * MIB, trap: str = "", budgets: tuple[int, ...] = (), **settings: Any
+) -> AsyncIterator[Bench]:
     """Decodes in this process unless `num_workers` says otherwise; loopback servers may be fetched from."""
     local: dict[str, Any] = {"num_workers": 0, "allowed_hosts": ("127.0.0.1",)} | PATIENT
     config = ImageConfig(**local | settings)
     arena = PixelArena.create(arena_bytes)
-    processor = TinyProcessor(trap)
+    processor = TinyProcessor(trap, budgets=budgets)
     loader = ImageLoader(config, processor, arena, trap, processor_factory=LOAD_TINY)
     try:
         yield Bench(loader, arena)

@@ -351,6 +351,20 @@ async def test_who_sends_many_pictures_in_base64_does_not_delay_the_reading_of_a
     assert order.index("key bystander") < 5
 
 
+async def test_a_budget_that_the_model_s_pictures_do_not_have_is_refused_before_a_download() -> None:
+    async with image_loader() as bench:
+        with pytest.raises(ImageError, match="max_soft_tokens is 280; this model's images have no budget"):
+            await load(bench, [ImageRef("http://127.0.0.1:9/a.png", 1, 280)])
+
+
+async def test_a_budget_is_one_of_those_that_they_have_and_reaches_the_key() -> None:
+    async with image_loader(budgets=(4, 16)) as bench:
+        small, large = await load(bench, [ImageRef(data_url(png()), 1, 4), ImageRef(data_url(png()), 2, 16)])
+        assert small.hash != large.hash
+        with pytest.raises(ImageError, match="max_soft_tokens is 5; it must be one of 4, 16"):
+            await load(bench, [ImageRef(data_url(png()), 1, 5)])
+
+
 async def test_detail_reaches_the_key() -> None:
     async with image_loader() as bench:
         wanted = [ImageRef(data_url(png()), 1, "low"), ImageRef(data_url(png()), 2, "high")]

@@ -32,6 +32,7 @@ class TinyProcessor:
 
     trap: str = ""
     fingerprint: str = "tiny"
+    budgets: tuple[int, ...] = ()
 
     def layout(self, size: Size, detail: Detail) -> ImageLayout:
         if max(size) > 100 * min(size):

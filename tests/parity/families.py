@@ -355,7 +355,7 @@ GEMMA4_TOWER = {
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "position_embedding_size": 160,
+    "position_embedding_size": 2240,
 }
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
 
@@ -438,7 +438,7 @@ FAMILIES = {
     ),
     "gemma4_unified": gemma4_family(
         "Gemma4Unified",
-        {"mm_embed_dim": 24, "output_proj_dims": 24, "mm_posemb_size": 80},
+        {"mm_embed_dim": 24, "output_proj_dims": 24, "mm_posemb_size": 1120},
         attention_k_eq_v=True,
         num_global_key_value_heads=1,
     ),

@@ -40,7 +40,10 @@ HARMLESS = {
     *("hidden_size", "intermediate_size", "embed_dim", "mlp_ratio", "out_hidden_size", "vision_output_dim"),
     *("num_position_embeddings", "attention_bias", "mlp_bias", "multimodal_projector_bias", "norm_type", "use_qk_norm"),
     *("use_mean_pooling", "vision_use_head", "projection_dim", "num_experts", "moe_intermediate_size"),
-    "shared_expert_intermediate_size",
+    *("shared_expert_intermediate_size", "position_embedding_size", "mm_embed_dim", "mm_posemb_size"),
+    *("output_proj_dims", "use_double_wide_mlp", "vocab_size_per_layer_input"),
+    # sounds
+    *("audio_config", "boa_token_id", "eoa_token_index"),
     # windows, where the defaults have none
     *("use_sliding_window", "max_window_layers", "layer_types"),
     # what the conversation or the tokenizer decides, and videos

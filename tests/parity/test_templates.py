@@ -8,7 +8,7 @@ message begins with, and whether an image moves to the front of its message.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,23 @@ GEMMA_3 = """
 {%- if add_generation_prompt -%}{{ "<start_of_turn>model\n" }}{%- endif -%}
 """
 
+GEMMA_4 = """
+{{- bos_token }}
+{%- for message in messages -%}
+    {{ "<|turn>" + ("model" if message.role == "assistant" else message.role) + "\n" }}
+    {%- if message.content is string -%}{{ message.content | trim }}{%- else -%}
+        {%- for part in message.content -%}
+            {{ "<|image|>" if part.type == "image" else part.text | trim }}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ "<turn|>\n" }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{ "<|turn>model\n" }}
+    {%- if empty_thought and not enable_thinking | default(false) -%}{{ "<|channel>thought\n<channel|>" }}{%- endif -%}
+{%- endif -%}
+"""
+
 PHI_3 = """
 {%- for message in messages -%}
     {{ "<|" + message.role + "|>\n" + message.content + "<|end|>\n" }}
@@ -157,6 +174,7 @@ PUBLISHED = {
     "llava": Published("<s>" + LLAVA.lstrip(), turns=WITHOUT_BETWEEN),
     "llava_next": Published("<s>" + LLAVA_NEXT.lstrip(), turns=WITHOUT_BETWEEN),
     "gemma3": Published(GEMMA_3, bos_token="<bos>", content="string"),
+    "gemma4": Published(GEMMA_4, bos_token="<bos>", variables={"empty_thought": ""}),
     "phi3_v": Published("<s>" + PHI_3.lstrip(), content="string with marks"),
 }
 
@@ -194,6 +212,17 @@ def test_an_answer_that_was_begun_is_gone_on_with_as_in_the_reference(tmp_path: 
 
     assert written(with_own_template(family, tmp_path), turns, continues=True) == expected_text
     assert published.bos_token + written(family, turns, continues=True) == expected_text
+
+
+def test_an_answer_of_gemma_4_s_larger_models_begins_with_an_empty_thought(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text("{%- set empty_thought = true %}" + GEMMA_4)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>"}))
+    config = with_own_template(load_conversation("gemma4"), tmp_path)
+
+    for turns in EVERY:
+        text = written(config, turns)
+        assert text == expected(replace(PUBLISHED["gemma4"], variables={"empty_thought": "yes"}), turns)
+        assert text.endswith("<|turn>model\n<|channel>thought\n<channel|>")
 
 
 @cache

@@ -71,6 +71,7 @@ ToolName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z
 PageRange = Annotated[str, Field(pattern=r"^[1-9]\d{0,5}(-[1-9]\d{0,5})?$")]
 PAGES = 'Of a PDF: "3", or "2-5". Default: all.'
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_INT)]
+SOFT_TOKENS = "The image's budget, in place of detail, where the model's images have one (Gemma 4)."
 UnitFloat = Annotated[float, Field(ge=0, le=1)]
 
 

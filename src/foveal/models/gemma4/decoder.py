@@ -206,8 +206,8 @@ class OwnInputs:
             settings.width,
             len(settings.layers),
         )
-        num_outputs = inputs.num_layers * settings.input_width
-        check_linear(inputs.table, f"{name}.embed_tokens_per_layer", inputs.table.out_features, num_outputs)
+        num_outputs, num_rows = inputs.num_layers * settings.input_width, inputs.table.out_features
+        check_linear(inputs.table, f"{name}.embed_tokens_per_layer", max(num_rows, settings.vocab_size), num_outputs)
         check_linear(inputs.projection, f"{name}.per_layer_model_projection", num_outputs, settings.width)
         return inputs
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from foveal.layers.linear.load import Weights, load_linear
 from foveal.layers.norm import LayerNorm
 from foveal.layers.pieces import Pieces, by_rows
-from foveal.models.gemma4.tower import grid, square_rows
+from foveal.models.gemma4.tower import LONGEST, grid, positions, square_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ class Embedder:
             LayerNorm.load(weights, f"{name}.patch_ln1", EPS),
             load_linear(weights, f"{name}.patch_dense"),
             LayerNorm.load(weights, f"{name}.patch_ln2", EPS),
-            weights[f"{name}.pos_embedding"],
+            positions(weights, f"{name}.pos_embedding", dim=0, num_needed=LONGEST),
             LayerNorm.load(weights, f"{name}.pos_norm", EPS),
             side,
         )

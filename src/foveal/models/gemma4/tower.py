@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from foveal.layers.linear.form import Linear
     from foveal.models.checkpoint import Settings
 
+ROPE_TYPES = ("axial", "default")  # two names of one rotation
+LONGEST = 1120  # tokens in a row or a column: the largest budget
+
 
 @dataclass(frozen=True, slots=True)
 class TowerSettings:
@@ -48,6 +51,9 @@ class TowerSettings:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         if settings["num_key_value_heads"] != settings["num_attention_heads"]:
             raise CheckpointError(f"{settings.place}: num_key_value_heads differs; it must be num_attention_heads")
+        rope = settings.get("rope_parameters") or {}
+        if rope.get("rope_type", "axial") not in ROPE_TYPES:
+            raise CheckpointError(f"{settings.place}: rope_type must be {' or '.join(ROPE_TYPES)}")
         return cls(
             num_layers=settings["num_hidden_layers"],
             num_heads=settings["num_attention_heads"],
@@ -55,7 +61,7 @@ class TowerSettings:
             patch_size=settings["patch_size"],
             pool=settings["pooling_kernel_size"],
             eps=settings["rms_norm_eps"],
-            theta=(settings.get("rope_parameters") or {}).get("rope_theta", 100.0),
+            theta=rope.get("rope_theta", 100.0),
             activation=activation(settings["hidden_activation"]),
             is_clipped=bool(settings.get("use_clipped_linears")),
             is_standardised=bool(settings.get("standardize")),
@@ -154,9 +160,10 @@ class Tower:
     @classmethod
     def load(cls, weights: Weights, name: str, settings: TowerSettings) -> Tower:
         layers = (TowerLayer.load(weights, f"{name}.encoder.layers.{i}", settings) for i in range(settings.num_layers))
+        table = f"{name}.patch_embedder.position_embedding_table"
         return cls(
             load_linear(weights, f"{name}.patch_embedder.input_proj"),
-            weights[f"{name}.patch_embedder.position_embedding_table"],
+            positions(weights, table, dim=1, num_needed=LONGEST * settings.pool),
             tuple(layers),
             weights[f"{name}.std_bias"] if settings.is_standardised else None,
             weights[f"{name}.std_scale"] if settings.is_standardised else None,
@@ -187,6 +194,14 @@ class Tower:
         if self.bias_C is not None and self.scale_C is not None:
             means_BC = (means_BC - self.bias_C.float()) * self.scale_C.float()
         return means_BC.to(x_RSC.dtype)
+
+
+def positions(weights: Weights, name: str, dim: int, num_needed: int) -> Tensor:
+    """A table of what is learned of positions. Raises CheckpointError where the longest picture goes beyond it."""
+    table = weights[name]
+    if table.ndim != 3 or table.shape[dim] < num_needed:
+        raise CheckpointError(f"{name} has the shape {[*table.shape]}; pictures have up to {num_needed} positions")
+    return table
 
 
 def square_rows(pixels_HW3: Tensor, side: int) -> Tensor:

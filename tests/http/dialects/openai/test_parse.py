@@ -39,7 +39,7 @@ def user(*parts: object) -> dict[str, object]:
     return {"role": "user", "content": list(parts)}
 
 
-def image(url: str, **more: str) -> dict[str, object]:
+def image(url: str, **more: str | int) -> dict[str, object]:
     return {"type": "image_url", "image_url": {"url": url, **more}}
 
 
@@ -161,6 +161,7 @@ def test_content_keeps_its_order_and_images_are_numbered_over_the_request() -> N
             user(text("a"), image("http://x/1", detail="low"), text("b")),
             {"role": "assistant", "content": None},
             user(image("http://x/2"), {"type": "image_url", "image_url": "http://x/3"}),
+            user(image("http://x/4", detail="low", max_soft_tokens=560)),
         ]
     )
     assert request.messages == (
@@ -168,6 +169,7 @@ def test_content_keeps_its_order_and_images_are_numbered_over_the_request() -> N
         Message("user", ("a", ImageRef("http://x/1", 1, "low"), "b")),
         Message("assistant", ("",)),
         Message("user", (ImageRef("http://x/2", 2), ImageRef("http://x/3", 3))),
+        Message("user", (ImageRef("http://x/4", 4, 560),)),
     )
 
 
@@ -188,6 +190,7 @@ def test_content_keeps_its_order_and_images_are_numbered_over_the_request() -> N
         (user({"type": "video_url", "video_url": "x"}), "messages.0.content.0"),
         (user(text("a"), {"type": "image_url", "image_url": {}}), "messages.0.content.1.image_url.url"),
         (user(image("http://x", detail="medium")), "messages.0.content.0.image_url.detail"),
+        (user(image("http://x", max_soft_tokens=0)), "messages.0.content.0.image_url.max_soft_tokens"),
         ({"role": "robot", "content": "4"}, "messages.0.role"),
     ],
 )

@@ -122,6 +122,11 @@ def test_the_detail_of_an_image(given: str, meant: str) -> None:
     assert asked.detail == meant
 
 
+def test_a_budget_of_tokens_stands_in_place_of_the_detail() -> None:
+    (asked,) = parse(input=[message("user", image(detail="low", max_soft_tokens=560))]).image_refs
+    assert asked.detail == 560
+
+
 def test_instructions_and_developers_are_one_system_message() -> None:
     assert parse(
         instructions="Be brief.", input=[message("developer", "Be kind."), message("user", "Hi")]

@@ -27,6 +27,7 @@ from foveal.http.dialects.wire import (
     MAX_MESSAGES,
     MAX_STOP,
     PAGES,
+    SOFT_TOKENS,
     CacheControl,
     MaxTokens,
     PageRange,
@@ -53,7 +54,7 @@ class TextPart(WireModel):
 class ImageUrl(WireModel):
     url: str = Field(description="http(s) URL, data URL or bare base64.")
     detail: Literal["auto", "low", "high"] | None = Field(None, description="low: one crop; high: all of them.")
-    max_soft_tokens: MaxTokens | None = Field(None, description="The image's budget, in place of detail (Gemma 4).")
+    max_soft_tokens: MaxTokens | None = Field(None, description=SOFT_TOKENS)
 
 
 Image = Annotated[

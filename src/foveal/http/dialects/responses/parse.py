@@ -116,7 +116,7 @@ def _content(content: str | Sequence[MessagePart], positions: Iterator[int]) -> 
         return
     for part in content:
         if isinstance(part, InputImage):
-            yield ImageRef(part.image_url, next(positions), DETAILS[part.detail or "auto"])
+            yield ImageRef(part.image_url, next(positions), part.max_soft_tokens or DETAILS[part.detail or "auto"])
         elif isinstance(part, InputFile):
             yield _file(part, next(positions))
         else:

@@ -13,6 +13,7 @@ from foveal.http.dialects.responses.tool_schemas import MAX_TOOLS, AnyTool, Id, 
 from foveal.http.dialects.wire import (
     MAX_MESSAGES,
     PAGES,
+    SOFT_TOKENS,
     Detail,
     MaxTokens,
     PageRange,
@@ -37,6 +38,7 @@ class InputImage(WireModel):
     type: Literal["input_image"]
     image_url: str = Field(description="http(s) URL, data URL or bare base64.")
     detail: Detail | Literal["original"] | None = Field(None, description="low: one crop; high, original: all of them.")
+    max_soft_tokens: MaxTokens | None = Field(None, description=SOFT_TOKENS)
 
 
 class InputFile(WireModel):
