@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from foveal.errors import CheckpointError
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.decoders import decoder_config
 
@@ -26,6 +27,15 @@ def test_what_llava_leaves_out_of_its_decoder_is_that_of_llama_7b(tmp_path: Path
 
     assert (config.num_layers, config.heads.num_heads, config.heads.head_dim) == (32, 32, 128)
     assert (config.max_model_len, config.vocab_size, config.ties_embeddings) == (4096, 32064, False)
+
+
+def test_capped_logits_are_those_of_text_models(tmp_path: Path) -> None:
+    text = {"model_type": "gemma3_text", "final_logit_softcapping": 30.0}
+
+    assert decoder_config(checkpoint(tmp_path, **text)).logit_cap == 30.0
+    for family in ("gemma3", "llava"):
+        with pytest.raises(CheckpointError, match=r"final_logit_softcapping is 30\.0; with images"):
+            decoder_config(checkpoint(tmp_path, model_type=family, text_config=text))
 
 
 def test_what_gemma3_leaves_out_of_its_decoder_is_that_of_its_type(tmp_path: Path) -> None:

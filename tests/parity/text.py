@@ -86,6 +86,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "gemma3_text with capped logits": (
+        "Gemma3Text",
+        {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 24, "final_logit_softcapping": 5.0},
+    ),
     "gemma3_text, two kinds": (
         "Gemma3Text",
         {"head_dim": 16, "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},

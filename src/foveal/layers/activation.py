@@ -23,6 +23,11 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    """Bent to lie between -cap and cap, as Gemma's are; None: as they are."""
+    return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": F.gelu,
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from foveal.layers.activation import activation
+from foveal.layers.activation import activation, capped
 from foveal.layers.fit import check_fit, check_number_of_layers
 from foveal.layers.gated_delta import DeltaHeads, GatedDeltaNet
 from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
@@ -59,6 +59,7 @@ class DecoderConfig:
     sliding_rope: Rope  # of the sliding layers; only Gemma's differs from `rope`
     norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
     embedding_scale: float = 1.0
+    logit_cap: float | None = None
     experts_per_token: int = 0  # of a mixture of experts
     gates_attention: bool = False  # each head's output is gated; queries and gates are projected together
     delta_heads: DeltaHeads | None = None
@@ -307,7 +308,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, W] -> float32 [rows, vocab_size]."""
-        return self.head(hidden).float()
+        return capped(self.head(hidden).float(), self.config.logit_cap)
 
 
 def _indices(config: DecoderConfig, numbers: tuple[int, ...]) -> list[int]:

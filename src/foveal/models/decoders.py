@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from foveal.errors import CheckpointError
 from foveal.layers.decoder import DecoderConfig
 from foveal.layers.gated_delta import DeltaHeads
 from foveal.layers.norm import OffsetRMSNorm
@@ -29,7 +30,7 @@ def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     """Raises CheckpointError for a setting that is missing or not implemented."""
     settings = checkpoint.decoder_config
     if settings.get("model_type") == "gemma3_text":
-        return _gemma3(settings)
+        return _gemma3(settings, has_images="text_config" in checkpoint.config)
     if settings.get("model_type") in HYBRIDS:
         config = _hybrid(settings, has_images="text_config" in checkpoint.config)
     elif settings.get("model_type") == "qwen3_vl_text":
@@ -41,8 +42,11 @@ def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
     return replace(config, ties_embeddings=ties_embeddings)
 
 
-def _gemma3(settings: Settings) -> DecoderConfig:
+def _gemma3(settings: Settings, has_images: bool) -> DecoderConfig:
     pattern, num_layers = settings["sliding_window_pattern"], settings["num_hidden_layers"]
+    cap = settings.get("final_logit_softcapping")
+    if has_images and cap is not None:
+        raise CheckpointError(f"{settings.place}: final_logit_softcapping is {cap}; with images the reference has none")
     listed = ["full_attention" if (i + 1) % pattern == 0 else "sliding_attention" for i in range(num_layers)]
     full, sliding = _gemma3_rope(settings)
     config = DecoderConfig.read({**settings, "layer_types": settings.get("layer_types") or listed, **full})
@@ -52,6 +56,7 @@ def _gemma3(settings: Settings) -> DecoderConfig:
         sliding_rope=Rope.read({**settings, **sliding}, config.heads.head_dim),
         norm=OffsetRMSNorm,
         embedding_scale=settings["hidden_size"] ** 0.5,
+        logit_cap=cap,
     )
 
 

@@ -46,7 +46,8 @@ _TILES = _PICTURES | {"do_image_splitting", "do_pad", "max_image_size"}
 
 READ: Mapping[str, frozenset[str]] = {
     # decoders
-    "gemma3_text": (_DECODER - {"hidden_act"}) | {"layer_types", "query_pre_attn_scalar", "sliding_window"},
+    "gemma3_text": (_DECODER - {"hidden_act"})
+    | {"final_logit_softcapping", "layer_types", "query_pre_attn_scalar", "sliding_window"},
     "gemma4_text": _GEMMA4 | {"enable_moe_block", "hidden_size_per_layer_input", "top_k_experts"},
     "gemma4_unified_text": _GEMMA4,
     "llama": _DECODER,

@@ -152,8 +152,9 @@ def test_weights_of_fewer_bits_agree(form: str, kind: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("form", ["plain", "int8", "int4"])
 @pytest.mark.parametrize("num_rows", [1, 3, MAX_ROWS + 1])
-def test_logits_agree(num_rows: int, form: str, tmp_path: Path) -> None:
-    reference = text_checkpoint("qwen2", tmp_path, hidden_size=64, intermediate_size=64)
+@pytest.mark.parametrize("kind", ["qwen2", "gemma3_text with capped logits"])
+def test_logits_agree(kind: str, num_rows: int, form: str, tmp_path: Path) -> None:
+    reference = text_checkpoint(kind, tmp_path, hidden_size=64, intermediate_size=64)
     twin = Twin(load_model(reference.folder, CPU, torch.float32, policy=lambda facts: form), [4])
     hidden = torch.randn(num_rows, 64, generator=torch.Generator().manual_seed(num_rows))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from foveal.layers.activation import ACTIVATIONS
+from foveal.layers.activation import ACTIVATIONS, capped
 from foveal.layers.attention.native import padded, ranges
 from foveal.layers.decoder import Decoder, SelfAttention
 from foveal.layers.linear.plain import SideBySide, plain_parts
@@ -131,7 +131,7 @@ class NativeDecoder:
         """The decoder's `logits`: [rows, W] -> float32 [rows, vocab_size]."""
         if self._head is None or len(hidden) > MAX_ROWS:
             return self._decoder.logits(hidden)
-        return products.multiply(self._head, hidden)
+        return capped(products.multiply(self._head, hidden), self._decoder.config.logit_cap)
 
     # --- the structs --------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from foveal.layers.activation import capped
 from foveal.layers.fit import check_linear, check_mlp, check_norm, check_number_of_layers
 from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
 from foveal.layers.mlp import GatedMLP, add_weighted, load_experts
@@ -331,8 +332,7 @@ class Gemma4Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, W] -> float32 [rows, vocab_size]."""
-        logits, cap = self.head(hidden).float(), self.settings.logit_cap
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        return capped(self.head(hidden).float(), self.settings.logit_cap)
 
     def _without_marks(self, token_ids_T: Tensor) -> Tensor:
         """A mark may lie beyond the tables."""
