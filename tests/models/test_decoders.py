@@ -30,7 +30,7 @@ def test_what_llava_leaves_out_of_its_decoder_is_that_of_llama_7b(tmp_path: Path
 
 
 def test_capped_logits_are_those_of_text_models(tmp_path: Path) -> None:
-    text = {"model_type": "gemma3_text", "final_logit_softcapping": 30.0}
+    text = {"model_type": "gemma3_text", "num_hidden_layers": 2, "hidden_size": 64, "final_logit_softcapping": 30.0}
 
     assert decoder_config(checkpoint(tmp_path, **text)).logit_cap == 30.0
     for family in ("gemma3", "llava"):

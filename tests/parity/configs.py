@@ -34,7 +34,7 @@ IMAGE_PROCESSORS = {
     "smolvlm": "SmolVLM",
 }
 TEXT_MODELS = (
-    *("gemma3_text", "gemma4_text", "gemma4_unified_text", "llama", "mistral", "phi3", "qwen2", "qwen3"),
+    *("gemma3_text", "gemma4_text", "gemma4_unified_text", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3"),
     *("qwen3_5_moe_text", "qwen3_5_text"),
 )
 MODELS = (*IMAGE_PROCESSORS, *TEXT_MODELS)

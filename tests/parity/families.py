@@ -13,7 +13,7 @@ import transformers
 from foveal.layers.grid_vision import block_rows
 from foveal.models.gemma4.tower import square_rows
 from tests.parity.references import TEXT, Reference, reference, save_tokenizer
-from tests.parity.text import EXPERTS, GEMMA4
+from tests.parity.text import EXPERTS, GEMMA4, GRANITE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,12 +162,12 @@ CLIP = {**SIGLIP, "model_type": "clip_vision_model", "image_size": 24, "patch_si
 
 
 def llava(
-    kind: str, text_type: str, vision: dict[str, Any], settings: dict[str, Any], folder: Path, seed: int
+    kind: str, text: dict[str, Any], vision: dict[str, Any], settings: dict[str, Any], folder: Path, seed: int
 ) -> Reference:
     """kind: Llava or LlavaNext."""
     tokenizer = save_tokenizer(folder, ("<image>",))
     config = getattr(transformers, f"{kind}Config")(
-        text_config={**TEXT, "model_type": text_type},
+        text_config={**TEXT, **text},
         vision_config=vision,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         **settings,
@@ -193,11 +193,14 @@ def llava(
     )
 
 
-def llava_family(kind: str, text_type: str, vision: dict[str, Any], **settings: Any) -> Family:
+def llava_family(kind: str, text: str | dict[str, Any], vision: dict[str, Any], **settings: Any) -> Family:
+    """text: the decoder's settings, or its type alone."""
+
     def reference_pixels(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return inputs["pixel_values"][0] if kind == "LlavaNext" else inputs["pixel_values"]
 
-    make = functools.partial(llava, kind, text_type, vision, settings)
+    of_text = {"model_type": text} if isinstance(text, str) else text
+    make = functools.partial(llava, kind, of_text, vision, settings)
     return Family(make, "<image>", lambda images, item: images.crops(item), reference_pixels)
 
 
@@ -452,7 +455,16 @@ FAMILIES = {
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     ),
+    "llava, several layers": llava_family("Llava", "llama", CLIP, vision_feature_layer=[-1, 0, -3]),
     "llava_next": llava_family("LlavaNext", "mistral", CLIP, image_grid_pinpoints=PINPOINTS),
+    "llava_next, as Granite Vision": llava_family(
+        "LlavaNext",
+        {"model_type": "granite", **GRANITE},
+        {**CLIP, "model_type": "siglip_vision_model", "vision_use_head": False},
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_layer=[-3, -2, -1],
+        vision_feature_select_strategy="full",
+    ),
     "mllama": Family(
         mllama,
         "<|image|>",

@@ -146,7 +146,7 @@ def test_what_other_decoders_compute_is_refused_by_name(tmp_path: Path, model_ty
         meaning(tmp_path, files)
 
 
-@pytest.mark.parametrize("decoder", ["granite", "gemma", "gemma2", "cohere", "olmo2", "mixtral"])
+@pytest.mark.parametrize("decoder", ["olmo", "gemma", "gemma2", "cohere", "olmo2", "mixtral"])
 @pytest.mark.parametrize("model_type", ["llava", "llava_next", "idefics3", "internvl"])
 def test_a_decoder_that_is_not_implemented_is_refused(tmp_path: Path, model_type: str, decoder: str) -> None:
     files = complete(model_type)
@@ -156,7 +156,7 @@ def test_a_decoder_that_is_not_implemented_is_refused(tmp_path: Path, model_type
         meaning(tmp_path, files)
 
 
-@pytest.mark.parametrize("decoder", ["gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3"])
+@pytest.mark.parametrize("decoder", ["gemma3_text", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3"])
 def test_every_decoder_that_is_implemented_is_taken(tmp_path: Path, decoder: str) -> None:
     files = complete("llava")
     files["config"]["text_config"] = complete(decoder)["config"]

@@ -37,6 +37,13 @@ EXPERTS = {
     "moe_intermediate_size": 12,
     "shared_expert_intermediate_size": 20,
 }
+GRANITE = {
+    "embedding_multiplier": 6.0,
+    "attention_multiplier": 0.3,
+    "residual_multiplier": 0.4,
+    "logits_scaling": 2.0,
+    "tie_word_embeddings": True,
+}
 GEMMA4 = {
     "num_hidden_layers": 6,
     "head_dim": 16,
@@ -62,6 +69,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "llama with biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "granite": ("Granite", GRANITE),
     "mistral": ("Mistral", {"sliding_window": None}),
     "mistral with a window": ("Mistral", {"sliding_window": 7}),
     "qwen2": ("Qwen2", {}),

@@ -59,6 +59,8 @@ class DecoderConfig:
     sliding_rope: Rope  # of the sliding layers; only Gemma's differs from `rope`
     norm: type[RMSNorm | OffsetRMSNorm] = RMSNorm
     embedding_scale: float = 1.0
+    residual_scale: float = 1.0  # of what a sublayer adds
+    logit_divisor: float = 1.0
     logit_cap: float | None = None
     experts_per_token: int = 0  # of a mixture of experts
     gates_attention: bool = False  # each head's output is gated; queries and gates are projected together
@@ -167,7 +169,7 @@ class SelfAttention:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderLayer:
-    """Norms before the sublayers; in Gemma another one after each."""
+    """Norms before the sublayers; in Gemma another one after each. In Granite what they add is scaled."""
 
     attention_norm: RMSNorm | OffsetRMSNorm
     attention: SelfAttention | GatedDeltaNet
@@ -175,6 +177,7 @@ class DecoderLayer:
     mlp_norm: RMSNorm | OffsetRMSNorm
     mlp: GatedMLP | Experts
     after_mlp_norm: RMSNorm | OffsetRMSNorm | None
+    residual_scale: float = 1.0
 
     @property
     def linears(self) -> tuple[Linear, ...]:
@@ -195,14 +198,18 @@ class DecoderLayer:
             norm("pre_feedforward_layernorm" if norms_after else "post_attention_layernorm"),
             _load_mlp(weights, f"{name}.mlp", config),
             norm("post_feedforward_layernorm") if norms_after else None,
+            config.residual_scale,
         )
 
     def __call__(self, x_TW: Tensor, rotations: Rotations, step: StepContext) -> Tensor:
         """[T, W] -> [T, W]; writes the rows' keys and values into its layer of the KV cache."""
         y_TW = self.attention(self.attention_norm(x_TW), rotations, step)
-        x_TW = x_TW + (self.after_attention_norm(y_TW) if self.after_attention_norm else y_TW)
+        x_TW = self._sum(x_TW, self.after_attention_norm(y_TW) if self.after_attention_norm else y_TW)
         y_TW = self.mlp(self.mlp_norm(x_TW))
-        return x_TW + (self.after_mlp_norm(y_TW) if self.after_mlp_norm else y_TW)
+        return self._sum(x_TW, self.after_mlp_norm(y_TW) if self.after_mlp_norm else y_TW)
+
+    def _sum(self, x_TW: Tensor, y_TW: Tensor) -> Tensor:
+        return x_TW + (y_TW if self.residual_scale == 1.0 else y_TW * self.residual_scale)
 
 
 def _load_mlp(weights: Weights, name: str, config: DecoderConfig) -> GatedMLP | Experts:
@@ -292,7 +299,7 @@ class Decoder:
         return self.count_positions(prompt, self.config.rope, max_total_tokens)
 
     def embed(self, token_ids_T: Tensor) -> Tensor:
-        """[T, W]; the scale (Gemma's) is rounded to the weights' dtype, as the checkpoint was trained."""
+        """[T, W]; the scale (Gemma's, Granite's) is rounded to the weights' dtype, as the checkpoint was trained."""
         x_TW = self.embedding.rows(token_ids_T)
         scale = self.config.embedding_scale
         return x_TW if scale == 1.0 else x_TW * x_TW.new_tensor(scale)
@@ -308,7 +315,12 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, W] -> float32 [rows, vocab_size]."""
-        return capped(self.head(hidden).float(), self.config.logit_cap)
+        return self.finished(self.head(hidden).float())
+
+    def finished(self, logits: Tensor) -> Tensor:
+        """What the head gives, divided and capped as the checkpoint asks."""
+        divisor = self.config.logit_divisor
+        return capped(logits if divisor == 1.0 else logits / divisor, self.config.logit_cap)
 
 
 def _indices(config: DecoderConfig, numbers: tuple[int, ...]) -> list[int]:

@@ -19,7 +19,7 @@ from foveal.layers.norm import LayerNorm, RMSNorm, load_norm
 from foveal.layers.pieces import Pieces, attend, by_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -184,16 +184,22 @@ class ClipTower:
             config.patch_size,
         )
 
-    def __call__(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
-        """Normalised pixels [N, 3, S, S] -> the last loaded layer's output [N, P, C], in the weights' dtype."""
+    def __call__(self, pixels_N3SS: Tensor, kept: Sequence[int] = ()) -> Pieces[Tensor]:
+        """Normalised pixels [N, 3, S, S] -> the last loaded layer's output [N, P, C], in the weights' dtype.
+
+        kept: the states after so many layers, in this order, side by side instead: [N, P, kept C].
+        """
         x_NPC = self.patches(patch_rows(pixels_N3SS.to(self.patches.dtype), self.patch_size))
         if self.class_token_C is not None:
             x_NPC = torch.cat([self.class_token_C.expand(len(x_NPC), 1, -1), x_NPC], dim=1)
         x_NPC = x_NPC + self.position_PC
         x_NPC = self.pre_norm(x_NPC) if self.pre_norm else x_NPC
-        for layer in self.layers:
+        states = {0: x_NPC}
+        for number, layer in enumerate(self.layers, 1):
             x_NPC = yield from layer(x_NPC)
-        return x_NPC
+            if number in kept:
+                states[number] = x_NPC
+        return torch.cat([states[number] for number in kept], dim=-1) if kept else x_NPC
 
 
 def patch_rows(pixels_N3SS: Tensor, patch_size: int) -> Tensor:

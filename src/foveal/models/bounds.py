@@ -139,6 +139,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("global_head_dim", "num_global_key_value_heads"), either(HEADS, NOTHING)),
     **dict.fromkeys(("num_kv_shared_layers", "hidden_size_per_layer_input"), either(whole(0, 2**18), NOTHING)),
     **dict.fromkeys(("attention_k_eq_v", "enable_moe_block"), either(SWITCH, NOTHING)),
+    **dict.fromkeys(
+        ("attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier"),
+        either(number(0, 1e6), NOTHING),
+    ),
     "final_logit_softcapping": either(number(0, 1e6), NOTHING),
     "per_layer_config": OBJECT,
     **dict.fromkeys(("hidden_size", "intermediate_size"), WIDTH),

@@ -3,7 +3,8 @@
 The settings of nearly every decoder are complete. Gemma 3's model_type implies more: norms stored as weight minus one,
 embeddings times sqrt(width), and scores divided by sqrt(query_pre_attn_scalar). Five of six layers slide, and the
 sliding layers have rotary frequencies of their own. Qwen3.5's norms are stored so, too. Its attention has an output
-gate, and three of four layers have a gated delta network instead.
+gate, and three of four layers have a gated delta network instead. Granite scales embeddings, scores, what sublayers
+add, and logits.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def decoder_config(checkpoint: Checkpoint) -> DecoderConfig:
         return _gemma3(settings, has_images="text_config" in checkpoint.config)
     if settings.get("model_type") in HYBRIDS:
         config = _hybrid(settings, has_images="text_config" in checkpoint.config)
+    elif settings.get("model_type") == "granite":
+        config = _granite(settings, has_images="text_config" in checkpoint.config)
     elif settings.get("model_type") == "qwen3_vl_text":
         rope = {"mrope_section": [24, 20, 20], "mrope_interleaved": True} | rope_parameters(settings)
         config = DecoderConfig.read({**settings, "rope_parameters": rope, "rope_scaling": None})
@@ -66,6 +69,17 @@ def _gemma3_rope(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, An
     if "full_attention" in newer:
         return {"rope_parameters": newer["full_attention"]}, {"rope_parameters": newer["sliding_attention"]}
     return {}, {"rope_theta": settings["rope_local_base_freq"], "rope_scaling": None}
+
+
+def _granite(settings: Settings, has_images: bool) -> DecoderConfig:
+    """Logits of a model with images are not divided: the reference does so for text models alone."""
+    return replace(
+        DecoderConfig.read(settings),
+        query_scale=settings.get("attention_multiplier", 1.0),
+        embedding_scale=settings.get("embedding_multiplier", 1.0),
+        residual_scale=settings.get("residual_multiplier", 1.0),
+        logit_divisor=1.0 if has_images else settings.get("logits_scaling", 1.0),
+    )
 
 
 def _hybrid(settings: Settings, has_images: bool) -> DecoderConfig:

@@ -63,6 +63,7 @@ DECODER_DEFAULTS: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
     "mistral": _LLAMA
     | {"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096, "intermediate_size": 14336},
+    "granite": _LLAMA,
     "phi3": {"rms_norm_eps": 1e-5},
     "qwen2": _QWEN,
     "qwen2_vl": _QWEN_VL,

@@ -27,7 +27,8 @@ Only = dict[str, tuple[Any, ...]]  # a setting -> the values that can be served
 
 LLAMAS = ("gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
 DECODERS: dict[str, tuple[str, ...]] = {  # of families that have a part for it
-    **dict.fromkeys(("idefics3", "internvl", "llava", "llava_next", "smolvlm"), LLAMAS),
+    **dict.fromkeys(("idefics3", "internvl", "smolvlm"), LLAMAS),
+    **dict.fromkeys(("llava", "llava_next"), (*LLAMAS, "granite")),
     "gemma3": ("gemma3_text",),
     "gemma4": ("gemma4_text",),
     "gemma4_unified": ("gemma4_unified_text",),
@@ -81,9 +82,10 @@ OF_OTHERS: Only = {  # what the reference reads for other decoders; a file of th
 }
 _PHI3_ROPES = (None, "default", "longrope", "su")  # those of the reference's code for it
 _GEMMA4: Only = {"use_bidirectional_attention": (None, "vision")}
+_LLAVA: Only = {"vision_feature_select_strategy": ("default", "full")}
 _NOT_SLIDING: Only = {"sliding_window": (None,)}
 OF_TYPE: dict[str, Only] = {
-    **dict.fromkeys(("llama", "mllama_text_model"), _NOT_SLIDING),
+    **dict.fromkeys(("granite", "llama", "mllama_text_model"), _NOT_SLIDING),
     **dict.fromkeys(
         ("qwen3_5_text", "qwen3_5_moe_text"),
         _NOT_SLIDING
@@ -99,8 +101,8 @@ OF_TYPE: dict[str, Only] = {
     "phi3": dict.fromkeys(("rope_type", "type"), _PHI3_ROPES),
     "gemma3_text": {"hidden_act": ("gelu_pytorch_tanh",)},
     **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), _GEMMA4),
-    "llava": {"vision_feature_select_strategy": ("default", "full")},
-    "llava_next": {"vision_feature_select_strategy": ("default",)},
+    "llava": _LLAVA,
+    "llava_next": _LLAVA,
     "phi3_v": {"use_hd_transform": (True,), "with_learnable_separator": (True,)},
 }
 OF_TOWERS: Only = {"in_chans": (3,)}

@@ -35,6 +35,7 @@ FAMILIES = {  # model_type in config.json -> folder beside this file
     "gemma4_text": "gemma4",
     "gemma4_unified": "gemma4",
     "gemma4_unified_text": "gemma4",
+    "granite": "text",
     "idefics3": "idefics3",
     "internvl": "internvl",
     "llama": "text",

@@ -50,6 +50,7 @@ READ: Mapping[str, frozenset[str]] = {
     | {"final_logit_softcapping", "layer_types", "query_pre_attn_scalar", "sliding_window"},
     "gemma4_text": _GEMMA4 | {"enable_moe_block", "hidden_size_per_layer_input", "top_k_experts"},
     "gemma4_unified_text": _GEMMA4,
+    "granite": _DECODER | {"attention_multiplier", "embedding_multiplier", "logits_scaling", "residual_multiplier"},
     "llama": _DECODER,
     "mistral": _DECODER | {"sliding_window"},
     "mllama_text_model": _DECODER | {"cross_attention_layers"},

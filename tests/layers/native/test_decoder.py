@@ -109,14 +109,16 @@ def test_the_step_is_built_wherever_there_is_a_compiler() -> None:
     assert library() is not None
 
 
-@pytest.mark.parametrize("kind", ["qwen3_5_text", "gemma4_text"])
+@pytest.mark.parametrize("kind", ["qwen3_5_text", "gemma4_text", "granite"])
 def test_a_decoder_of_another_kind_is_left_to_torch(kind: str, tmp_path: Path) -> None:
     model = text_checkpoint(kind, tmp_path, hidden_size=64).ours
 
     assert native_decoder(model.decoder, torch.zeros(1, 2, 1, BLOCK_SIZE, 2, 32), BLOCK_SIZE) is None
 
 
-@pytest.mark.parametrize("kind", [kind for kind in sorted(KINDS) if not kind.startswith(("qwen3_5", "gemma4"))])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in sorted(KINDS) if not kind.startswith(("qwen3_5", "gemma4", "granite"))]
+)
 def test_every_kind_of_decoder_agrees(kind: str, tmp_path: Path) -> None:
     model = text_checkpoint(kind, tmp_path, **WITH_HEADS_OF_16.get(kind, {"hidden_size": 64})).ours
 

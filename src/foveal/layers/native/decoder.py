@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from foveal.layers.activation import ACTIVATIONS, capped
+from foveal.layers.activation import ACTIVATIONS
 from foveal.layers.attention.native import padded, ranges
 from foveal.layers.decoder import Decoder, SelfAttention
 from foveal.layers.linear.plain import SideBySide, plain_parts
@@ -57,6 +57,7 @@ def _is_covered(decoder: Decoder, kv_cache: Tensor) -> bool:
     return (
         not config.delta_heads
         and not config.experts_per_token
+        and config.residual_scale == 1.0
         and kv_cache.device.type == "cpu"
         and kv_cache.dtype == decoder.embedding.dtype == torch.float32
         and config.heads.head_dim % LANES == 0
@@ -131,7 +132,7 @@ class NativeDecoder:
         """The decoder's `logits`: [rows, W] -> float32 [rows, vocab_size]."""
         if self._head is None or len(hidden) > MAX_ROWS:
             return self._decoder.logits(hidden)
-        return capped(products.multiply(self._head, hidden), self._decoder.config.logit_cap)
+        return self._decoder.finished(products.multiply(self._head, hidden))
 
     # --- the structs --------------------------------------------------------------------------------------------------
 

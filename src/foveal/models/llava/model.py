@@ -3,9 +3,9 @@
 Letters: N crops, S pixels a side of a crop, P tokens of a crop, C vision width, F tokens of an image, W decoder width.
 
 Quirks, as published. The hidden state before the tower's last layer is used, in most checkpoints without the class
-token. LLaVA-NeXT joins the tokens of all crops into rows over the image. Tokens of the canvas's padding are left
-out, and a learned separator ends each row. A very narrow image has no row left. An image of only the whole ends with
-one separator.
+token; or the states after several layers, side by side (Granite Vision). LLaVA-NeXT joins the tokens of all crops into
+rows over the image. Tokens of the canvas's padding are left out, and a learned separator ends each row. A very narrow
+image has no row left. An image of only the whole ends with one separator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from foveal.layers.activation import Activation
     from foveal.layers.pieces import Pieces
-    from foveal.models.checkpoint import Checkpoint
+    from foveal.models.checkpoint import Checkpoint, Settings
     from foveal.models.family import CropRange
     from foveal.types import ImageLayout
 
@@ -47,26 +47,36 @@ class Config:
 
     decoder: DecoderConfig
     vision: VisionConfig
-    num_vision_layers: int  # of the tower's layers, how many are run
+    vision_layers: tuple[int, ...]  # the tower's states after so many layers are its features, side by side
     drops_first: bool  # the first state of a crop, which is the class token
     activation: Activation  # of the projector
     normalise: Normalisation
+    feature_scale: float  # Granite scales features as it does embeddings
 
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Config:
         """Raises CheckpointError for a setting that is missing or not implemented."""
         config = checkpoint.config
-        vision, layer = VisionConfig.read(checkpoint.vision_config), config.get("vision_feature_layer", -2)
-        if not isinstance(layer, int):
-            raise CheckpointError(f"the checkpoint has vision_feature_layer {layer}; only one layer can be served")
+        vision, layers = VisionConfig.read(checkpoint.vision_config), config.get("vision_feature_layer", -2)
+        decoder = decoder_config(checkpoint)
+        is_granite = checkpoint.decoder_config["model_type"] == "granite"
         return cls(
-            decoder=decoder_config(checkpoint),
+            decoder=decoder,
             vision=vision,
-            num_vision_layers=layer % (vision.num_hidden_layers + 1),
+            vision_layers=_layer_numbers(config, layers if isinstance(layers, list) else [layers], vision),
             drops_first=config.get("vision_feature_select_strategy", "default") == "default",
             activation=activation(config.get("projector_hidden_act", "gelu")),
             normalise=Normalisation.read(checkpoint.preprocessor_config),
+            feature_scale=decoder.embedding_scale if is_granite else 1.0,
         )
+
+
+def _layer_numbers(config: Settings, layers: list[int], vision: VisionConfig) -> tuple[int, ...]:
+    """Counted from 0, which is the state before the first layer. Raises CheckpointError for one beyond the tower."""
+    num_states = vision.num_hidden_layers + 1
+    if not all(-num_states <= layer < num_states for layer in layers):
+        raise CheckpointError(f"{config.place}: vision_feature_layer is {layers}, of {num_states - 1} layers")
+    return tuple(layer % num_states for layer in layers)
 
 
 # --- the image side ---------------------------------------------------------------------------------------------------
@@ -89,7 +99,7 @@ class LlavaImages:
         newline = prefix(weights, "image_newline", "model.image_newline")
         ends_rows = newline in weights
         return cls(
-            ClipTower.load(weights, tower, config.vision, config.num_vision_layers),
+            ClipTower.load(weights, tower, config.vision, max(config.vision_layers)),
             MLP.load(weights, f"{projector}.linear_1", f"{projector}.linear_2", config.activation),
             weights[newline] if ends_rows else None,
             config,
@@ -104,15 +114,15 @@ class LlavaImages:
         return self.config.normalise(own_crops(item))
 
     def _tokens(self, pixels_N3SS: Tensor) -> Pieces[Tensor]:
-        states_NPC = yield from self.tower(pixels_N3SS)
+        states_NPC = yield from self.tower(pixels_N3SS, self.config.vision_layers)
         return (yield from by_rows(self.projector, states_NPC[:, 1 if self.config.drops_first else 0 :]))
 
     def assemble(self, layout: ImageLayout, crops: Tensor) -> Pieces[Tensor]:
         """[F, W]"""
         if self.row_end_W is None:
-            return at_once(crops[0])
+            return at_once(crops[0] * self.config.feature_scale)
         rows = self._rows(layout.grid, crops[1:]) if len(crops) > 1 else self.row_end_W[None]
-        return at_once(torch.cat([crops[0], rows]))
+        return at_once(torch.cat([crops[0], rows]) * self.config.feature_scale)
 
     def _rows(self, grid: tuple[int, ...], crops_NPW: Tensor) -> Tensor:
         """The crops' tokens as rows over the image, without padding, a separator after each row."""

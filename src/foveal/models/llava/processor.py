@@ -39,7 +39,7 @@ class LlavaProcessor:
     crop_size: int  # pixels a side
     keeps_ratio: bool  # True: the shorter side is scaled to the crop, and the middle cut out; False: squeezed
     side: int  # S, tokens a side of a crop
-    has_class_token: bool  # whether it is one of the tokens
+    num_others: int  # 1 where the class token is one of the tokens; -1 where the first patch is taken for it
     image_token_id: int
 
     @property
@@ -52,7 +52,7 @@ class LlavaProcessor:
         shape, crops = (1, self.crop_size, self.crop_size, 3), CropGrid.over(size, 1, 1)
         if self.keeps_ratio:
             crops = CropGrid.around(size, self._scaled(size), 1, 1, self.crop_size, self._corner(size))
-        return ImageLayout(size, shape, (1, 1), 1, self.side**2 + self.has_class_token, crops)
+        return ImageLayout(size, shape, (1, 1), 1, self.side**2 + self.num_others, crops)
 
     def prepare(self, picture: Picture, layout: ImageLayout) -> NDArray[np.uint8]:
         """The image, resized bicubically."""
@@ -153,13 +153,23 @@ def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
     crop_size = size.get("shortest_edge") or size["height"]
     _check_crop(settings, crop_size)
     side = crop_size // vision.get("patch_size", 14)
+    num_others = _num_others(checkpoint)
     if checkpoint.model_type == "llava_next":
+        if num_others:
+            raise CheckpointError(
+                f"{checkpoint.config.place}: vision_feature_select_strategy must be default with a tower of CLIP, "
+                "and full with one of SigLIP; otherwise a crop's tokens are no square"
+            )
         pinpoints = settings.get("image_grid_pinpoints") or checkpoint.config["image_grid_pinpoints"]
         canvases = tuple((height // crop_size, width // crop_size) for height, width in pinpoints)
         return LlavaNextProcessor(crop_size, canvases, side, token_id)
-    is_full = checkpoint.config.get("vision_feature_select_strategy", "default") == "full"
-    has_class_token = is_full and vision.get("model_type", "clip_vision_model") == "clip_vision_model"
-    return LlavaProcessor(crop_size, "shortest_edge" in size, side, has_class_token, token_id)
+    return LlavaProcessor(crop_size, "shortest_edge" in size, side, num_others, token_id)
+
+
+def _num_others(checkpoint: Checkpoint) -> int:
+    """How many tokens a crop has more than patches: the strategy `default` drops the first, of whatever tower."""
+    has_class_token = checkpoint.vision_config.get("model_type", "clip_vision_model") == "clip_vision_model"
+    return has_class_token - (checkpoint.config.get("vision_feature_select_strategy", "default") == "default")
 
 
 def _check_crop(settings: Settings, crop_size: int) -> None:
