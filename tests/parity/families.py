@@ -13,7 +13,7 @@ import transformers
 from foveal.layers.grid_vision import block_rows
 from foveal.models.gemma4.tower import square_rows
 from tests.parity.references import TEXT, Reference, reference, save_tokenizer
-from tests.parity.text import EXPERTS, GEMMA4, GRANITE
+from tests.parity.text import EXPERTS, GEMMA4, GRANITE, YARN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -360,7 +360,22 @@ GEMMA4_TOWER = {
     "head_dim": 8,
     "position_embedding_size": 2240,
 }
+QWEN2_5_TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "out_hidden_size": 32,
+    "window_size": 24,
+    "fullatt_block_indexes": [1],
+}
+QWEN3_TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "out_hidden_size": 32,
+    "num_position_embeddings": 36,
+    "deepstack_visual_indexes": [0, 2],
+}
 SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+INTERLEAVED = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
 
 QWEN3_5_TOWER = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32, "num_position_embeddings": 36}
 QWEN3_5_TEXT = {
@@ -382,34 +397,15 @@ QWEN3_5_TEXT = {
 
 FAMILIES = {
     "qwen2_vl": qwen_family("Qwen2VL", {"embed_dim": 32, "hidden_size": 32}, rope_parameters=SECTIONS),
-    "qwen2_5_vl": qwen_family(
-        "Qwen2_5_VL",
-        {
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 32,
-            "window_size": 24,
-            "fullatt_block_indexes": [1],
-        },
-        rope_parameters=SECTIONS,
-    ),
+    "qwen2_5_vl": qwen_family("Qwen2_5_VL", QWEN2_5_TOWER, rope_parameters=SECTIONS),
+    "qwen2_5_vl, yarn": qwen_family("Qwen2_5_VL", QWEN2_5_TOWER, rope_parameters={**SECTIONS, **YARN}),
     "qwen3_vl": qwen_family(
         "Qwen3VL",
-        {
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 32,
-            "num_position_embeddings": 36,
-            "deepstack_visual_indexes": [0, 2],
-        },
-        rope_parameters={
-            "rope_type": "default",
-            "rope_theta": 1e4,
-            "mrope_section": [4, 2, 2],
-            "mrope_interleaved": True,
-        },
+        QWEN3_TOWER,
+        rope_parameters=INTERLEAVED,
         head_dim=16,
     ),
+    "qwen3_vl, yarn": qwen_family("Qwen3VL", QWEN3_TOWER, head_dim=16, rope_parameters={**INTERLEAVED, **YARN}),
     "qwen3_5": qwen_family("Qwen3_5", QWEN3_5_TOWER, **QWEN3_5_TEXT),
     "qwen3_5_moe": qwen_family("Qwen3_5Moe", QWEN3_5_TOWER, **QWEN3_5_TEXT, **EXPERTS),
     "idefics3": idefics3_family("Idefics3", 6),
