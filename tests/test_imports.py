@@ -28,6 +28,7 @@ COMPUTES = (  # what may import torch, or something that does
     "foveal.models.*.model",
     "foveal.models.decoders",
     "foveal.models.features",
+    *(f"foveal.models.gemma4.{part}" for part in ("decoder", "embedder", "settings", "tower")),
     "foveal.models.gguf.tensors",
     *TRANSFORMERS,
 )
