@@ -168,8 +168,9 @@ def load(checkpoint: Checkpoint) -> LlavaProcessor | LlavaNextProcessor:
 
 def _num_others(checkpoint: Checkpoint) -> int:
     """How many tokens a crop has more than patches: the strategy `default` drops the first, of whatever tower."""
-    has_class_token = checkpoint.vision_config.get("model_type", "clip_vision_model") == "clip_vision_model"
-    return has_class_token - (checkpoint.config.get("vision_feature_select_strategy", "default") == "default")
+    tower = checkpoint.vision_config.get("model_type", "clip_vision_model")
+    strategy = checkpoint.config.get("vision_feature_select_strategy", "default")
+    return int(tower == "clip_vision_model") - int(strategy == "default")
 
 
 def _check_crop(settings: Settings, crop_size: int) -> None:

@@ -45,7 +45,7 @@ def text(words: str) -> dict[str, str]:
     return {"type": "input_text", "text": words}
 
 
-def image(url: str = "https://x/a.png", **more: str) -> dict[str, str]:
+def image(url: str = "https://x/a.png", **more: str | int) -> dict[str, str | int]:
     return {"type": "input_image", "image_url": url} | more
 
 
