@@ -68,6 +68,12 @@ def test_the_wheel_with_swagger_ui_is_not_imported() -> None:
     without(("flask", "flask_swagger_ui"), modules("foveal.http.*"))
 
 
+def test_without_traces_nothing_of_opentelemetry_is_imported() -> None:
+    without(
+        ("opentelemetry",), [name for name in modules("foveal.*") if name not in (*TRANSFORMERS, "foveal.http.spans")]
+    )
+
+
 def test_only_one_family_needs_transformers() -> None:
     others = [name for name in modules("foveal.*") if name not in TRANSFORMERS]
     without(("transformers",), others)

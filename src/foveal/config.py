@@ -144,6 +144,13 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceConfig:
+    """Where the traces of requests are sent. Further settings are OpenTelemetry's own variables, OTEL_..."""
+
+    endpoint: str | None = None  # a receiver of OTLP over HTTP, such as http://127.0.0.1:4318; None: no traces
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -153,6 +160,7 @@ class Config:
     prices: PriceConfig = field(default_factory=PriceConfig)
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    traces: TraceConfig = field(default_factory=TraceConfig)
 
 
 _SECTIONS = {
@@ -164,6 +172,7 @@ _SECTIONS = {
     "prices": PriceConfig,
     "accounting": AccountingConfig,
     "log": LogConfig,
+    "traces": TraceConfig,
 }
 Layer = Mapping[str, Mapping[str, object]]  # {section: {field: value}}, from one source
 

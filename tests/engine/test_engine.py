@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,21 @@ def test_two_that_wait_for_one_image_encode_it_once() -> None:
 
     assert toy.images.num_encoded_crops == 7
     assert toy.images.crops_of_runs == [2, 2, 2, 1]
+
+
+def test_a_step_says_for_whom_the_encoder_worked_and_when() -> None:
+    toy = ToyEngine(max_num_batched_crops=2)
+    with_image = toy.add(prompt_of(1, picture(toy.arena, 1, num_crops=3), 2))
+    toy.add(prompt_of(text(6)))
+    steps = []
+    while not toy.engine.is_idle:
+        before_s = time.monotonic()
+        steps.append((before_s, toy.engine.step().encoded, time.monotonic()))
+    worked = [encoding for _, encoded, _ in steps for encoding in encoded]
+    assert {encoding.sequence_id for encoding in worked} == {with_image}
+    assert 0 < len(worked) < len(steps)
+    for before_s, encoded, after_s in steps:
+        assert all(before_s <= encoding.started_s <= encoding.ended_s <= after_s for encoding in encoded)
 
 
 def test_prompts_of_different_salts_share_neither_blocks_nor_features() -> None:

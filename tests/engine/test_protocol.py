@@ -12,6 +12,7 @@ from foveal.engine.protocol import (
     TO_ENGINE,
     Abort,
     Close,
+    Encoding,
     FromEngine,
     LoadFailed,
     Progress,
@@ -52,6 +53,7 @@ TOLD: list[FromEngine] = [
     LoadFailed("there is no config.json", is_setting=False),
     StepStarted((1, 2)),
     StepDone(((1, Token(7, "stop", -0.5, (TopLogprob(7, -0.5),), 16)),), ((2, "why"),), (3,), EngineStats(1, 2, 3)),
+    StepDone(encoded=(Encoding(1, 0.25, 0.5),)),
     StepDone(((1, Token(7, prompt_logprobs=(PromptLogprob(None), PromptLogprob(-1.0, (TopLogprob(7, -0.5),))))),)),
 ]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 
-from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
+from foveal.engine.protocol import Abort, Encoding, StepDone, Submit, ToEngine
 from foveal.engine_client.streams import Streams
 from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, RequestError, TooManyRequests
+from foveal.telemetry import Stage, collecting_stages
 from foveal.types import (
     EngineInfo,
     Image,
@@ -64,6 +66,44 @@ async def test_a_request_is_submitted_again_with_all_that_its_next_token_depends
         told.streams.deliver(StepDone(tokens=((1, Token(5, num_cached_tokens=2, mirostat_mu=3.5)),)))
 
         assert told.streams.in_flight[1].submission() == Submit(1, PROMPT, SAMPLING, (5,), 2, 3.5)
+
+
+async def stages_of_one(*messages: tuple[int, ...] | StepDone) -> dict[str, Stage]:
+    """The stages of a request: ids are of a step that begins."""
+    told = Told()
+    with collecting_stages() as stages:
+        async with told.streams.open(PROMPT, SAMPLING):
+            for message in messages:
+                if isinstance(message, StepDone):
+                    told.streams.deliver(message)
+                else:
+                    told.streams.started(message)
+    return {each.name: each for each in stages}
+
+
+async def test_a_request_is_queued_then_encoded_then_computed_then_decoded() -> None:
+    soon_s = time.monotonic() + 1.0
+    first, last = Token(5, num_cached_tokens=2), Token(6, "stop", num_cached_tokens=2)
+    stages = await stages_of_one(
+        (1,),
+        StepDone(encoded=(Encoding(1, soon_s, soon_s + 1.0),)),
+        StepDone(encoded=(Encoding(1, soon_s + 2.0, soon_s + 3.0), Encoding(2, soon_s + 4.0, soon_s + 5.0))),
+        StepDone(tokens=((1, first),)),
+        StepDone(tokens=((1, last),)),
+    )
+    assert [*stages] == ["queue", "encode", "prefill", "decode"]
+    assert stages["queue"].started_s <= stages["queue"].ended_s < soon_s
+    assert (stages["encode"].started_s, stages["encode"].ended_s) == (soon_s, soon_s + 3.0)
+    assert stages["prefill"].started_s == stages["encode"].ended_s
+    assert stages["prefill"].ended_s == stages["decode"].started_s
+    assert stages["prefill"].facts == {"prompt_tokens": 3, "cached_tokens": 2}
+    assert stages["decode"].facts == {"output_tokens": 2}
+
+
+async def test_what_is_left_early_has_the_stages_that_it_came_to() -> None:
+    assert [*await stages_of_one()] == ["queue"]
+    assert [*await stages_of_one((1,))] == ["queue", "prefill"]
+    assert [*await stages_of_one((1,), StepDone(tokens=((1, Token(5)),)))] == ["queue", "prefill", "decode"]
 
 
 async def test_the_token_of_an_image_may_lie_beyond_those_that_are_drawn() -> None:

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from foveal.errors import ImageError, InvalidRequest, Overloaded
 from foveal.media.loader import hash_image
 from foveal.media.protocol import Job, Measure, Prepare, Reply
+from foveal.telemetry import collecting_stages
 from foveal.types import Caller, Image, ImageRef, Size
 from tests.accounting.builders import until
 from tests.media.builders import Bench, data_url, encode, image_loader, plain, png, refs
@@ -392,6 +393,17 @@ async def test_a_url_that_may_not_be_stored_is_fetched_each_time() -> None:
             await load(bench, refs(host.url("/a.png")))
 
     assert len(host.requests) == 2
+
+
+async def test_a_request_waits_for_downloads_and_for_pixels_that_are_not_there_yet() -> None:
+    async with serving({"/a.png": Page(png())}) as host, image_loader() as bench:
+        wanted = refs(png("blue"), host.url("/a.png"))
+        with collecting_stages() as stages:
+            await load(bench, wanted)
+            await load(bench, wanted)
+
+    found = [(each.name, each.facts["image"]) for each in stages]
+    assert found == [("fetch", 2), ("decode image", 1), ("decode image", 2), ("fetch", 2)]
 
 
 async def test_a_client_who_leaves_gives_everything_back_and_spoils_nothing_for_others() -> None:

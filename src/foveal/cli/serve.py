@@ -12,12 +12,14 @@ import click
 from foveal import __version__
 from foveal.cli import options
 from foveal.cli.terminal import bold, progress, tell
-from foveal.config import MIB, Config, Layer, accounts_path, load_config
+from foveal.config import MIB, Config, Layer, TraceConfig, accounts_path, load_config
+from foveal.errors import ConfigError
 
 if TYPE_CHECKING:
     import socket
 
     from foveal.accounting.accounting import Accounting
+    from foveal.http.spans import Spans
     from foveal.types import EngineInfo
 
 
@@ -95,13 +97,25 @@ def serve(config: Config) -> None:
 
     accounting = open_accounting(config, os.environ)
     check_keys(config.http, accounting)
+    tracer = _tracer(config.traces)
     import uvloop
 
     folder = local_folder(config.model.path, config.model.revision, vision=config.model.mmproj)
-    uvloop.run(_run(config, folder, accounting, started_s))
+    uvloop.run(_run(config, folder, accounting, tracer, started_s))
 
 
-async def _run(config: Config, folder: Path, accounting: Accounting, started_s: float) -> None:
+def _tracer(config: TraceConfig) -> Spans | None:
+    """Raises ConfigError."""
+    if config.endpoint is None:
+        return None
+    try:
+        from foveal.http.spans import Spans
+    except ModuleNotFoundError:
+        raise ConfigError("traces.endpoint needs OpenTelemetry: pip install 'foveal[otel]'") from None
+    return Spans(config.endpoint)
+
+
+async def _run(config: Config, folder: Path, accounting: Accounting, tracer: Spans | None, started_s: float) -> None:
     """Put the server together, and run it until the process is told to stop."""
     import gc
     from contextlib import AsyncExitStack
@@ -110,6 +124,8 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
     from foveal.engine_client.ahead import StartedAhead
 
     async with AsyncExitStack() as closing:
+        if tracer is not None:
+            closing.callback(tracer.close)
         arena = PixelArena.create(config.images.arena_bytes)
         engine = await StartedAhead.begin(str(folder), config.engine, arena)  # while this process imports the rest
         closing.push_async_callback(engine.close)
@@ -131,7 +147,7 @@ async def _run(config: Config, folder: Path, accounting: Accounting, started_s: 
         path = accounts_path(config.accounting, os.environ) if config.accounting.responses_on_disk else None
         kept = KeptAnswers(config.accounting, path)
         closing.push_async_callback(kept.close)
-        app = create_app(ServedModels([service.pipeline]), config.http, accounting, kept=kept)
+        app = create_app(ServedModels([service.pipeline]), config.http, accounting, kept=kept, tracer=tracer)
         server = create_server(app, config.http, accounting)
         listener = closing.enter_context(listen(config.http))
         loading = progress(f"Loading {service.pipeline.card.id}")

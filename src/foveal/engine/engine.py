@@ -7,13 +7,14 @@ exactly one terminal event: a token with a finish_reason, a failure or an abort.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import TYPE_CHECKING
 
 from foveal.engine.grammar import GrammarError
 from foveal.engine.guide import Guide, Guides, wait_for_any
-from foveal.engine.protocol import StepDone, Submit
+from foveal.engine.protocol import Encoding, StepDone, Submit
 from foveal.engine.sequence import Sequence
 from foveal.types import Token
 
@@ -65,6 +66,7 @@ class Engine:
         self.guides = guides
         self._failed: list[tuple[int, str]] = []
         self._aborted: list[int] = []
+        self._encoded: tuple[Encoding, ...] = ()  # in the current step
 
     @property
     def is_idle(self) -> bool:
@@ -159,7 +161,16 @@ class Engine:
     ) -> None:
         """The encoder's share of the step. Requests whose image fails, fail here."""
         turn = self.pace.encoder_turn(plan.num_streams, plan.num_prompt_tokens, has_news)
-        for key in self.encoder.encode([*plan.wanted.values()], turn, on_start):
+        owners: set[int] = set()
+
+        def note(sequence_ids: tuple[int, ...]) -> None:
+            owners.update(sequence_ids)
+            on_start(sequence_ids)
+
+        started_s = time.monotonic()
+        failed = self.encoder.encode([*plan.wanted.values()], turn, note)
+        self._encoded = tuple(Encoding(owner, started_s, time.monotonic()) for owner in owners)
+        for key in failed:
             for sequence_id in self.scheduler.encoder_cache.pinned_by(key):
                 self._fail(self.scheduler.sequences[sequence_id], IMAGE_FAILED)
 
@@ -189,7 +200,7 @@ class Engine:
     def _emit(self, draws: Seq[tuple[Sequence, Draw]]) -> StepDone:
         alive = ((sequence, draw) for sequence, draw in draws if sequence.status != "done")  # not aborted since
         tokens = tuple((sequence.sequence_id, self._take(sequence, draw)) for sequence, draw in alive)
-        done = StepDone(tokens, tuple(self._failed), tuple(self._aborted), self.scheduler.stats)
+        done = StepDone(tokens, tuple(self._failed), tuple(self._aborted), self.scheduler.stats, self._encoded)
         self._failed, self._aborted = [], []
         return done
 

@@ -75,6 +75,14 @@ class StepStarted(msgspec.Struct, frozen=True, tag=True):
     sequence_ids: tuple[int, ...]
 
 
+class Encoding(msgspec.Struct, frozen=True):
+    """When the encoder worked for a sequence, by `time.monotonic`, which is one clock for both processes."""
+
+    sequence_id: int
+    started_s: float
+    ended_s: float
+
+
 class StepDone(msgspec.Struct, frozen=True, tag=True):
     """What a step produced. Every accepted request ends in exactly one of these events: a token with a finish_reason
     (finished), an entry in `failed`, or an entry in `aborted`."""
@@ -83,6 +91,7 @@ class StepDone(msgspec.Struct, frozen=True, tag=True):
     failed: tuple[tuple[int, str], ...] = ()  # (sequence id, why, for the client)
     aborted: tuple[int, ...] = ()
     stats: EngineStats = EngineStats()
+    encoded: tuple[Encoding, ...] = ()
 
 
 ToEngine = Submit | Abort | Close

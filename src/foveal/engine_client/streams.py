@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
 from foveal.errors import CutOff, GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
+from foveal.telemetry import Facts, Stage, note_stage
 from foveal.types import EngineStats, Prompt, SamplingParams, Token
 
 if TYPE_CHECKING:
@@ -38,14 +39,23 @@ class Stream:
     num_read: int = 0
     has_ended: bool = False  # for its reader
     submitted_s: float = field(default_factory=time.monotonic)
-    queue_s: float | None = None  # until the engine began with it
+    begun_s: float | None = None  # when the engine began with it
+    encoding_s: tuple[float, float] | None = None  # when the encoder began with its images, and when it last worked
+    first_token_s: float | None = None
+    ended_s: float | None = None
 
     def submission(self) -> Submit:
         """The message that starts or resumes the request in an engine."""
         output = tuple(self.output_token_ids)
         return Submit(self.sequence_id, self.prompt, self.sampling, output, self.num_cached_tokens, self.mirostat_mu)
 
+    @property
+    def queue_s(self) -> float | None:
+        return None if self.begun_s is None else self.begun_s - self.submitted_s
+
     def push(self, token: Token) -> None:
+        if not self.output_token_ids:
+            self.first_token_s = time.monotonic()
         self.output_token_ids.append(token.token_id)
         self.num_cached_tokens = token.num_cached_tokens
         self.mirostat_mu = token.mirostat_mu
@@ -94,8 +104,10 @@ class Streams:
             self._send(stream.submission())
             yield stream
         finally:
-            if self.in_flight.pop(stream.sequence_id, None):
+            if self._take_out(stream.sequence_id):
                 self._send(Abort(stream.sequence_id))
+            for stage in stages_of(stream):
+                note_stage(stage)
 
     def _check_room(self, share: str) -> None:
         """A caller has no more in flight than is left free for others: half, or a third where two do so."""
@@ -110,19 +122,23 @@ class Streams:
         """Note when the engine first works on each of them."""
         for sequence_id in sequence_ids:
             stream = self.in_flight.get(sequence_id)
-            if stream and stream.queue_s is None:
-                stream.queue_s = time.monotonic() - stream.submitted_s
+            if stream and stream.begun_s is None:
+                stream.begun_s = time.monotonic()
 
     def deliver(self, done: StepDone) -> None:
         """Give a step's events to their streams. Events of requests that have ended since are ignored."""
         self.stats = done.stats
         self.num_tokens += len(done.tokens)
+        for encoding in done.encoded:
+            if stream := self.in_flight.get(encoding.sequence_id):
+                began_s, _ = stream.encoding_s or (encoding.started_s, 0)
+                stream.encoding_s = began_s, encoding.ended_s
         for sequence_id, token in done.tokens:
             stream = self.in_flight.get(sequence_id)
             if stream:
                 stream.push(token)
                 if token.finish_reason is not None:
-                    del self.in_flight[sequence_id]
+                    self._take_out(sequence_id)
         for sequence_id, why in done.failed:
             self.fail(sequence_id, why)
 
@@ -140,9 +156,29 @@ class Streams:
             self._end(sequence_id, CutOff(CLOSED))
 
     def _end(self, sequence_id: int, error: GenerationFailed) -> None:
-        stream = self.in_flight.pop(sequence_id, None)
-        if stream:
+        if stream := self._take_out(sequence_id):
             stream.events.put_nowait(error)
+
+    def _take_out(self, sequence_id: int) -> Stream | None:
+        """No longer in flight; None if it was not."""
+        if stream := self.in_flight.pop(sequence_id, None):
+            stream.ended_s = time.monotonic()
+        return stream
+
+
+def stages_of(stream: Stream) -> Iterator[Stage]:
+    """What a stream that has ended waited for, one after the other. Text before an image counts as encoding."""
+    ended_s = stream.ended_s or time.monotonic()
+    yield Stage("queue", stream.submitted_s, stream.begun_s or ended_s)
+    if stream.begun_s is None:
+        return
+    began_s, encoded_s = stream.encoding_s or (stream.begun_s, stream.begun_s)
+    if stream.encoding_s:
+        yield Stage("encode", began_s, encoded_s)
+    prompt: Facts = {"prompt_tokens": len(stream.prompt.token_ids), "cached_tokens": stream.num_cached_tokens or 0}
+    yield Stage("prefill", encoded_s, stream.first_token_s or ended_s, prompt)
+    if stream.first_token_s is not None:
+        yield Stage("decode", stream.first_token_s, ended_s, {"output_tokens": len(stream.output_token_ids)})
 
 
 def check_request(prompt: Prompt, sampling: SamplingParams, info: EngineInfo) -> None:

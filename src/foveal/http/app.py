@@ -22,6 +22,7 @@ from foveal.http.middleware.body_limit import BodyLimit
 from foveal.http.middleware.error_responses import ErrorResponses
 from foveal.http.middleware.rate_limit_headers import RateLimitHeaders
 from foveal.http.middleware.request_log import RequestLog
+from foveal.http.middleware.tracing import Tracing
 from foveal.http.openapi import describe
 from foveal.http.routes import health, metrics, pages, reference, status
 from foveal.http.routing import Dispatch, Route, Routing, routes_of
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from foveal.accounting.accounting import Accounting
     from foveal.config import HttpConfig
     from foveal.http.dialects.dialect import Dialect
+    from foveal.http.middleware.tracing import Tracer
     from foveal.serving.served import ServedModels
 
 DIALECTS = (
@@ -54,10 +56,11 @@ def create_app(
     accounting: Accounting,
     dialects: Sequence[Dialect] = DIALECTS,
     kept: KeptAnswers | None = None,
+    tracer: Tracer | None = None,
 ) -> ASGIApp:
     """The application that serves `models`. `accounting` tells which keys are valid and what they may take.
 
-    `kept`: where responses are kept, by default in memory.
+    `kept`: where responses are kept, by default in memory. `tracer`: gets the traces of requests, if any are wanted.
     """
     kept = kept or KeptAnswers(AccountingConfig())
     routes = all_routes(dialects, playground=config.playground, status_page=config.status_page)
@@ -73,6 +76,8 @@ def create_app(
         app = CORSMiddleware(
             app, config.cors_origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"], expose_headers=["*"]
         )
+    if tracer is not None:
+        app = Tracing(app, tracer)
     app = RequestLog(app, traffic)
     return Routing(app, routes, dialects[0])
 

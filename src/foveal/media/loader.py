@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from foveal.arena import PixelArena
 from foveal.config import ImageConfig
 from foveal.errors import FileError, ImageError, InvalidRequest, Overloaded
-from foveal.media.cache import EncodedImage, PixelCache, arena_bytes
+from foveal.media.cache import EncodedImage, Entry, PixelCache, arena_bytes
 from foveal.media.cost import decode_cost_s
 from foveal.media.downloads import Downloads
 from foveal.media.fetch import Fetcher
@@ -36,7 +36,7 @@ from foveal.media.source import read_source
 from foveal.media.stats import ImageStats
 from foveal.models.family import InvalidImageSize, Processor
 from foveal.shares import Shares
-from foveal.telemetry import Histogram
+from foveal.telemetry import Histogram, stage
 from foveal.types import Caller, Detail, Image, ImageRef, Page
 
 LOAD_PROCESSOR = "foveal.models.registry:load_worker_processor"
@@ -114,7 +114,7 @@ class ImageLoader:
                     await pins.enter_async_context(self._room.hold(client.share, images))
                     entries = await self.cache.pin(images)
                     pins.callback(self.cache.unpin, entries)
-                    await _each(refs, [_shielded(entry.written) for entry in entries])
+                    await _each(refs, [_written(ref, entry) for ref, entry in zip(refs, entries, strict=True)])
             except TimeoutError:
                 raise Overloaded(
                     f"the images were not ready within {self._config.load_timeout_s:g} s; send fewer, or try again"
@@ -163,7 +163,7 @@ class ImageLoader:
 
     async def _identify(self, ref: ImageRef, client: _Client) -> EncodedImage:
         _check_budget(ref.detail, self._processor)
-        encoded = await self._encoded(ref.source, client)
+        encoded = await self._encoded(ref, client)
         image_hash = await self._in_thread(
             client, hash_image, encoded, ref.detail, self._processor.fingerprint, client.salt, ref.page
         )
@@ -182,11 +182,14 @@ class ImageLoader:
             raise Refused(str(error)) from None
         return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s, ref.page)
 
-    async def _encoded(self, source: str | bytes, client: _Client) -> bytes:
-        if isinstance(source, bytes):
-            return source
-        found = await self._in_thread(client, read_source, source, self._config.max_image_bytes)
-        return found if isinstance(found, bytes) else await self._downloads.get(found, client.share, client.salt)
+    async def _encoded(self, ref: ImageRef, client: _Client) -> bytes:
+        if isinstance(ref.source, bytes):
+            return ref.source
+        found = await self._in_thread(client, read_source, ref.source, self._config.max_image_bytes)
+        if isinstance(found, bytes):
+            return found
+        with stage("fetch", image=ref.position):
+            return await self._downloads.get(found, client.share, client.salt)
 
     async def _read(self, ref: ImageRef, client: _Client) -> list[str | ImageRef]:
         """The file's parts. Raises Refused."""
@@ -266,5 +269,9 @@ async def _each(refs: Sequence[ImageRef], work: Sequence[Coroutine[Any, Any, T]]
     return done
 
 
-async def _shielded(task: asyncio.Task[T]) -> T:
-    return await asyncio.shield(task)
+async def _written(ref: ImageRef, entry: Entry) -> None:
+    """Wait for the pixels. Raises why they cannot be there."""
+    if entry.written.done():
+        return entry.written.result()
+    with stage("decode image", image=ref.position):
+        await asyncio.shield(entry.written)

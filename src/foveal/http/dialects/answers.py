@@ -34,6 +34,11 @@ class Answers:
         return self._of_choice[index]
 
     @property
+    def asked(self) -> ChatRequest | CompletionRequest:
+        """The first request; the options of all are the same."""
+        return self._requests[0]
+
+    @property
     def usage(self) -> Usage:
         return Usage.of_all([answer.usage for answer in self._answers])
 

@@ -1,6 +1,7 @@
 """Gives each request its id, counts it and writes a line about it: never a prompt, a body, a header or a query.
 
-What the line says of an answer, inner layers leave in the request's state: `key_name`, `model` and `answers`.
+What the line says of an answer, inner layers leave in the request's state: `key_name`, `model`,
+`answers` and `trace_id`.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _write(scope: Scope, status: int, took_s: float) -> None:
 def _facts(state: Mapping[str, Any]) -> dict[str, object]:
     """What is known of who asked, of which model, and of its answers."""
     facts: dict[str, object] = {"key": state.get("key_name"), "model": state.get("model")}
+    facts["trace_id"] = state.get("trace_id")
     answers: Answers | None = state.get("answers")
     if answers is not None:
         usage = answers.usage
