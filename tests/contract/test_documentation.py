@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from foveal.config import load_config
 from tests.console import commands, is_shown
 from tests.contract.environments import environment
 from tests.contract.pictures import drawing
-from tests.contract.serve import KEY
+from tests.contract.serve import KEY, MODEL
 
 if TYPE_CHECKING:
     from tests.contract.serve import Served
@@ -34,6 +35,7 @@ CLIENTS = [
 PROGRAMS = [text for _, language, text in EXAMPLES if language == "python" and "base64" not in text]
 SETTINGS = [pytest.param(text, id=name) for name, language, text in EXAMPLES if language == "toml"]
 CONSOLES = [name for name, page in PAGES.items() if "```console" in page]
+WITHOUT_AN_ANSWER = {"/v1/tokenize", "/v1/responses/input_tokens", "/v1/messages/count_tokens", "/api/show"}
 RUN_BY_A_TEST = {"bash", "console", "javascript", "python", "toml"}
 
 
@@ -60,9 +62,22 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", CURL)
-def test_a_command_is_answered(served: Served, folder: Path, example: str) -> None:
+def test_a_command_is_answered_by_what_is_in_the_picture(served: Served, folder: Path, example: str) -> None:
     reply = run(["bash", "-c", at(served, example)], folder)
-    assert any(name in reply for name in ('"choices"', '"prompt_tokens"', '"output"', '"content"'))
+    counts = "/tokenize" in example
+    assert re.search(r'"image_tokens":265\b' if counts else r"\b(red|square)\b", reply), reply
+
+
+@pytest.mark.slow
+def test_the_references_examples_are_answered_by_what_is_in_their_picture(served: Served) -> None:
+    paths = httpx.get(f"{served.url}/openapi.json").json()["paths"]
+    asked = {path: of["post"]["requestBody"] for path, of in paths.items() if "post" in of}
+    answers = {
+        path: served.post(path.replace("{model}", MODEL), body["content"]["application/json"]["example"])
+        for path, body in asked.items()
+    }
+    assert {path for path, answer in answers.items() if answer.status_code != 200} == set()
+    assert {path for path, answer in answers.items() if "square" not in answer.text} == WITHOUT_AN_ANSWER
 
 
 @pytest.mark.clients

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = {
     "model": "foveal-mini",
-    "prompt": "USER: <image>\nWhat shape is it?\n\nASSISTANT:",
+    "prompt": "<|user|>\n<image>\nWhat shape is it?<|end|>\n<|assistant|>\n",  # as foveal-mini was trained
     "images": [EXAMPLE_IMAGE_URL],
     "max_tokens": 64,
 }
