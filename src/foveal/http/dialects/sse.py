@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from foveal.http.responses import to_json
@@ -22,25 +23,45 @@ def event(payload: object, name: str | None = None) -> bytes:
     return data if name is None else b"event: " + name.encode() + b"\n" + data
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Behind the last event."""
+
+    error: Exception | None = None
+
+
 async def kept_alive(events: AsyncIterator[T], ping: T) -> AsyncIterator[T]:
     """The events, with a ping between two where the second one takes longer than PING_S. None comes before the first.
 
-    Leaving it ends `events`.
+    One task reads all events, and at most one ahead. Leaving it ends `events`.
     """
-    upcoming = asyncio.ensure_future(anext(events))
+    read: asyncio.Queue[T | _End] = asyncio.Queue(1)
+    reading = asyncio.create_task(_read(events, read))
+    patience_s = None  # the first event decides whether there is a stream at all
     try:
-        await asyncio.wait([upcoming])  # the first event decides whether there is a stream at all
         while True:
-            done, _ = await asyncio.wait([upcoming], timeout=PING_S)
-            if not done:
+            try:
+                async with asyncio.timeout(patience_s):
+                    event = await read.get()
+            except TimeoutError:
                 yield ping
                 continue
-            try:
-                event = upcoming.result()
-            except StopAsyncIteration:
+            if isinstance(event, _End):
+                if event.error is not None:
+                    raise event.error
                 return
-            upcoming = asyncio.ensure_future(anext(events))
+            patience_s = PING_S
             yield event
     finally:
-        upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _read(events: AsyncIterator[T], into: asyncio.Queue[T | _End]) -> None:
+    try:
+        async for event in events:
+            await into.put(event)
+    except Exception as error:  # of any kind: it is the reader's
+        await into.put(_End(error))
+    else:
+        await into.put(_End())

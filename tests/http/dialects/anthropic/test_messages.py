@@ -199,3 +199,15 @@ def test_a_stream_that_pauses_has_pings(monkeypatch: pytest.MonkeyPatch) -> None
 
     seen = asyncio.run(read())
     assert (seen[0], seen[-1], set(seen[1:-1])) == ("first", "last", {"ping"})
+
+
+def test_one_task_reads_the_events_of_a_stream() -> None:
+    async def events() -> AsyncIterator[asyncio.Task[Any] | None]:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            yield asyncio.current_task()
+
+    async def readers() -> set[asyncio.Task[Any] | None]:
+        return {task async for task in sse.kept_alive(events(), None)}
+
+    assert len(asyncio.run(readers())) == 1
