@@ -87,7 +87,10 @@ def test_elsewhere_its_variables_are_mistakes(name: str) -> None:
         load_config(None, {name: SERVICE[name]}, {})
 
 
-@pytest.mark.parametrize(("section", "setting"), [("images", {"num_workers": -1}), ("engine", {"num_threads": 0})])
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [("images", {"num_workers": -1}), ("engine", {"num_threads": 0}), ("schemas", {"num_items": 0})],
+)
 def test_counts_that_cannot_work_are_refused(section: str, setting: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{section}.{next(iter(setting))}"):
         load_config(None, {}, {section: setting})

@@ -136,6 +136,19 @@ class AccountingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaConfig:
+    """What an answer in JSON may have where its schema has no bound, so that every answer ends."""
+
+    text_length: int = 1024  # characters of a text; in the arguments of a tool 65,536, since tools write files
+    num_items: int = 128  # of an array
+    num_properties: int = 64  # of an object, beside those that its schema names
+    largest_integer: int = 2**53 - 1  # every JSON reader keeps it; the smallest is its negative
+
+
+DEFAULT_BOUNDS = SchemaConfig()
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What is written to stderr while a server runs."""
 
@@ -159,6 +172,7 @@ class Config:
     limits: LimitConfig = field(default_factory=LimitConfig)
     prices: PriceConfig = field(default_factory=PriceConfig)
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
+    schemas: SchemaConfig = field(default_factory=SchemaConfig)
     log: LogConfig = field(default_factory=LogConfig)
     traces: TraceConfig = field(default_factory=TraceConfig)
 
@@ -171,6 +185,7 @@ _SECTIONS = {
     "limits": LimitConfig,
     "prices": PriceConfig,
     "accounting": AccountingConfig,
+    "schemas": SchemaConfig,
     "log": LogConfig,
     "traces": TraceConfig,
 }
@@ -217,6 +232,9 @@ def _check_numbers(config: Config) -> None:
             value = getattr(settings, setting.name)
             if isinstance(value, int | float) and not 0 <= value <= MAX_SETTING:
                 raise ConfigError(f"{section}.{setting.name} is {value}; it has to be from 0 to {MAX_SETTING:,}")
+    for setting in fields(config.schemas):
+        if (value := getattr(config.schemas, setting.name)) < 1:
+            raise ConfigError(f"schemas.{setting.name} is {value}; it has to be at least 1")
     if config.images.num_workers < 0:
         raise ConfigError(f"images.num_workers is {config.images.num_workers}; it has to be at least 0")
     if config.engine.num_threads is not None and config.engine.num_threads < 1:

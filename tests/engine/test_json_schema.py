@@ -11,8 +11,9 @@ from typing import Any
 import llguidance
 import pytest
 
+from foveal.config import DEFAULT_BOUNDS, SchemaConfig
 from foveal.engine.grammar import GrammarError, translate
-from foveal.engine.json_schema import Bounds, prepared
+from foveal.engine.json_schema import prepared
 from foveal.engine.json_schema_facts import INSTEAD, SchemaError
 from foveal.types import Grammar
 from tests.builders import byte_tokenizer
@@ -25,9 +26,10 @@ def tokenizer() -> llguidance.LLTokenizer:
     return llguidance.LLTokenizer(byte_tokenizer(("<|end|>",)).to_str())
 
 
-def matcher_of(schema: Any) -> llguidance.LLMatcher:
+def matcher_of(schema: Any, bounds: SchemaConfig = DEFAULT_BOUNDS) -> llguidance.LLMatcher:
     """Raises GrammarError."""
-    matcher = llguidance.LLMatcher(tokenizer(), translate(Grammar("json_schema", json.dumps(schema))), log_level=0)
+    text = translate(Grammar("json_schema", json.dumps(schema)), bounds)
+    matcher = llguidance.LLMatcher(tokenizer(), text, log_level=0)
     if matcher.is_error():
         raise GrammarError(matcher.get_error())
     return matcher
@@ -40,8 +42,8 @@ def holds(matcher: llguidance.LLMatcher, answer: str) -> bool:
     return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
 
 
-def allows(schema: Any, answer: str) -> bool:
-    return holds(matcher_of(schema), answer)
+def allows(schema: Any, answer: str, bounds: SchemaConfig = DEFAULT_BOUNDS) -> bool:
+    return holds(matcher_of(schema, bounds), answer)
 
 
 # --- objects are closed -----------------------------------------------------------------------------------------------
@@ -99,8 +101,23 @@ def test_what_has_no_bound_gets_one(schema: Any, longest: str, longer: str) -> N
     assert not allows(schema, longer)
 
 
-def test_bounds_can_be_set() -> None:
-    assert prepared('{"type":"string"}', Bounds(string_length=5))["maxLength"] == 5
+@pytest.mark.parametrize(
+    ("bounds", "schema", "longest", "longer"),
+    [
+        (SchemaConfig(text_length=3), {"type": "string"}, '"abc"', '"abcd"'),
+        (SchemaConfig(largest_integer=99), {"type": "integer"}, "-99", "100"),
+        (SchemaConfig(num_items=2), {"type": "array", "items": {"type": "null"}}, "[null, null]", "[null, null, null]"),
+        (
+            SchemaConfig(num_properties=1),
+            {"additionalProperties": {"type": "null"}, "type": "object"},
+            '{"a": null}',
+            '{"a": null, "b": null}',
+        ),
+    ],
+)
+def test_the_operator_chooses_the_bounds(bounds: SchemaConfig, schema: Any, longest: str, longer: str) -> None:
+    assert allows(schema, longest, bounds)
+    assert not allows(schema, longer, bounds)
 
 
 # --- oneOf ------------------------------------------------------------------------------------------------------------

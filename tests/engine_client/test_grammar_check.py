@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from foveal.config import DEFAULT_BOUNDS, SchemaConfig
 from foveal.engine.grammar import translate
 from foveal.engine_client import grammar_check
 from foveal.engine_client.grammar_check import GrammarCheck
@@ -40,9 +41,11 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def checking(folder: Path, time_limit_s: float = 60.0) -> AsyncIterator[GrammarCheck]:
+async def checking(
+    folder: Path, time_limit_s: float = 60.0, bounds: SchemaConfig = DEFAULT_BOUNDS
+) -> AsyncIterator[GrammarCheck]:
     byte_tokenizer(("<|end|>",)).save(str(folder / "tokenizer.json"))
-    check = GrammarCheck(folder, time_limit_s)
+    check = GrammarCheck(folder, time_limit_s, bounds)
     try:
         yield check
     finally:
@@ -52,6 +55,12 @@ async def checking(folder: Path, time_limit_s: float = 60.0) -> AsyncIterator[Gr
 async def test_a_good_grammar_is_translated(tmp_path: Path) -> None:
     async with checking(tmp_path) as check:
         assert await check.translate(GOOD) == await check.translate(GOOD) == translate(GOOD)
+
+
+async def test_the_operators_bounds_reach_the_grammar(tmp_path: Path) -> None:
+    bounds = SchemaConfig(text_length=3)
+    async with checking(tmp_path, bounds=bounds) as check:
+        assert await check.translate(GOOD) == translate(GOOD, bounds) != translate(GOOD)
 
 
 async def test_a_bad_one_is_the_clients_to_mend(tmp_path: Path) -> None:

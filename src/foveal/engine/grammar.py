@@ -18,8 +18,9 @@ import llguidance
 import msgspec
 import numpy as np
 
+from foveal.config import DEFAULT_BOUNDS, SchemaConfig
 from foveal.engine.ending import Endings, allowed_tokens
-from foveal.engine.json_schema import Bounds, prepared
+from foveal.engine.json_schema import prepared
 from foveal.types import Grammar
 
 if TYPE_CHECKING:
@@ -36,37 +37,38 @@ LIMITS = llguidance.LLParserLimits(step_max_items=10_000, max_items_in_row=1000,
 # JSON allows unlimited white space, which small models never stop writing. So it is compact, with a space where people
 # (and the texts that models learned from) put one.
 LAYOUT: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
-ARGUMENTS = replace(Bounds(), string_length=65_536)  # tools write files
+ARGUMENT_LENGTH = 65_536  # characters of a text: tools write files
 
 
 class GrammarError(Exception):
     """The grammar cannot be used, or the answer cannot follow it any further. The message is for the client."""
 
 
-def translate(grammar: Grammar) -> str:
+def translate(grammar: Grammar, bounds: SchemaConfig = DEFAULT_BOUNDS) -> str:
     """The grammar in llguidance's language. Raises GrammarError where the syntax is wrong."""
     try:
         if grammar.kind == "json_schema":
-            return llguidance.LLMatcher.grammar_from_json_schema(prepared(grammar.text), overrides=LAYOUT)
+            return llguidance.LLMatcher.grammar_from_json_schema(prepared(grammar.text, bounds), overrides=LAYOUT)
         if grammar.kind == "composed":
-            return _composed(grammar)
+            return _composed(grammar, bounds)
         return llguidance.grammar_from("grammar", grammar.text)
     except ValueError as error:
         raise GrammarError(_in_a_line(str(error))) from None
 
 
-def _composed(grammar: Grammar) -> str:
+def _composed(grammar: Grammar, bounds: SchemaConfig) -> str:
     """Several grammars under names, the first of which is that of the whole. llguidance overlooks what else it has."""
-    parts = [{"name": f"part{number}"} | _part(part) for number, part in enumerate(grammar.parts)]
+    parts = [{"name": f"part{number}"} | _part(part, bounds) for number, part in enumerate(grammar.parts)]
     return msgspec.json.encode(
         {"grammars": [{"lark_grammar": grammar.text}, *parts], "closings": grammar.closings}
     ).decode()
 
 
-def _part(part: Grammar) -> dict[str, Any]:
+def _part(part: Grammar, bounds: SchemaConfig) -> dict[str, Any]:
     if part.kind == "grammar":
         return {"lark_grammar": llguidance.grammar_from("grammar", part.text)}
-    bounds = ARGUMENTS if part.kind == "arguments" else Bounds()
+    if part.kind == "arguments":
+        bounds = replace(bounds, text_length=max(bounds.text_length, ARGUMENT_LENGTH))
     try:
         return {"json_schema": prepared(part.text, bounds, part.is_strict) | {"x-guidance": LAYOUT}}
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 Three changes, all of which only remove answers that the schema allows:
 - an object that lists its properties has no others, unless the schema says so (as OpenAI's strict mode has it);
-- what has no bound gets one (`Bounds`), so that a small model comes to an end;
+- what has no bound gets one (`config.SchemaConfig`), so that a small model comes to an end;
 - alternatives of `oneOf` that exclude each other become `anyOf`.
 
 What can't be enforced is refused, with its place in the schema and what to write instead. A schema that is not strict
@@ -11,11 +11,12 @@ goes without it: then the answers are those of a wider schema.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from foveal.config import DEFAULT_BOUNDS, SchemaConfig
 from foveal.engine.json_schema_facts import (
     ALTERNATIVES,
     COUNTS,
@@ -39,24 +40,13 @@ from foveal.engine.json_schema_facts import (
     values_of,
 )
 
-KEY = "^[^\\x00-\\x1f]{{0,{}}}$"
+KEY = "^[^\\x00-\\x1f]{0,64}$"  # that the schema doesn't name
+NUMBER_STEP = 1e-9  # where the schema has none, so a fraction has at most 9 digits
 ANY_VALUE = "any-value"  # names of definitions that are added
 ANY_NUMBER = {"integer": "any-integer", "number": "any-number"}  # llguidance takes 5 ms for each that is written out
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What an answer may have where the schema has no bound."""
-
-    string_length: int = 1024  # characters
-    key_length: int = 64  # characters of a key that the schema doesn't name
-    num_items: int = 128  # of an array
-    num_properties: int = 64  # that the schema doesn't name
-    integer: int = 2**53 - 1  # the largest that every JSON reader keeps (RFC 8259, section 6)
-    number_step: float = 1e-9  # so a fraction has at most 9 digits
-
-
-def prepared(text: str, bounds: Bounds = Bounds(), is_strict: bool = True) -> dict[str, Any]:
+def prepared(text: str, bounds: SchemaConfig = DEFAULT_BOUNDS, is_strict: bool = True) -> dict[str, Any]:
     """The schema in `text`, ready for llguidance. Raises SchemaError."""
     try:
         root = msgspec.json.decode(text)
@@ -70,7 +60,7 @@ def prepared(text: str, bounds: Bounds = Bounds(), is_strict: bool = True) -> di
 
 
 class _Preparation:
-    def __init__(self, root: dict[str, Any], bounds: Bounds, is_strict: bool) -> None:
+    def __init__(self, root: dict[str, Any], bounds: SchemaConfig, is_strict: bool) -> None:
         self._root = root
         self._bounds = bounds
         self._is_strict = is_strict
@@ -202,7 +192,7 @@ class _Preparation:
         if made.get("format") not in FORMATS:
             made.pop("format", None)
         if "string" in types and not made.keys() & {"pattern", "format"}:
-            made.setdefault("maxLength", max(self._bounds.string_length, made.get("minLength", 0)))
+            made.setdefault("maxLength", max(self._bounds.text_length, made.get("minLength", 0)))
         if types & {"integer", "number"}:
             self._bound_number(made, types)
         return made
@@ -221,7 +211,7 @@ class _Preparation:
         if is_listed:
             made["additionalProperties"] = part
         else:  # a pattern bounds the keys, too
-            made |= {"patternProperties": {KEY.format(self._bounds.key_length): part}, "additionalProperties": False}
+            made |= {"patternProperties": {KEY: part}, "additionalProperties": False}
         is_countable = {*made.get("properties", ())} <= {*made.get("required", ())}
         if place.closes and is_countable:  # else llguidance can't count them
             limit = self._bounds.num_properties + len(made.get("properties", ()))
@@ -237,13 +227,13 @@ class _Preparation:
             made.setdefault("maxItems", limit)
 
     def _bound_number(self, made: dict[str, Any], types: frozenset[str]) -> None:
-        limit = self._bounds.integer
+        limit = self._bounds.largest_integer
         if not made.keys() & {"minimum", "exclusiveMinimum"}:
             made["minimum"] = min(-limit, made.get("maximum", 0), made.get("exclusiveMaximum", 0) - 1)
         if not made.keys() & {"maximum", "exclusiveMaximum"}:
             made["maximum"] = max(limit, made.get("minimum", 0), made.get("exclusiveMinimum", 0) + 1)
         if "number" in types:
-            made.setdefault("multipleOf", self._bounds.number_step)
+            made.setdefault("multipleOf", NUMBER_STEP)
 
     # --- any value ----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from foveal.config import DEFAULT_BOUNDS, SchemaConfig
 from foveal.engine_client.grammar_protocol import GRAMMARS, SETTINGS, VERDICTS, TrialSettings, Verdict
 from foveal.errors import InvalidRequest, Overloaded
 from foveal.workers.process import ChildProcess, Gone
@@ -28,8 +29,9 @@ _TRIAL = Kind("foveal.engine_client.grammar_trial:serve", ONE_THREAD)
 class GrammarCheck:
     """Sends grammars to one worker, one at a time. Must be closed."""
 
-    def __init__(self, folder: Path, time_limit_s: float = TIME_LIMIT_S) -> None:
-        self._settings = TrialSettings(str(folder), time_limit_s)
+    def __init__(self, folder: Path, time_limit_s: float = TIME_LIMIT_S, bounds: SchemaConfig = DEFAULT_BOUNDS) -> None:
+        """`bounds`: of answers where their schemas have none."""
+        self._settings = TrialSettings(str(folder), time_limit_s, bounds)
         self._turn = asyncio.Lock()
         self._worker: ChildProcess | None = None
         self._known: OrderedDict[Grammar, str] = OrderedDict()  # -> the text for SamplingParams

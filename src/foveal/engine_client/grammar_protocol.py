@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from foveal.config import SchemaConfig
 from foveal.types import Grammar
 from foveal.workers.frames import Messages
 from foveal.workers.jobs import MAX_SETTINGS_BYTES
@@ -16,6 +17,7 @@ class TrialSettings(msgspec.Struct, frozen=True):
 
     folder: str  # of the checkpoint
     time_limit_s: float  # for one grammar
+    bounds: SchemaConfig
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.config import SchemaConfig
 from foveal.engine.grammar import Constraint, GrammarError, Grammars, translate
 from foveal.engine_client.grammar_protocol import GRAMMARS, SETTINGS, VERDICTS, Verdict
 from foveal.types import Grammar
@@ -28,13 +29,13 @@ def serve(server: socket.socket) -> None:
     """Try the grammars that the server sends, until it closes the connection."""
     settings = receive(server, SETTINGS)
     grammars = Grammars(Path(settings.folder))
-    answer_jobs(server, GRAMMARS, VERDICTS, partial(judge, grammars), LIMITS, settings.time_limit_s)
+    answer_jobs(server, GRAMMARS, VERDICTS, partial(judge, grammars, settings.bounds), LIMITS, settings.time_limit_s)
 
 
-def judge(grammars: Grammars, grammar: Grammar) -> Verdict:
+def judge(grammars: Grammars, bounds: SchemaConfig, grammar: Grammar) -> Verdict:
     """Do with the grammar what the engine will do: compile it, and follow it for some tokens."""
     try:
-        text = translate(grammar)
+        text = translate(grammar, bounds)
         _follow(grammars.start(text, (), NO_LIMIT), grammars.tokenizer.vocab_size)
     except GrammarError as error:
         return Verdict(problem=str(error))

@@ -145,7 +145,7 @@ class Service:
         self._arena = arena or PixelArena.create(config.images.arena_bytes)
         self._images = ImageLoader(config.images, processor, self._arena, folder) if processor else NoImages()
         card = _card(config, checkpoint, renderer, supports_image_input=processor is not None)
-        self._grammars = GrammarCheck(folder)
+        self._grammars = GrammarCheck(folder, bounds=config.schemas)
         self.accounting = accounting or Accounting(config.limits, config.prices)
         self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting)
 
