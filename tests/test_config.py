@@ -2,12 +2,12 @@
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
-from foveal.config import AccountingConfig, Config, accounts_path, load_config
+from foveal.config import AccountingConfig, Config, ServedConfig, UpstreamConfig, accounts_path, load_config
 from foveal.errors import ConfigError
 
 
@@ -139,15 +139,95 @@ def test_keys_are_not_shown() -> None:
 
 def test_the_documentation_has_every_setting_with_its_default() -> None:
     text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text("utf-8")
-    for section in fields(Config):
-        _, _, rest = text.partition(f"\n## `[{section.name}]`")
+    sections = {f"[{section.name}]": type(getattr(Config(), section.name)) for section in fields(Config)}
+    del sections["[models]"]
+    for table, settings in (sections | {"[[models]]": ServedConfig, "[models.upstream]": UpstreamConfig}).items():
+        _, _, rest = text.partition(f"\n## `{table}`")
         documented = dict(re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? \|", rest.partition("\n## ")[0], re.MULTILINE))
-        defaults = {setting.name: setting.default for setting in fields(type(getattr(Config(), section.name)))}
+        defaults = {setting.name: setting.default for setting in fields(settings)}
         assert documented == {name: shown(default) for name, default in defaults.items()}
 
 
+FURTHER = """
+[[models]]
+name = "far"
+context_length = 4096
+[models.upstream]
+base_url = "http://10.0.0.7/v1"
+api_key = "sk-theirs"
+dialect = "vllm"
+
+[[models]]
+name = "further"
+aliases = ["another"]
+upstream = {base_url = "https://api.example/v1"}
+"""
+
+
+def test_each_further_model_has_a_server_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "foveal.toml"
+    file.write_text(FURTHER)
+
+    config = load_config(file, {}, {})
+
+    assert config.models == (
+        ServedConfig("far", UpstreamConfig("http://10.0.0.7/v1", "sk-theirs", "vllm"), context_length=4096),
+        ServedConfig("further", UpstreamConfig("https://api.example/v1"), aliases=("another",)),
+    )
+    assert "sk-theirs" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "flag", "path"),
+    [
+        (FURTHER, None, ""),
+        (FURTHER, "foveal-mini", "foveal-mini"),
+        ("[model]\npath = 'a/b'\n" + FURTHER, None, "a/b"),
+        ("", None, "foveal-mini"),
+    ],
+)
+def test_a_server_with_models_elsewhere_runs_one_of_its_own_where_it_is_named(
+    tmp_path: Path, text: str, flag: str | None, path: str
+) -> None:
+    file = tmp_path / "foveal.toml"
+    file.write_text(text)
+    assert load_config(file, {}, {"model": {"path": flag}}).model.path == path
+
+
+def test_a_server_without_any_model_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="name a model"):
+        load_config(None, {"FOVEAL_MODEL_PATH": ""}, {})
+
+
+UP = "[models.upstream]\nbase_url = 'http://a/v1'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[models]\nname = 'far'", "with two brackets"),
+        ("[[models]]\nname = 'far'\nport = 1\n" + UP, "[[models]] has no key 'port'"),
+        ("[[models]]\nname = 'far'\n" + UP + "key = 'x'", "[models.upstream] has no key 'key'"),
+        ("[[models]]\nname = 'far'\nupstream = 'http://a'", "[models.upstream] is a table"),
+        ("[[models]]\nname = 'far'", "wrong type"),
+        ("[[models]]\n" + UP, "wrong type"),
+        ("[[models]]\nname = 'far'\n" + UP + "dialect = 'ollama'", "wrong type"),
+        ("[[models]]\nname = 'far'\nupstream = {base_url = 'a'}", "begins with http"),
+        ("[[models]]\nname = 'far'\ncontext_length = 0\n" + UP, "context_length of far is 0"),
+        ("[[models]]\nname = 'far'\n" + UP + "token_timeout_s = nan", "token_timeout_s of far is nan"),
+        ("[[models]]\nname = 'far'\n" + UP + "num_retries = 99", "num_retries is 99"),
+    ],
+)
+def test_a_mistake_about_a_further_model_is_named(tmp_path: Path, text: str, part: str) -> None:
+    file = tmp_path / "foveal.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {}, {})
+    assert part in str(caught.value)
+
+
 def shown(default: object) -> str:
-    """A default as TOML writes it; nothing for None."""
-    if default is None:
+    """A default as TOML writes it; nothing for None, and for what has none."""
+    if default is None or default is MISSING:
         return ""
     return json.dumps(list(default) if isinstance(default, tuple) else default)

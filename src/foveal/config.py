@@ -12,11 +12,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from foveal.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 OTHER_VARIABLES = ("FOVEAL_BENCH_",)  # of commands that read no settings
 KUBERNETES = re.compile(r"FOVEAL_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
@@ -28,7 +31,8 @@ MAX_SETTING = 1_000_000_000_000  # of a limit or a price; a larger one is taken 
 class ModelConfig:
     """Which checkpoint is served, and as what."""
 
-    path: str = "foveal-mini"  # a folder, a hub id (owner/name), a GGUF file, or foveal-mini, inside the package
+    path: str = "foveal-mini"  # a folder, a hub id (owner/name), a GGUF file, or foveal-mini, inside the package;
+    # "": none, if there are [[models]] of other servers, and then the default
     mmproj: str | None = None  # of a GGUF file: the file of its vision part; default: the one beside it on the hub
     revision: str | None = None  # of a hub id: branch, tag or commit
     name: str | None = None  # the id that clients use; default: the path's last part, or the hub id
@@ -164,6 +168,33 @@ class TraceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """A server elsewhere that answers for a model: vLLM, SGLang, llama-server, or anything with OpenAI's chat API."""
+
+    base_url: str  # such as http://10.0.0.7:8000/v1; chat/completions comes behind it
+    api_key: str | None = field(default=None, repr=False)  # that it wants of this server
+    # Which fields it knows beyond OpenAI's.
+    dialect: Literal["openai", "vllm", "llama-server", "transformers"] = "openai"
+    model: str | None = None  # what the model is called there; default: as here
+    connect_timeout_s: float = 5.0
+    first_token_timeout_s: float = 120.0  # from the request to the first piece of the answer
+    token_timeout_s: float = 60.0  # between two pieces
+    num_retries: int = 2  # before the first piece, where it is dead or overloaded
+
+
+@dataclass(frozen=True, slots=True)
+class ServedConfig:
+    """A further model under a name of its own, which a server elsewhere runs."""
+
+    name: str  # the id that clients use
+    upstream: UpstreamConfig
+    aliases: tuple[str, ...] = ()  # further ids
+    context_length: int = 32_768  # tokens, prompt and answer together
+    takes_images: bool = True
+    image_tokens: int = 1024  # of an image, until the other server has counted them: what is reserved for it
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -175,6 +206,7 @@ class Config:
     schemas: SchemaConfig = field(default_factory=SchemaConfig)
     log: LogConfig = field(default_factory=LogConfig)
     traces: TraceConfig = field(default_factory=TraceConfig)
+    models: tuple[ServedConfig, ...] = ()  # [[models]] of the file: what other servers run
 
 
 _SECTIONS = {
@@ -198,15 +230,23 @@ def load_config(path: Path | None, environ: Mapping[str, str], flags: Layer) -> 
     Raises ConfigError naming the file, variable or key that cannot work.
     """
     sections: dict[str, dict[str, object]] = {section: {} for section in _SECTIONS}
-    for layer, origin in (_file_layer(path), _environment_layer(environ), (flags, "a flag")):
+    in_file, file = _file_layer(path)
+    models = _models(in_file.pop("models", []), file)
+    for layer, origin in ((in_file, file), _environment_layer(environ), (flags, "a flag")):
         for section, values in layer.items():
             _check_known(section, values, origin)
             sections[section] |= {key: value for key, value in values.items() if value is not None}
+    if models:
+        sections["model"].setdefault("path", "")
     try:
-        config = msgspec.convert(sections, Config, strict=False)
+        config = msgspec.convert({**sections, "models": models}, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting has the wrong type: {error}") from None
+    if not (config.model.path or config.models):
+        raise ConfigError("model.path is empty, and there are no [[models]] of other servers: name a model")
     _check_numbers(config)
+    for model in config.models:
+        _check_model(model)
     return config
 
 
@@ -241,7 +281,32 @@ def _check_numbers(config: Config) -> None:
         raise ConfigError(f"engine.num_threads is {config.engine.num_threads}; it has to be at least 1")
 
 
-def _file_layer(path: Path | None) -> tuple[Layer, str]:
+def _check_model(model: ServedConfig) -> None:
+    """Raises ConfigError."""
+    if not model.upstream.base_url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"models.upstream.base_url is {model.upstream.base_url!r}; it begins with http:// or https://"
+        )
+    sizes = {"context_length": model.context_length, "image_tokens": model.image_tokens}
+    waits = ("connect_timeout_s", "first_token_timeout_s", "token_timeout_s")
+    for name, value in {**sizes, **{f"upstream.{wait}": getattr(model.upstream, wait) for wait in waits}}.items():
+        if not 0 < value <= MAX_SETTING:
+            raise ConfigError(f"models.{name} of {model.name} is {value}; it has to be more than 0")
+    if not 0 <= model.upstream.num_retries <= 10:
+        raise ConfigError(f"models.upstream.num_retries is {model.upstream.num_retries}; it has to be from 0 to 10")
+
+
+def _models(tables: object, origin: str) -> list[Mapping[str, object]]:
+    """The tables [[models]], each with its [models.upstream]. Raises ConfigError for a key that is none."""
+    if not isinstance(tables, list):
+        raise ConfigError(f"{origin}: each further model is a table [[models]], with two brackets")
+    for table in tables:
+        _check_keys("[[models]]", ServedConfig, table, origin)
+        _check_keys("[models.upstream]", UpstreamConfig, table.get("upstream", {}), origin)
+    return tables
+
+
+def _file_layer(path: Path | None) -> tuple[dict[str, Any], str]:
     if path is None:
         return {}, ""
     try:
@@ -284,7 +349,13 @@ def _is_of_others(name: str, environ: Mapping[str, str]) -> bool:
 def _check_known(section: str, values: object, origin: str) -> None:
     if section not in _SECTIONS or not isinstance(values, Mapping):
         raise ConfigError(f"{origin}: there is no table [{section}]; the tables are {', '.join(_SECTIONS)}")
-    known = [setting.name for setting in fields(_SECTIONS[section])]
+    _check_keys(f"[{section}]", _SECTIONS[section], values, origin)
+
+
+def _check_keys(table: str, settings: type[DataclassInstance], values: object, origin: str) -> None:
+    known = [setting.name for setting in fields(settings)]
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{origin}: {table} is a table of {', '.join(known)}")
     for key in values:
         if key not in known:
-            raise ConfigError(f"{origin}: [{section}] has no key {key!r}; its keys are {', '.join(known)}")
+            raise ConfigError(f"{origin}: {table} has no key {key!r}; its keys are {', '.join(known)}")

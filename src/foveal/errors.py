@@ -139,6 +139,9 @@ class GenerationFailed(RequestError):
     status = 500
 
 
+CLOSED = "The server is shutting down."
+
+
 class CutOff(GenerationFailed):
     """The server stopped before the answer had ended. That is no fault of the request or the model."""
 

@@ -172,6 +172,8 @@ class GenerationOptions:
     max_prompt_tokens: int | None = None  # a chat's oldest messages are removed until its prompt fits
     cache_salt: bytes = b""  # of the prompt
     max_cached_tokens: int | None = None  # of the prompt; 0: nothing is shared with any other request
+    return_token_ids: bool = False  # the client is told the ids of the prompt's and the answer's tokens
+    raw_output: bool = False  # or all that the model saw and said
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +374,7 @@ class Token:
 class TokenLogprob:
     """A token's logprob with its text, as the wire formats want it."""
 
-    token_id: int
+    token_id: int | None  # None: another server made it, and does not tell
     text: str
     bytes: bytes
     logprob: float | None  # None: the token was not predicted

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -196,6 +197,20 @@ def test_serve_answers_and_ends_at_a_signal_leaving_nothing_behind(model: Path) 
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0
         _wait_until(lambda: all(map(is_gone, processes)))
+
+
+def test_a_server_with_models_elsewhere_alone_starts_no_engine(tmp_path: Path) -> None:
+    config = tmp_path / "foveal.toml"
+    config.write_text("[[models]]\nname = 'far'\n[models.upstream]\nbase_url = 'http://127.0.0.1:9/v1'\n")
+    with serving("--config", config) as (server, url):
+        _, listed = get(f"{url}/v1/models")
+        _, ready = get(f"{url}/readyz")
+        commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in children(server.pid)]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
+    assert [model["id"] for model in cast("Any", listed["data"])] == ["far"]
+    assert ready == {"status": "ready"}
+    assert not any("engine" in command for command in commands)
 
 
 def test_a_server_that_is_told_to_stop_while_it_loads_stops() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from foveal.accounting.accounting import Accounting
 from foveal.accounting.database import Database
 from foveal.config import Config, HttpConfig, ImageConfig, ModelConfig, PriceConfig
 from foveal.engine_client import supervisor
-from foveal.engine_client.streams import CLOSED
 from foveal.engine_client.supervisor import NOT_RESTARTED, EngineProcess
+from foveal.errors import CLOSED
 from foveal.http import connection
 from foveal.http.listener import listen
 from foveal.http.server import create_server
@@ -67,10 +67,12 @@ async def living(folder: Path, accounting: Accounting | None = None) -> AsyncIte
     app = app_for(service.pipeline, http, service.accounting)  # type: ignore[arg-type]  # no fake
     server = create_server(app, http, service.accounting)
     listener = listen(http)
-    start = EngineProcess.start
-    living = asyncio.create_task(
-        run(service, server, listener, start, stop, nullcontext(lambda _: None), lambda _: ready.set())
-    )
+
+    async def load() -> None:
+        await service.start(EngineProcess.start)
+        ready.set()
+
+    living = asyncio.create_task(run(server, listener, load, service.pipeline.in_flight, stop))
     try:
         await ready.wait()
         yield Life(listener.getsockname()[1], service, stop)
@@ -81,12 +83,12 @@ async def living(folder: Path, accounting: Accounting | None = None) -> AsyncIte
         listener.close()
 
 
-def streams_of(life: Life) -> dict[str, asyncio.Task[list[Any]]]:
+def streams_of(port: int) -> dict[str, asyncio.Task[list[Any]]]:
     """One stream of each kind, by its path: a client reads its events to the end."""
 
     async def read(path: str, body: dict[str, Any]) -> list[Any]:
         async with httpx.AsyncClient(timeout=60) as client:
-            answer = await client.post(f"http://127.0.0.1:{life.port}{path}", json=body)
+            answer = await client.post(f"http://127.0.0.1:{port}{path}", json=body)
         lines = [line.removeprefix("data: ") for line in answer.text.splitlines()]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -135,7 +137,7 @@ def test_streams_that_outlast_the_drain_end_with_an_error_event(
 
     async def scene() -> dict[str, list[Any]]:
         async with living(tmp_path) as life:
-            streams = streams_of(life)
+            streams = streams_of(life.port)
             await all_have_begun(life)
             life.stop.told.set()
             return await ends_of(streams)
@@ -155,7 +157,7 @@ def test_streams_of_an_engine_that_is_given_up_end_with_an_error_event(
 
     async def scene() -> dict[str, list[Any]]:
         async with living(tmp_path) as life:
-            return await ends_of(streams_of(life))
+            return await ends_of(streams_of(life.port))
 
     for path, events in asyncio.run(scene()).items():
         check_ends(path, events, NOT_RESTARTED)

@@ -18,9 +18,8 @@ import pytest
 from foveal.arena import PixelArena
 from foveal.config import EngineConfig
 from foveal.engine.protocol import LOAD_MODEL
-from foveal.engine_client.streams import CLOSED
 from foveal.engine_client.supervisor import QUARANTINED, EngineProcess
-from foveal.errors import CheckpointError, ConfigError, GenerationFailed
+from foveal.errors import CLOSED, CheckpointError, ConfigError, GenerationFailed
 from foveal.types import Prompt, SamplingParams, Token
 from tests.engine.toy import (
     DEADLY,

@@ -37,7 +37,7 @@ def prepare(size: Size = SIZE, colour: str = "red") -> Prepare:
 
 
 def measured(size: Size) -> Measured:
-    return Measured(size, decode_cost_s(size))
+    return Measured(size, decode_cost_s(size), is_plain=True)
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ def layout(size: Size = SIZE) -> ImageLayout:
 
 def test_measure() -> None:
     assert answer(Measure(png()), PROCESSOR, PixelArena.create(64), 1000) == Measured(
-        Size(8, 6), decode_cost_s(Size(8, 6))
+        Size(8, 6), decode_cost_s(Size(8, 6)), is_plain=True
     )
 
 

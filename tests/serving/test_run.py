@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -55,14 +54,15 @@ class Life:
         self.run = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        loading: AbstractContextManager[OnProgress] = nullcontext(lambda share: None)
         with socket.socket() as listener:
             try:
-                await run(
-                    self.service, self.server, listener, self._start, self.stop, loading, lambda _: self.ready.set()
-                )
+                await run(self.server, listener, self._load, self.service.pipeline.in_flight, self.stop)
             finally:
                 await self.service.close()
+
+    async def _load(self) -> None:
+        await self.service.start(self._start)
+        self.ready.set()
 
     async def _start(self, folder: str, config: EngineConfig, arena: PixelArena, _: OnProgress) -> EngineClient:
         await self.loaded.wait()

@@ -17,6 +17,7 @@ from foveal.errors import ConfigError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from foveal.accounting.accounting import Accounting
     from foveal.http.spans import Spans
@@ -90,7 +91,8 @@ def serve(config: Config) -> None:
     started_s = time.monotonic()
     gc.disable()  # until all is imported, which makes no garbage
     logs.configure(config.log)
-    check_model(config.model.path, config.model.mmproj)
+    if config.model.path:
+        check_model(config.model.path, config.model.mmproj)
     check_port(config.http)
     _prepare_process()
     from foveal.accounting.opening import open_accounting
@@ -100,7 +102,8 @@ def serve(config: Config) -> None:
     tracer = _tracer(config.traces)
     import uvloop
 
-    folder = local_folder(config.model.path, config.model.revision, vision=config.model.mmproj)
+    model = config.model
+    folder = local_folder(model.path, model.revision, vision=model.mmproj) if model.path else None
     uvloop.run(_run(config, folder, accounting, tracer, started_s))
 
 
@@ -115,8 +118,10 @@ def _tracer(config: TraceConfig) -> Spans | None:
     return Spans(config.endpoint)
 
 
-async def _run(config: Config, folder: Path, accounting: Accounting, tracer: Spans | None, started_s: float) -> None:
-    """Put the server together, and run it until the process is told to stop."""
+async def _run(
+    config: Config, folder: Path | None, accounting: Accounting, tracer: Spans | None, started_s: float
+) -> None:
+    """Put the server together, and run it until the process is told to stop. `folder`: of its own model, if any."""
     import gc
     from contextlib import AsyncExitStack
 
@@ -126,36 +131,40 @@ async def _run(config: Config, folder: Path, accounting: Accounting, tracer: Spa
     async with AsyncExitStack() as closing:
         if tracer is not None:
             closing.callback(tracer.close)
-        arena = PixelArena.create(config.images.arena_bytes)
-        engine = await StartedAhead.begin(str(folder), config.engine, arena)  # while this process imports the rest
-        closing.push_async_callback(engine.close)
+        arena, engine = PixelArena.create(config.images.arena_bytes), None
+        if folder is not None:
+            engine = await StartedAhead.begin(str(folder), config.engine, arena)  # while this process imports the rest
+            closing.push_async_callback(engine.close)
 
         from foveal.accounting.kept import KeptAnswers
         from foveal.http.app import create_app
         from foveal.http.listener import listen
         from foveal.http.server import create_server
-        from foveal.serving.lifecycle import Service, run, when_told_to_stop
-        from foveal.serving.served import ServedModels
+        from foveal.serving.all_models import AllModels
+        from foveal.serving.lifecycle import run, when_told_to_stop
 
         gc.freeze()  # no search for garbage looks at what was imported
         gc.enable()
         stop = when_told_to_stop()
         accounting.start()
         closing.push_async_callback(accounting.close)
-        service = Service(config, folder, accounting, arena)
-        closing.push_async_callback(service.close)
+        models = AllModels(config, folder, accounting, arena)
+        closing.push_async_callback(models.close)
         path = accounts_path(config.accounting, os.environ) if config.accounting.responses_on_disk else None
         kept = KeptAnswers(config.accounting, path)
         closing.push_async_callback(kept.close)
-        app = create_app(ServedModels([service.pipeline]), config.http, accounting, kept=kept, tracer=tracer)
+        app = create_app(models.served, config.http, accounting, kept=kept, tracer=tracer)
         server = create_server(app, config.http, accounting)
         listener = closing.enter_context(listen(config.http))
-        loading = progress(f"Loading {service.pipeline.card.id}")
 
-        def on_ready(info: EngineInfo) -> None:
-            _show_ready(service.pipeline.card.id, info, _url(listener), time.monotonic() - started_s)
+        async def load() -> None:
+            if models.own is not None and engine is not None:
+                with progress(f"Loading {models.own.pipeline.card.id}") as on_progress:
+                    client = await models.own.start(engine.start, on_progress)
+                _show_own(models.own.pipeline.card.id, client.info)
+            _show_ready([model.name for model in config.models], _url(listener), time.monotonic() - started_s)
 
-        await run(service, server, listener, engine.start, stop, loading, on_ready)
+        await run(server, listener, load, models.in_flight, stop)
 
 
 def _prepare_process() -> None:
@@ -166,9 +175,15 @@ def _prepare_process() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
 
 
-def _show_ready(model_id: str, info: EngineInfo, url: str, took_s: float) -> None:
+def _show_own(model_id: str, info: EngineInfo) -> None:
     room = f"context {info.max_model_len:,} tokens, KV cache {info.kv_cache_bytes / MIB:,.0f} MiB"
     tell(f"{bold(f'Foveal {__version__}')}  {model_id} on {info.device} in {info.dtype}, {room}")
+
+
+def _show_ready(others: Sequence[str], url: str, took_s: float) -> None:
+    """`others`: models that other servers run."""
+    if others:
+        tell(f"{bold(f'Foveal {__version__}')}  {', '.join(others)} on other servers")
     tell(f"Ready after {took_s:.1f} s: {bold(f'{url}/v1')}   (reference: {url}/docs; Ctrl-C stops)")
 
 

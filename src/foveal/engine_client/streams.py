@@ -14,14 +14,13 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from foveal.engine.protocol import Abort, StepDone, Submit, ToEngine
-from foveal.errors import CutOff, GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
+from foveal.errors import CLOSED, CutOff, GenerationFailed, InvalidRequest, Overloaded, PromptTooLong, TooManyRequests
 from foveal.telemetry import Facts, Stage, note_stage
 from foveal.types import EngineStats, Prompt, SamplingParams, Token
 
 if TYPE_CHECKING:
     from foveal.types import EngineInfo
 
-CLOSED = "The server is shutting down."
 MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: a much smaller number would make them overflow
 
 

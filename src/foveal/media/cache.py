@@ -30,6 +30,7 @@ class EncodedImage:
     caller: str = ""  # whose turn its decoding takes
     cost_s: float = 0.0  # of decoding it
     page: Page | None = None  # which page it is of a PDF
+    is_plain: bool = False  # known to be a picture that every decoder shows alike (protocol.Measured)
 
 
 @dataclass(eq=False, slots=True)

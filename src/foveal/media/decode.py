@@ -55,6 +55,8 @@ _UPRIGHT = {  # EXIF orientation -> what makes the image upright
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 _WHITE = (255, 255, 255)
+_PLAIN_MAGIC = (png.SIGNATURE, b"\xff\xd8\xff")
+_PLAIN_FORMATS, _PLAIN_MODES = ("PNG", "JPEG"), ("L", "P", "RGB")
 _JPEG_END = b"\xff\xd9"
 _NO_PIXELS = bytes(range(1, 128)) * 8  # entropy-coded data that would show, were it part of a picture
 
@@ -77,6 +79,14 @@ def measure(encoded: bytes, max_pixels: int) -> Size:
     picture = _open(encoded, max_pixels)
     width, height = picture.size
     return Size(height, width) if picture.orientation in _SWAPS_SIDES else Size(width, height)
+
+
+def is_plain(encoded: bytes) -> bool:
+    """Whether the image, which `measure` took, is one that other decoders show as `decode` does."""
+    if not encoded.startswith(_PLAIN_MAGIC):
+        return False
+    picture = _recognised(encoded)
+    return isinstance(picture, _Common) and picture.is_plain and picture.orientation not in _UPRIGHT
 
 
 def decode(encoded: bytes, max_pixels: int) -> Image.Image:
@@ -140,6 +150,12 @@ class _Common:
         self._picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
         self.size = self._picture.size
         self.orientation = _orientation(self._picture)
+
+    @property
+    def is_plain(self) -> bool:
+        """Without transparency, deep samples or other colours than red, green and blue."""
+        picture = self._picture
+        return picture.format in _PLAIN_FORMATS and picture.mode in _PLAIN_MODES and not picture.has_transparency_data
 
     def decode(self) -> Image.Image:
         with self._picture as picture:

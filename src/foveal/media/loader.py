@@ -104,22 +104,27 @@ class ImageLoader:
         Raises ImageError for the first image that cannot be used, InvalidRequest where all together exceed a budget,
         Overloaded or TooManyRequests where there is no room or no time for them now.
         """
-        self._check_count(refs)
         client = _Client(caller.share, b"" if self._config.shared_caches else salt)
         async with AsyncExitStack() as pins:
             try:
                 async with asyncio.timeout(self._config.load_timeout_s):
-                    images = await _each(refs, [self._identify(ref, client) for ref in refs])
-                    self._check_total(images)
+                    images = await self._identified(refs, client)
                     await pins.enter_async_context(self._room.hold(client.share, images))
                     entries = await self.cache.pin(images)
                     pins.callback(self.cache.unpin, entries)
                     await _each(refs, [_written(ref, entry) for ref, entry in zip(refs, entries, strict=True)])
             except TimeoutError:
-                raise Overloaded(
-                    f"the images were not ready within {self._config.load_timeout_s:g} s; send fewer, or try again"
-                ) from None
+                raise self._too_slow() from None
             yield tuple(entry.image for entry in entries)
+
+    async def fetch(self, refs: Sequence[ImageRef], caller: Caller = NOBODY, salt: bytes = b"") -> list[EncodedImage]:
+        """The images as they were sent, within all limits that their headers can break. Raises what `load` raises."""
+        client = _Client(caller.share, b"" if self._config.shared_caches else salt)
+        try:
+            async with asyncio.timeout(self._config.load_timeout_s):
+                return await self._identified(refs, client)
+        except TimeoutError:
+            raise self._too_slow() from None
 
     async def read_file(self, ref: ImageRef, caller: Caller = NOBODY, salt: bytes = b"") -> list[str | ImageRef]:
         """What stands for a file: its text, or its pages as references to images, whose positions are to be counted.
@@ -161,6 +166,12 @@ class ImageLoader:
         await self.decoder.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    async def _identified(self, refs: Sequence[ImageRef], client: _Client) -> list[EncodedImage]:
+        self._check_count(refs)
+        images = await _each(refs, [self._identify(ref, client) for ref in refs])
+        self._check_total(images)
+        return images
+
     async def _identify(self, ref: ImageRef, client: _Client) -> EncodedImage:
         _check_budget(ref.detail, self._processor)
         encoded = await self._encoded(ref, client)
@@ -180,7 +191,9 @@ class ImageLoader:
             layout = await self._in_thread(client, self._processor.layout, measured.size, ref.detail)
         except InvalidImageSize as error:
             raise Refused(str(error)) from None
-        return EncodedImage(image_hash, encoded, layout, client.share, measured.cost_s, ref.page)
+        return EncodedImage(
+            image_hash, encoded, layout, client.share, measured.cost_s, ref.page, is_plain=measured.is_plain
+        )
 
     async def _encoded(self, ref: ImageRef, client: _Client) -> bytes:
         if isinstance(ref.source, bytes):
@@ -218,6 +231,10 @@ class ImageLoader:
             self._num_decode_failures += 1
             raise Refused(reply.sentence)
         return reply
+
+    def _too_slow(self) -> Overloaded:
+        limit_s = self._config.load_timeout_s
+        return Overloaded(f"the images were not ready within {limit_s:g} s; send fewer, or try again")
 
     def _check_count(self, refs: Sequence[ImageRef]) -> None:
         if len(refs) > self._config.max_num_images:

@@ -52,6 +52,7 @@ class Pages(msgspec.Struct, frozen=True, tag=True):
 class Measured(msgspec.Struct, frozen=True, tag=True):
     size: Size  # that the decoded image will have
     cost_s: float  # what decoding will take, as the header tells
+    is_plain: bool = False  # an opaque, upright PNG or JPEG, which other servers show as this one does
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

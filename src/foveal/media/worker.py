@@ -14,7 +14,7 @@ import warnings
 from foveal.arena import PixelArena
 from foveal.media import pdf
 from foveal.media.cost import decode_cost_s
-from foveal.media.decode import decode, measure
+from foveal.media.decode import decode, is_plain, measure
 from foveal.media.protocol import (
     REPLIES,
     SETTINGS,
@@ -47,7 +47,7 @@ def answer(job: Job, processor: Processor, arena: PixelArena, max_image_pixels: 
                 return Pages(pdf.count_pages(encoded))
             case Measure(encoded, page):
                 size = measure(encoded, max_image_pixels) if page is None else pdf.measure(encoded, page)
-                return Measured(size, decode_cost_s(size, encoded))
+                return Measured(size, decode_cost_s(size, encoded), page is None and is_plain(encoded))
             case Prepare(encoded, layout, pixels, page):
                 picture = decode(encoded, max_image_pixels) if page is None else pdf.draw(encoded, page)
                 if picture.size != layout.size:

@@ -62,6 +62,8 @@ def _on_disk(path: str, vision: str | None) -> Path | None:
     """The model's folder; None for a hub id. Raises CheckpointError if `path` is neither."""
     if path == BUNDLED_MODEL:
         return BUNDLED_FOLDER
+    if not path:
+        raise CheckpointError("these settings have only models of other servers: name one that can be loaded here")
     if path.endswith(".gguf") and Path(path).is_file():
         return _of_gguf(Path(path), vision)
     if Path(path).is_dir():

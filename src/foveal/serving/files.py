@@ -1,4 +1,4 @@
-"""Puts what was read of files in their places. Pure; knows nothing of formats."""
+"""Puts what was read of files and images in their places. Pure; knows nothing of formats."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def with_files(request: ChatRequest, parts: Sequence[Sequence[str | ImageRef]]) 
 
     messages = tuple(
         replace(message, content=tuple(each for part in message.content for each in placed(part)))
+        for message in request.messages
+    )
+    return replace(request, messages=messages)
+
+
+def with_images(request: ChatRequest, images: Sequence[ImageRef]) -> ChatRequest:
+    """`images[i]` stands for `request.image_refs[i]`."""
+    read = iter(images)
+    messages = tuple(
+        replace(message, content=tuple(next(read) if isinstance(part, ImageRef) else part for part in message.content))
         for message in request.messages
     )
     return replace(request, messages=messages)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from foveal.errors import Draining
 
+CUT_S = 2  # for answers that are cut off to tell their clients
+
+End = Callable[[], Awaitable[None]]
+"""Ends what somebody runs: his answers end with an error."""
+
 
 class InFlight:
-    """The requests in flight of one pipeline."""
+    """The requests in flight of a server, or of a part of it."""
 
     def __init__(self) -> None:
         self.num_running = 0
         self.is_draining = False
         self._all_ended = asyncio.Event()
+        self._ends: list[End] = []
+
+    def cut_by(self, end: End) -> None:
+        """`cut` calls it."""
+        self._ends.append(end)
 
     def check_open(self) -> None:
         """Raises Draining."""
@@ -43,4 +53,10 @@ class InFlight:
                     self._all_ended.clear()
                     await self._all_ended.wait()
         except TimeoutError:
-            pass  # the caller stops the server, which ends them
+            pass  # the caller cuts them off
+
+    async def cut(self) -> None:
+        """End what still runs with an error, and give it a moment to send it."""
+        if self.num_running:
+            await asyncio.gather(*(end() for end in self._ends))
+            await self.drain(CUT_S)

@@ -11,10 +11,10 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foveal.accounting.accounting import Accounting
 from foveal.arena import PixelArena
@@ -29,18 +29,16 @@ from foveal.media.loader import ImageLoader
 from foveal.media.stats import ImageStats
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.registry import described, family_of, load_processor
+from foveal.serving.in_flight import InFlight
 from foveal.serving.pipeline import ModelCard, Pipeline
-from foveal.types import Caller, EngineInfo, Image, ImageRef, OnProgress, SamplingParams
+from foveal.types import Caller, Image, ImageRef, OnProgress, SamplingParams
 
 if TYPE_CHECKING:
     import socket
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
 DRAIN_S = 25  # for the running answers when a server is told to stop; new requests get a 503 meanwhile
-CUT_S = 2  # for those that still run to tell their clients
 
 StartEngine = Callable[[str, EngineConfig, PixelArena, OnProgress], Awaitable[EngineClient]]
 """`LocalEngine.start` or `EngineProcess.start`."""
@@ -78,58 +76,59 @@ def when_told_to_stop() -> Stop:
 
 
 async def run(
-    service: Service,
     server: Server,
     listener: socket.socket,
-    start_engine: StartEngine,
+    load: Callable[[], Coroutine[Any, Any, None]],
+    in_flight: InFlight,
     stop: Stop,
-    loading: AbstractContextManager[OnProgress],
-    on_ready: Callable[[EngineInfo], None],
 ) -> None:
-    """Listen at once, load the model, answer until told to stop; then finish running answers, and stop listening.
+    """Listen at once, load what is served, answer until told to stop; then finish running answers, and stop listening.
 
-    `loading` is open while the model is loaded. Raises CheckpointError or ConfigError, and what ends a server that
-    nobody told to stop.
+    `load` is cancelled where the process is told to stop meanwhile. Raises what `load` raises, and what ends a server
+    that nobody told to stop.
     """
     listening = asyncio.create_task(server.serve(sockets=[listener]))
     listening.add_done_callback(lambda _: stop.told.set())  # nobody could reach what waited on
     try:
-        with loading as on_progress:
-            engine = await _unless(stop.told, service.start(start_engine, on_progress))
-        if engine is not None:
-            on_ready(engine.info)
-            await stop.told.wait()
+        await _unless(stop.told, load())
+        await stop.told.wait()
         if listening.done():
             raise RuntimeError("the server ended, and nobody had told it to") from listening.exception()
     finally:
-        if num_running := service.pipeline.in_flight.num_running:
+        if num_running := in_flight.num_running:
             streams = "1 answer" if num_running == 1 else f"{num_running} answers"
             log.info("stopping: %s running, at most %g s; Ctrl-C again stops at once", streams, DRAIN_S)
-        await _unless(stop.hurried, service.drain(DRAIN_S))
-        await _unless(stop.hurried, service.cut())
+        await _unless(stop.hurried, in_flight.drain(DRAIN_S))
+        await _unless(stop.hurried, in_flight.cut())
         server.should_exit, server.force_exit = True, stop.hurried.is_set()
         await listening
 
 
-async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of the work, or None if the process is told to stop before it is done."""
+async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or as much of it as is done when the process is told to stop."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if working.done():
-        return working.result()
+        working.result()  # raises
+        return
     working.cancel()
     await asyncio.wait([working])
-    return None
 
 
 class Service:
     """The pipeline of one checkpoint, with what has to be closed afterwards. Make it on the event loop."""
 
     def __init__(
-        self, config: Config, folder: Path, accounting: Accounting | None = None, arena: PixelArena | None = None
+        self,
+        config: Config,
+        folder: Path,
+        accounting: Accounting | None = None,
+        arena: PixelArena | None = None,
+        in_flight: InFlight | None = None,
     ) -> None:
-        """Builds everything but the engine. Several services may share an `accounting`, which their caller closes.
+        """Builds everything but the engine. Several services may share an `accounting`, which their caller closes, and
+        an `in_flight`.
 
         The default accounting has the configured limits and prices, and stores nothing. arena: where the engine finds
         pixels, if there is an engine already. Raises CheckpointError or ConfigError.
@@ -147,7 +146,8 @@ class Service:
         card = _card(config, checkpoint, renderer, supports_image_input=processor is not None)
         self._grammars = GrammarCheck(folder, bounds=config.schemas)
         self.accounting = accounting or Accounting(config.limits, config.prices)
-        self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting)
+        self.pipeline = Pipeline(card, self._images, renderer, tokenizer, self._grammars, self.accounting, in_flight)
+        self.pipeline.in_flight.cut_by(self._stop_engine)
 
     async def start(self, start_engine: StartEngine, on_progress: OnProgress = lambda share: None) -> EngineClient:
         """Load the model. From then on the pipeline answers. Raises CheckpointError or ConfigError."""
@@ -159,18 +159,15 @@ class Service:
         """Refuse new requests, and wait for the running ones, but no longer than `timeout_s`."""
         await self.pipeline.in_flight.drain(timeout_s)
 
-    async def cut(self) -> None:
-        """Stop the engine, so that answers that still run end with an error, and give them a moment to send it."""
-        if self.pipeline.in_flight.num_running and self.pipeline.engine is not None:
-            await self.pipeline.engine.close()
-            await self.drain(CUT_S)
-
     async def close(self) -> None:
         """Stop the engine and the image workers. Requests in flight fail, and are accounted for."""
-        if self.pipeline.engine is not None:
-            await self.pipeline.engine.close()
+        await self._stop_engine()
         await self._grammars.close()
         await self._images.close()
+
+    async def _stop_engine(self) -> None:
+        if self.pipeline.engine is not None:
+            await self.pipeline.engine.close()
 
 
 class NoImages:

@@ -106,9 +106,11 @@ class Pipeline:
         tokenizer: Tokenizer,
         grammars: Grammars,
         accounting: Accounting,
+        in_flight: InFlight | None = None,
     ) -> None:
+        """`in_flight`: of a server with further models; by default, there is this one alone."""
         self.card = card
-        self.in_flight = InFlight()
+        self.in_flight = in_flight or InFlight()
         self.engine: EngineClient | None = None  # once the model is loaded
         self._images = images
         self._renderer = renderer

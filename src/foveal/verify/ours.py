@@ -43,7 +43,7 @@ async def _ask(service: Service, case: Case, num_tokens: int) -> Said:
             prompt=answer.prompt_token_ids,
             tokens=tuple(token_id for delta in deltas for token_id in delta.token_ids),
             logprobs=tuple(
-                {top.token_id: top.logprob for top in token.top if top.logprob is not None}
+                {top.token_id: top.logprob for top in token.top if top.token_id is not None and top.logprob is not None}
                 for delta in deltas
                 for token in delta.logprobs
             ),

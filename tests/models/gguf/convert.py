@@ -175,7 +175,7 @@ def add_tokenizer(writer: Any, folder: Path, vocab_size: int) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     added = {each["id"]: each["content"] for each in tokenizer["added_tokens"]}
     named = {number: token for token, number in tokenizer["model"]["vocab"].items()} | added
-    count = max(vocab_size, *named) + 1
+    count = max(vocab_size, 1 + max(named))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([named.get(i, f"[PAD{i}]") for i in range(count)])
@@ -210,6 +210,7 @@ def write_vision(folder: Path, path: Path, kind: Kind = in_float32, width: int |
     layers = vision.get("num_hidden_layers") or vision["depth"]
     writer = gguf.GGUFWriter(path, "clip")
     writer.add_type(gguf.GGUFType.MMPROJ)
+    writer.add_clip_has_vision_encoder(True)
     writer.add_clip_projector_type(PROJECTORS[family])
     writer.add_vision_projection_dim(width or text["hidden_size"])
     writer.add_vision_patch_size(_side(vision["patch_size"]))

@@ -80,12 +80,14 @@ def _entry(token: TokenLogprob, text_offset: int) -> LogprobEntry:
 
 
 def _top_entry(token: TokenLogprob) -> TopLogprobEntry:
-    return {
+    entry: TopLogprobEntry = {
         "token": token.text,
-        "token_id": token.token_id,
         "logprob": _finite(token.logprob),
         "bytes": list(token.bytes),
     }
+    if token.token_id is not None:
+        entry["token_id"] = token.token_id
+    return entry
 
 
 def _finite(logprob: float | None) -> float:

@@ -212,6 +212,8 @@ def _options(body: GenerationBody, card: ModelCard, config: HttpConfig, fresh_se
         echo_last=body.echo_last or 0,
         cache_salt=_cache_salt(body.prompt_cache_isolation_key),
         max_cached_tokens=body.prompt_cache_max_len,
+        return_token_ids=body.return_token_ids or False,
+        raw_output=body.raw_output or False,
     )
 
 

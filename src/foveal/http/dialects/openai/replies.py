@@ -43,7 +43,7 @@ PerfMetrics = TypedDict(
 
 class TopLogprobEntry(TypedDict):
     token: str
-    token_id: int
+    token_id: NotRequired[int]  # another server may not tell it
     logprob: float
     bytes: list[int]
 
@@ -63,7 +63,7 @@ class LegacyLogprobs(TypedDict):
     """The older completions format: columns."""
 
     tokens: list[str]
-    token_ids: list[int]
+    token_ids: list[int | None]  # null: another server does not tell it
     token_logprobs: list[float | None]  # null: a token of an echoed prompt that was not predicted
     top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]

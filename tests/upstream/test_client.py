@@ -1,0 +1,167 @@
+"""What comes of another server that is slow, dead, overloaded, wrong, or that stops halfway."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from foveal.config import UpstreamConfig
+from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, RequestError
+from foveal.upstream import client
+from foveal.upstream.client import Upstream
+from tests.upstream.host import DONE, HELLO, Reply, event, other_server, said
+
+if TYPE_CHECKING:
+    from foveal.upstream.stream import Chunk
+
+SHORT_S = 0.05  # a limit that a server which says nothing exceeds; no limit that one which answers could
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", 0.001)
+
+
+async def ask(config: UpstreamConfig) -> list[Chunk]:
+    upstream = Upstream(config)
+    try:
+        async with upstream.stream("/chat/completions", b"{}") as chunks:
+            return [chunk async for chunk in chunks]
+    finally:
+        await upstream.close()
+
+
+def text_of(chunks: list[Chunk]) -> str:
+    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+
+
+def asked_of(*replies: Reply, **settings: object) -> tuple[list[Chunk] | RequestError, int]:
+    """The chunks or the error, and how often the other server was asked."""
+
+    async def scene() -> tuple[list[Chunk] | RequestError, int]:
+        async with other_server(*replies) as host:
+            try:
+                found: list[Chunk] | RequestError = await ask(UpstreamConfig(host.url, **settings))  # type: ignore[arg-type]
+            except RequestError as error:
+                found = error
+            return found, len(host.bodies)
+
+    return asyncio.run(scene())
+
+
+def test_a_whole_stream_with_its_usage() -> None:
+    found, num_asked = asked_of(HELLO)
+
+    assert isinstance(found, list)
+    assert text_of(found) == "Hello"
+    assert found[-1].usage is not None
+    assert num_asked == 1
+
+
+REFUSED = Reply((b'{"error": {"message": "n is too large", "code": 1}}',), 400, "application/json")
+BUSY = Reply((b"come back",), 429, "text/plain")
+
+
+@pytest.mark.parametrize(
+    "first", [BUSY, Reply((), 503), Reply((), 502), Reply((said("", role="assistant"),), breaks=True)]
+)
+def test_it_is_asked_again_where_another_try_may_help(first: Reply) -> None:
+    found, num_asked = asked_of(first, first, HELLO)
+
+    assert isinstance(found, list)
+    assert text_of(found) == "Hello"
+    assert num_asked == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "part", "num_asked"),
+    [
+        (BUSY, Overloaded, "is overloaded", 3),
+        (Reply((), 503), Overloaded, "is overloaded", 3),
+        (Reply((DONE,)), GenerationFailed, "does not answer as it should", 3),
+        (REFUSED, InvalidRequest, "refused the request: n is too large", 1),
+        (Reply((b"<p>no",), 422, "text/html"), InvalidRequest, "it does not say why", 1),
+        (Reply((b"wrong key sk-secret",), 401, "text/plain"), GenerationFailed, "does not answer as it should", 1),
+        (Reply((), 302, headers=("Location: http://127.0.0.1:1/",)), GenerationFailed, "does not answer", 1),
+        (Reply((b'{"choices": []}',), 200, "application/json"), GenerationFailed, "does not answer", 1),
+        (Reply((event(b"{half"),)), GenerationFailed, "does not answer as it should", 1),
+        (Reply((event({"choices": "many"}),)), GenerationFailed, "does not answer as it should", 1),
+        (Reply((event({"error": {"message": "out of memory"}}),)), GenerationFailed, "does not answer", 1),
+        (Reply((b"data: " + b"x" * (2 << 20),)), GenerationFailed, "does not answer as it should", 1),
+    ],
+)
+def test_what_a_client_is_told(reply: Reply, kind: type[RequestError], part: str, num_asked: int) -> None:
+    found, times = asked_of(reply)
+
+    assert type(found) is kind
+    assert part in found.message
+    assert "secret" not in found.message
+    assert times == num_asked
+
+
+def test_one_that_asks_for_much_patience_is_left_alone_and_the_client_told() -> None:
+    found, num_asked = asked_of(Reply((), 429, headers=("Retry-After: 30",)))
+
+    assert isinstance(found, Overloaded)
+    assert found.retry_after_s == 30
+    assert num_asked == 1
+
+
+def test_one_that_says_nothing_is_not_asked_twice() -> None:
+    found, num_asked = asked_of(Reply(is_silent=True), first_token_timeout_s=SHORT_S)
+
+    assert isinstance(found, Overloaded)
+    assert "did not begin to answer in time" in found.message
+    assert num_asked == 1
+
+
+def test_a_dead_one_cannot_be_reached() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with pytest.raises(Overloaded, match="cannot be reached"):
+            asyncio.run(ask(UpstreamConfig(url)))
+
+
+@pytest.mark.parametrize(
+    ("reply", "settings"),
+    [
+        (Reply((said("Hel"),), breaks=True), {}),
+        (Reply((said("Hel"), event(b"nonsense"))), {}),
+        (Reply((said("Hel"),), never_ends=True), {"token_timeout_s": SHORT_S}),
+    ],
+)
+def test_what_breaks_after_the_first_piece_is_not_asked_again(reply: Reply, settings: dict[str, float]) -> None:
+    found, num_asked = asked_of(reply, HELLO, **settings)
+
+    assert isinstance(found, GenerationFailed)
+    assert "broke off its answer" in found.message
+    assert num_asked == 1
+
+
+def test_leaving_hangs_up() -> None:
+    async def scene() -> None:
+        async with other_server(Reply((said("Hel"),), never_ends=True)) as host:
+            upstream = Upstream(UpstreamConfig(host.url))
+            async with upstream.stream("/chat/completions", b"{}") as chunks:
+                await anext(chunks)
+            async with asyncio.timeout(60):
+                await host.hung_up.wait()
+            await upstream.close()
+
+    asyncio.run(scene())
+
+
+def test_the_key_goes_to_the_other_server_alone_and_is_not_shown() -> None:
+    async def scene() -> str:
+        async with other_server(HELLO) as host:
+            await ask(UpstreamConfig(host.url, api_key="sk-theirs"))
+            return host.heads[0]
+
+    head = asyncio.run(scene())
+    assert head.startswith("POST /v1/chat/completions ")
+    assert "authorization: bearer sk-theirs" in head.lower()
+    assert "sk-theirs" not in repr(UpstreamConfig("http://x", "sk-theirs"))
