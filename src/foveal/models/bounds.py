@@ -175,6 +175,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("min_pixels", "max_pixels"), either(whole(1, _MANY), NOTHING)),
     **dict.fromkeys(("pooling_kernel_size", "merge_size", "spatial_merge_size", "scale_factor"), whole(1, 64)),
     **dict.fromkeys(("num_crops", "max_image_tiles", "max_num_tiles", "min_patches", "max_patches"), whole(1, 256)),
+    **dict.fromkeys(("min_dynamic_patch", "max_dynamic_patch"), whole(1, 256)),
+    "force_image_size": either(PIXELS, NOTHING),
     **dict.fromkeys(("mm_tokens_per_image", "image_seq_length"), whole(1, 2**16)),
     "num_global_layers": whole(0, 1024),
     "layer_idx": INDEX,

@@ -1,6 +1,7 @@
 """Finds a model's local folder: from a path, a hub id (owner/name) or the name of the model inside the package.
 
-A GGUF file, a folder of such, and one on the hub (owner/name:Q4_K_M) become a folder, too (models/gguf/folder.py).
+A GGUF file, a folder of such, and one on the hub (owner/name:Q4_K_M) become a folder, too (models/gguf/folder.py). So
+does InternVL in its authors' layout.
 
 Downloads use the hub library's progress bars, cache (HF_HOME) and offline mode (HF_HUB_OFFLINE). Settings come first,
 so that a model that cannot be served is refused before its weights are downloaded. The hub library is imported only
@@ -15,15 +16,16 @@ from pathlib import Path
 from typing import cast
 
 from foveal.errors import CheckpointError
-from foveal.models.checkpoint import Checkpoint
+from foveal.models.checkpoint import Checkpoint, read_json
 from foveal.models.registry import family_of
 
 BUNDLED_MODEL = "foveal-mini"
 BUNDLED_FOLDER = Path(__file__).parents[1] / "bundled" / BUNDLED_MODEL
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # does not match ./name, which is a path
 
-SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "LICENSE*")
+SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "LICENSE*")
 WEIGHTS = ("*.safetensors",)
+ORIGINAL_INTERNVL = "internvl_chat"  # the type in its authors' layout (models/internvl/original.py)
 GGUF_ID = re.compile(rf"({HUB_ID.pattern}):(\w[\w.-]*)")  # of a hub id, and what stands in the file's name
 VISION_FILES = ("*mmproj*[!bB][fF]16.gguf", "*mmproj*.gguf")  # in half precision, or else whatever there is
 
@@ -54,8 +56,8 @@ def local_folder(
     download = download or _download
     if of_file := GGUF_ID.fullmatch(path):
         return _of_hub_file(of_file[1], of_file[2], revision, download, vision)
-    family_of(Checkpoint.read(_snapshot(path, revision, SETTINGS, download)))
-    return _snapshot(path, revision, WEIGHTS, download)
+    family_of(Checkpoint.read(_in_our_layout(_snapshot(path, revision, SETTINGS, download))))
+    return _in_our_layout(_snapshot(path, revision, WEIGHTS, download))
 
 
 def _on_disk(path: str, vision: str | None) -> Path | None:
@@ -68,13 +70,22 @@ def _on_disk(path: str, vision: str | None) -> Path | None:
         return _of_gguf(Path(path), vision)
     if Path(path).is_dir():
         if (Path(path) / "config.json").is_file() or not any(Path(path).glob("*.gguf")):
-            return Path(path)
+            return _in_our_layout(Path(path))
         return _of_gguf(Path(path), vision)
     if not HUB_ID.fullmatch(path) and not GGUF_ID.fullmatch(path):
         raise CheckpointError(
             f"{path} is no folder; give a folder, a hub id (owner/name) or {BUNDLED_MODEL}, or a GGUF file"
         )
     return None
+
+
+def _in_our_layout(folder: Path) -> Path:
+    """The folder itself, or one made of InternVL's original layout."""
+    if read_json(folder / "config.json").get("model_type") != ORIGINAL_INTERNVL:
+        return folder
+    from foveal.models.internvl.original import folder_of
+
+    return folder_of(folder)
 
 
 def _of_gguf(path: Path, vision: str | None) -> Path:

@@ -236,7 +236,8 @@ def _side(size: Any) -> int:
 def _used(config: dict[str, Any], layers: int) -> int:
     """LLaVA's file has the layers that are run."""
     layer = config.get("vision_feature_layer", -1)
-    return layers + 1 + layer if config["model_type"].startswith("llava") and layer < 0 else layers
+    is_one = config["model_type"].startswith("llava") and isinstance(layer, int)
+    return layers + 1 + layer if is_one and layer < 0 else layers
 
 
 def _add_own(writer: Any, config: dict[str, Any], images: dict[str, Any], family: str, layers: int) -> None:
@@ -253,6 +254,8 @@ def _add_own(writer: Any, config: dict[str, Any], images: dict[str, Any], family
         writer.add_uint32("clip.vision.preproc_max_tiles", images.get("max_patches", 12))
     if family.startswith("llava"):
         writer.add_vision_use_gelu(vision["hidden_act"].startswith("gelu"))
+        if isinstance(several := config["vision_feature_layer"], list):
+            writer.add_array("clip.vision.feature_layer", [layer % (layers + 1) for layer in several])
     if family == "llava_next":
         writer.add_array(
             "clip.vision.image_grid_pinpoints", [x for pair in config["image_grid_pinpoints"] for x in pair]

@@ -1,15 +1,8 @@
-"""Makes a folder of a GGUF file: its settings and its tokenizer as JSON files, and links to the weights.
-
-So everything else reads such a model as it reads any other. Folders are kept in the user's cache, by what they were
-made of; they are small, but for a large vocabulary slow to make.
-"""
+"""Makes a folder of a GGUF file: its settings and its tokenizer as JSON files, and links to the weights."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +11,7 @@ from foveal.models.gguf.reader import GgufFile, parts_of
 from foveal.models.gguf.settings import decoder_settings
 from foveal.models.gguf.tokens import Vocabulary, tokenizer_files
 from foveal.models.gguf.vision import Vision, vision_settings
+from foveal.models.made import made_folder
 from foveal.models.quantisation import GGUF
 
 FORMAT = "2"  # of the folders: another number makes others of them
@@ -35,10 +29,7 @@ def folder_of(model: Path, vision: Path | None = None) -> Path:
     links = {(f"{MODEL}.gguf" if len(parts) == 1 else f"{MODEL}-{i:05}.gguf"): path for i, path in enumerate(parts)}
     if vision:
         links[f"{VISION}.gguf"] = vision
-    folder = _cache() / _key(links)
-    if not (folder / "config.json").is_file():
-        _make(folder, links, _files(parts[0], vision))
-    return folder
+    return made_folder("gguf", FORMAT, links, partial(_files, parts[0], vision))
 
 
 def files_in(folder: Path, wanted: str = "") -> tuple[Path, Path | None]:
@@ -77,43 +68,3 @@ def _check_width(vision: GgufFile, width: int) -> None:
     stated = vision.metadata.get("clip.vision.projection_dim")
     if stated and stated != width:
         raise CheckpointError(f"{vision.path} makes features of {stated} numbers, and its model takes {width}")
-
-
-def _cache() -> Path:
-    """Where folders are kept: the user's cache, or where nothing can be written to it a folder for temporary files."""
-    caches, home = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "")
-    base = Path(caches) if caches.startswith("/") else Path(home) / ".cache" if home.startswith("/") else None
-    if base is not None:
-        folder = base / "foveal" / "gguf"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            pass
-        else:
-            if os.access(folder, os.W_OK):
-                return folder
-    return Path(tempfile.mkdtemp(prefix="foveal-gguf-"))
-
-
-def _key(links: dict[str, Path]) -> str:
-    facts = [FORMAT]
-    for name, path in links.items():
-        status = path.stat()
-        facts += [name, str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
-
-
-def _make(folder: Path, links: dict[str, Path], files: dict[str, Any]) -> None:
-    """All at once: nobody reads half a folder."""
-    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as unfinished:
-        made = Path(unfinished) / "folder"
-        made.mkdir()
-        for name, path in links.items():
-            (made / name).symlink_to(path.resolve())
-        for name, content in files.items():
-            (made / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        try:
-            made.rename(folder)
-        except OSError:  # another process was faster
-            if not (folder / "config.json").is_file():
-                raise

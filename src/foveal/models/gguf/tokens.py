@@ -168,21 +168,27 @@ def _distinct(tokens: list[str]) -> list[str]:
 
 def _byte_level(vocabulary: Vocabulary) -> Json:
     name = vocabulary.get("pre", "default")
-    patterns = PATTERNS.get("gpt-2" if name == "default" else name)
-    if patterns is None:
+    name = "gpt-2" if name == "default" else name
+    if name not in PATTERNS:
         known = ", ".join(sorted(PATTERNS))
         raise CheckpointError(
             f"{vocabulary.file.path} divides texts by the rules {name!r}; these are implemented: {known}"
         )
+    return byte_level(name, vocabulary.ids, [*_pairs(vocabulary)])
+
+
+def byte_level(name: str, ids: dict[str, int], merges: list[tuple[str, str]]) -> Json:
+    """name: one of PATTERNS."""
     steps = [
-        {"type": "Split", "pattern": {"Regex": each}, "behavior": "Isolated", "invert": False} for each in patterns
+        {"type": "Split", "pattern": {"Regex": each}, "behavior": "Isolated", "invert": False}
+        for each in PATTERNS[name]
     ]
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    of_bytes = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     return {
         "normalizer": {"type": "NFC"} if name in COMPOSED else None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*steps, byte_level]},
-        "decoder": byte_level,
-        "model": _bpe(vocabulary.ids, [*_pairs(vocabulary)], ignore_merges=name in WHOLE_WORDS_FIRST),
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*steps, of_bytes]},
+        "decoder": of_bytes,
+        "model": _bpe(ids, merges, ignore_merges=name in WHOLE_WORDS_FIRST),
     }
 
 

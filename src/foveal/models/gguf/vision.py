@@ -103,7 +103,7 @@ def _gemma3(vision: Vision) -> tuple[Settings, Settings]:
 
 
 def _llava(vision: Vision) -> tuple[Settings, Settings]:
-    """Its file has the tower's layers up to the one whose states are used."""
+    """Its file has the tower's layers up to the one whose states are used, unless it names several."""
     side, pinpoints = vision["image_size"], vision.get("image_grid_pinpoints")
     has_class_token = "v.class_embd" in vision.file.tensors
     kind = "clip_vision_model" if has_class_token else "siglip_vision_model"
@@ -112,7 +112,7 @@ def _llava(vision: Vision) -> tuple[Settings, Settings]:
     config: Settings = {
         "model_type": "llava_next" if pinpoints else "llava",
         "image_token_index": vision.token("<image>"),
-        "vision_feature_layer": -1,
+        "vision_feature_layer": vision.get("feature_layer", -1),
         "vision_feature_select_strategy": "default" if has_class_token else "full",
         "projector_hidden_act": "gelu",
         "vision_config": vision.tower(kind, hidden_act=act),

@@ -30,6 +30,7 @@ from foveal.layers.vision import (
 from foveal.models.decoders import decoder_config
 from foveal.models.family import ImageTraits, Model
 from foveal.models.features import encode_together, own_crops, place_features
+from foveal.models.internvl.names import renamed
 from foveal.models.weights import HEAD, PROJECTOR, TEXT, TOWER, prefix
 
 if TYPE_CHECKING:
@@ -152,6 +153,6 @@ class InternVLImages:
 
 
 def load(checkpoint: Checkpoint, weights: Weights) -> Model:
-    config = Config.read(checkpoint)
+    config, weights = Config.read(checkpoint), renamed(weights)
     decoder = Decoder.load(weights, prefix(weights, *TEXT), prefix(weights, *HEAD), config.decoder)
     return Model(decoder, InternVLImages.load(weights, config))
