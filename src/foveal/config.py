@@ -195,6 +195,19 @@ class ServedConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleoutConfig:
+    """How `foveal deploy` spreads over a Ray cluster. `foveal serve` reads none of it."""
+
+    num_replicas: int = 1  # engines, each with a copy of the model
+    max_replicas: int | None = None  # more engines while there is more to do; default: num_replicas
+    busy_requests: int = 16  # requests for each engine, from which on another one is started
+    busy_tokens: int = 16384  # the same, of work that waits: tokens, and 256 for each crop of an image
+    num_ingresses: int = 1  # servers that take requests; several need accounting.url
+    num_cpus: float = 1.0  # of each engine, as Ray counts them
+    num_gpus: float = 0.0  # of each engine
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -207,6 +220,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     traces: TraceConfig = field(default_factory=TraceConfig)
     models: tuple[ServedConfig, ...] = ()  # [[models]] of the file: what other servers run
+    scaleout: ScaleoutConfig = field(default_factory=ScaleoutConfig)
 
 
 _SECTIONS = {
@@ -220,6 +234,7 @@ _SECTIONS = {
     "schemas": SchemaConfig,
     "log": LogConfig,
     "traces": TraceConfig,
+    "scaleout": ScaleoutConfig,
 }
 Layer = Mapping[str, Mapping[str, object]]  # {section: {field: value}}, from one source
 

@@ -60,6 +60,18 @@ async def test_tokens_come_as_they_are_delivered_up_to_the_last() -> None:
     assert told.streams.in_flight == {}
 
 
+async def test_a_resumed_request_gives_only_the_tokens_that_are_new() -> None:
+    told = Told()
+    async with told.streams.resume(Submit(41, PROMPT, SAMPLING, (5, 6), 2, 0.5)) as tokens:
+        assert tokens.num_unread == 0
+        told.streams.deliver(StepDone(tokens=((1, Token(7, "stop")),)))
+
+        received = [token.token_id async for token in tokens]
+
+    assert received == [7]
+    assert told.messages == [Submit(1, PROMPT, SAMPLING, (5, 6), 2, 0.5)]
+
+
 async def test_a_request_is_submitted_again_with_all_that_its_next_token_depends_on() -> None:
     told = Told()
     async with told.streams.open(PROMPT, SAMPLING):

@@ -11,7 +11,7 @@ import sys
 import click
 
 from foveal import __version__
-from foveal.cli import ask, bench, chat, keys, models, serve, usage, verify
+from foveal.cli import ask, bench, chat, deploy, keys, models, serve, usage, verify
 from foveal.cli.terminal import complain
 from foveal.errors import FovealError
 
@@ -24,7 +24,7 @@ def app() -> None:
     """A self-hosted server for vision-language models, with a small model inside."""
 
 
-for module in (serve, ask, chat, models, verify, keys, usage, bench):
+for module in (serve, deploy, ask, chat, models, verify, keys, usage, bench):
     app.add_command(module.command)
 
 

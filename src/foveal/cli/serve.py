@@ -84,17 +84,16 @@ def serve(config: Config) -> None:
     """Check what is cheap first: settings, then the machine's state. Then download, import and run."""
     import gc
 
-    from foveal.cli import logs
     from foveal.http.listener import check_keys, check_port
     from foveal.models.hub import check_model, local_folder
+    from foveal.serving.process import prepare_process
 
     started_s = time.monotonic()
     gc.disable()  # until all is imported, which makes no garbage
-    logs.configure(config.log)
+    prepare_process(config.log)
     if config.model.path:
         check_model(config.model.path, config.model.mmproj)
     check_port(config.http)
-    _prepare_process()
     from foveal.accounting.opening import open_accounting
 
     accounting = open_accounting(config, os.environ)
@@ -165,14 +164,6 @@ async def _run(
             _show_ready([model.name for model in config.models], _url(listener), time.monotonic() - started_s)
 
         await run(server, listener, load, models.in_flight, stop)
-
-
-def _prepare_process() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would write clients' images to disk
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
 
 
 def _show_own(model_id: str, info: EngineInfo) -> None:

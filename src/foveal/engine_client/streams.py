@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Self
@@ -42,6 +42,19 @@ class Stream:
     encoding_s: tuple[float, float] | None = None  # when the encoder began with its images, and when it last worked
     first_token_s: float | None = None
     ended_s: float | None = None
+
+    @classmethod
+    def of(cls, sequence_id: int, submission: Submit) -> Self:
+        """A request under a new id. Tokens that another engine has produced count as read."""
+        return cls(
+            sequence_id,
+            submission.prompt,
+            submission.sampling,
+            list(submission.output_token_ids),
+            submission.num_cached_tokens,
+            submission.mirostat_mu,
+            num_read=len(submission.output_token_ids),
+        )
 
     def submission(self) -> Submit:
         """The message that starts or resumes the request in an engine."""
@@ -92,12 +105,19 @@ class Streams:
         self._send = send
         self._ids = count(1)
 
+    def open(self, prompt: Prompt, sampling: SamplingParams) -> AbstractAsyncContextManager[Stream]:
+        """See EngineClient.submit."""
+        return self.resume(Submit(0, prompt, sampling))
+
     @asynccontextmanager
-    async def open(self, prompt: Prompt, sampling: SamplingParams) -> AsyncIterator[Stream]:
-        """See EngineClient.submit. Nothing is awaited on leaving, so that a cancelled caller unwinds at once."""
-        check_request(prompt, sampling, self.info)
-        self._check_room(prompt.share)
-        stream = Stream(next(self._ids), prompt, sampling)
+    async def resume(self, submission: Submit) -> AsyncIterator[Stream]:
+        """As `open`, after the tokens that another engine has produced; they do not come again.
+
+        Nothing is awaited on leaving, so that a cancelled caller unwinds at once.
+        """
+        check_request(submission.prompt, submission.sampling, self.info)
+        self._check_room(submission.prompt.share)
+        stream = Stream.of(next(self._ids), submission)
         self.in_flight[stream.sequence_id] = stream
         try:
             self._send(stream.submission())

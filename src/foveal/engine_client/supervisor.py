@@ -112,6 +112,10 @@ class EngineProcess:
         """See EngineClient. While the engine is being restarted, requests are accepted and wait."""
         return self._streams.result().open(prompt, sampling)
 
+    def resume(self, submission: Submit) -> AbstractAsyncContextManager[Stream]:
+        """As `submit`, after the tokens that another engine has produced. The submission's id is not used."""
+        return self._streams.result().resume(submission)
+
     async def close(self) -> None:
         """See EngineClient."""
         self._end.cancel()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from foveal.cli import logs
 from foveal.config import LogConfig
+from foveal.serving import logs
 
 logger = logging.getLogger("foveal.test")
 FORGED = "a\r\n12:00:00 INFO forged \x1b[2J\u2028\x85b"

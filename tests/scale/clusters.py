@@ -1,0 +1,81 @@
+"""A Ray cluster of several nodes on this machine, and what can happen to its processes. Imports Ray when it is used."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STORE_BYTES = 100 << 20
+
+
+@contextmanager
+def running(port: int, num_nodes: int = 2) -> Iterator[Any]:
+    """A cluster with Serve at `port`: a head without room for engines, and nodes with room for two each."""
+    import ray
+    from ray import serve
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(num_nodes):
+            add_node(cluster)
+        ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+        serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        yield cluster
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def add_node(cluster: Any) -> None:
+    cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+
+
+def replicas_below(node: Any, deployment: str) -> list[int]:
+    """The process ids of a deployment's replicas: those on a node, or, with None, all that this process has started."""
+    ancestor = os.getpid() if node is None else node.all_processes["raylet"][0].process.pid
+    return sorted(pid for pid in _descendants(ancestor) if f":{deployment}" in _title(pid))
+
+
+def cpu_seconds(name: str) -> float:
+    """What the workers with `name` in their titles have computed so far, of all that this process has started."""
+    found = [pid for pid in _descendants(os.getpid()) if name in _read(pid, "cmdline")]
+    ticks = (_read(pid, "stat").rpartition(")")[2].split()[11:13] for pid in found)
+    return sum(int(number) for each in ticks for number in each) / os.sysconf("SC_CLK_TCK")
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def _title(pid: int) -> str:
+    title = _read(pid, "cmdline")
+    return title if title.startswith("ray::ServeReplica") else ""
+
+
+def _descendants(ancestor: int) -> set[int]:
+    parents = {int(entry.name): _parent(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found, number = {ancestor}, 0
+    while len(found) > number:
+        number = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return found
+
+
+def _parent(pid: int) -> int:
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""  # it has ended
