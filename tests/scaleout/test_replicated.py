@@ -83,7 +83,8 @@ async def test_a_request_that_loses_replica_after_replica_fails(arena: PixelAren
 
 
 async def test_losses_between_which_it_gets_on_are_no_reason_to_give_up(arena: PixelArena) -> None:
-    engine, _ = await engine_of(arena, *[[Token(7), LOST]] * (2 * MAX_LOSSES), [Token(9, "stop")])
+    got_on: list[Happening] = [Token(7), LOST]
+    engine, _ = await engine_of(arena, *[got_on] * (2 * MAX_LOSSES), [Token(9, "stop")])
 
     assert await tokens_of(engine, Prompt((1,))) == [7] * (2 * MAX_LOSSES) + [9]
 
