@@ -41,7 +41,7 @@ static Matrix matrix(int64_t form, int64_t out, int64_t in, int has_bias) {
 }
 
 static double run_one(Pool *pool, int64_t form, int64_t T, int64_t W, int64_t H, int64_t K, int64_t D, int64_t M) {
-    enum { LAYERS = 2, BLOCK = 4, BLOCKS = 120, MAX_BLOCKS = 5 };
+    enum { LAYERS = 2, BLOCK = 4, BLOCKS = 160, MAX_BLOCKS = 5 };
     Layer layers[LAYERS];
     for (int i = 0; i < LAYERS; i++)
         layers[i] = (Layer){
@@ -101,7 +101,7 @@ static double attend_rows(Pool *pool, int64_t H, int64_t K, int64_t D) {
 
 int main(int argc, char **argv) {
     Pool *pool = foveal_pool(argc > 1 ? atoi(argv[1]) : 1);
-    for (int64_t T = 1; T <= 22; T += 3) {
+    for (int64_t T = 1; T <= 46; T += T < 22 ? 3 : 24) {
         double total = 0;
         for (int64_t form = INT8; form <= FLOAT32; form++) {
             if (form != INT8 && form != FLOAT32 && groups_of_block(form) > 1) {

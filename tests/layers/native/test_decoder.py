@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="without a compiler there is no native step")
 
 BLOCK_SIZE = 16
-FEW_ROWS = 16  # of gemm.h: longer steps are computed in another way
+FEW_ROWS = 16  # of step.h: longer steps are computed in another way
 CPU = torch.device("cpu")
 GROUPS = {"one to one": (4, 4), "pairs": (4, 2), "threes": (3, 1), "sevens": (14, 2)}  # query and key-value heads
 HEAD_DIMS = (16, 48, 64, 128)

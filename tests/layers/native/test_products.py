@@ -95,7 +95,7 @@ FORMS = ("int8", "int4", "q8_0")
 
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("num_rows", [*range(1, 21), 65, 515])
+@pytest.mark.parametrize("num_rows", [*range(1, 21), 40, 41, 65, 515])
 def test_any_number_of_rows(form: str, num_rows: int) -> None:
     assert_follows(matrix(form, 67, 96), numbers(num_rows, 96))
 

@@ -290,7 +290,7 @@ static void divide_rows(Task *task, int num_threads) {
 }
 
 int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride) {
-    if (num_rows <= FEW_ROWS || m->form == FLOAT32) return product_of_few(pool, m, x, num_rows, x_stride, y, y_stride);
+    if (num_rows <= ROWS_WITHOUT_PANELS || m->form == FLOAT32) return product_of_few(pool, m, x, num_rows, x_stride, y, y_stride);
     const int64_t depths = (m->in + DEPTH - 1) / DEPTH, at_once = num_rows < ROWS_AT_ONCE ? num_rows : ROWS_AT_ONCE;
     const int64_t own_bytes = ((int64_t)sizeof(Own) + 63) / 64 * 64 * pool->num_threads;
     const int64_t rounded_bytes = depths * at_once * DEPTH * (int64_t)sizeof(int16_t), factor_bytes = (at_once * 4 + 63) / 64 * 64;

@@ -3,7 +3,7 @@
 #include "pool.h"
 #include "quantised.h"
 
-#define FEW_ROWS 16 /* are multiplied by weights as they lie (products.h); more by weights in panels (gemm.c) */
+#define ROWS_WITHOUT_PANELS 40 /* are multiplied by weights as they lie (products.h); more by weights in panels (gemm.c) */
 
 /* y[t] = x[t] W^T + b for rows `stride` numbers apart. Returns 0, or 1 if there is no memory. */
 int foveal_product(Pool *pool, const Quantised *m, const float *x, int64_t num_rows, int64_t x_stride, float *y, int64_t y_stride);

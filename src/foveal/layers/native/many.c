@@ -1,7 +1,7 @@
 /* A step of many rows: prompts, beside them streams, or many streams.
  *
  * Its time is arithmetic's. So one phase follows the other, each shared out among all threads by rows or columns, and products
- * unpack their weights once for many rows (gemm.c). Rows of sequences with few of them attend one by one (attention.h), rows of
+ * of most steps unpack their weights once for many rows (gemm.c). Rows of sequences with few of them attend one by one (attention.h), rows of
  * prompts tile by tile (prefill.c): by their own number alone, so that no row's numbers depend on other sequences.
  */
 #include "attention.h"
