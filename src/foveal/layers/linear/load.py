@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
 
 from foveal.errors import CheckpointError
 from foveal.layers.linear import published
 from foveal.layers.linear.form import PUBLISHED, Matrix, MatrixFacts, PackedMatrix, all_plain
 from foveal.layers.linear.int4 import INT4
 from foveal.layers.linear.int8 import INT8
+from foveal.layers.linear.mapped import DTYPES, MappedMatrix
 from foveal.layers.linear.plain import PLAIN, Plain
 from foveal.layers.linear.published import Unpacking, unpacked
 from foveal.layers.linear.quantised import Quantised, QuantisedEmbedding
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from foveal.layers.linear.kept import KeptMatrices
 
 FORMS: dict[str, Form] = {"plain": PLAIN, "int8": INT8, "int4": INT4}
+KINDS = {dtype: kind for kind, dtype in DTYPES.items()}
 WEIGHTS = ("weight", "qweight", "weight_packed")  # the names that formats give a matrix's numbers
 
 
@@ -50,6 +54,17 @@ class Weights(Mapping[str, "Tensor"]):
 
     def __len__(self) -> int:
         return len(self.tensors)
+
+
+@runtime_checkable
+class InFile(Protocol):
+    """Tensors of mapped files."""
+
+    dtype: torch.dtype  # of the model that is loaded, as is its device
+    device: torch.device
+
+    def stored(self, name: str) -> Tensor:
+        """As it lies in the file."""
 
 
 # --- how a matrix may be stored ---------------------------------------------------------------------------------------
@@ -115,6 +130,18 @@ def load_embedding(weights: Weights, name: str, is_head: bool = False) -> Embedd
     if weights.kept and isinstance(embedding, QuantisedEmbedding):
         weights.kept.add(name, embedding.product)
     return embedding
+
+
+def load_table(weights: Weights, name: str) -> Embedding:
+    """A table of lookups, which may be larger than all else of a model. On a CPU it stays in the file as it is."""
+    tensors, of_table = weights.tensors, f"{name}.weight"
+    is_packed = weights.packed is not None and weights.packed(name) is not None
+    if is_packed or not isinstance(tensors, InFile) or tensors.device.type != "cpu" or of_table not in weights:
+        return load_embedding(weights, name)
+    stored = tensors.stored(of_table)
+    if stored.dim() != 2 or stored.dtype not in KINDS:
+        return load_embedding(weights, name)
+    return Unpacking(MappedMatrix(KINDS[stored.dtype], stored.view(torch.uint8), tensors.dtype, tensors.device), None)
 
 
 def _linear(weights: Weights, name: str, matrices: tuple[Matrix | PackedMatrix, ...]) -> Linear:

@@ -20,7 +20,7 @@ import torch
 
 from foveal.layers.activation import capped
 from foveal.layers.fit import check_linear, check_mlp, check_norm, check_number_of_layers
-from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear
+from foveal.layers.linear.load import Weights, has_linear, load_embedding, load_linear, load_table
 from foveal.layers.mlp import GatedMLP, add_weighted, load_experts
 from foveal.layers.norm import RMSNorm, normed
 from foveal.layers.rope import counted_positions, rotate
@@ -201,7 +201,7 @@ class OwnInputs:
     @classmethod
     def load(cls, weights: Weights, name: str, settings: DecoderSettings) -> OwnInputs:
         inputs = cls(
-            load_embedding(weights, f"{name}.embed_tokens_per_layer"),
+            load_table(weights, f"{name}.embed_tokens_per_layer"),
             load_linear(weights, f"{name}.per_layer_model_projection"),
             RMSNorm.load(weights, f"{name}.per_layer_projection_norm", settings.rms_norm_eps),
             settings.width,
