@@ -6,10 +6,9 @@ of the file are the dataclasses below, the keys their fields (docs/configuration
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from foveal.errors import ConfigError
+from foveal.mistakes import meant, wrong_value
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -256,7 +256,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], flags: Layer) -> 
     try:
         config = msgspec.convert({**sections, "models": models}, Config, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"a setting has the wrong type: {error}") from None
+        raise ConfigError(wrong_value(str(error), Config)) from None
     if not (config.model.path or config.models):
         raise ConfigError("model.path is empty, and there are no [[models]] of other servers: name a model")
     _check_numbers(config)
@@ -349,9 +349,9 @@ def _environment_layer(environ: Mapping[str, str]) -> tuple[Layer, str]:
             is_list = str(setting.type).startswith("tuple")
             layer.setdefault(section, {})[setting.name] = value.split(",") if is_list else value
         elif name.startswith("FOVEAL_") and not _is_of_others(name, environ):
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]}?" if near else "docs/configuration.md lists them"
-            raise ConfigError(f"the environment has {name}, which is no setting: {meant}")
+            near = meant(name, known)
+            cure = f"did you mean {near}?" if near else "docs/configuration.md lists them"
+            raise ConfigError(f"the environment has {name}, which is no setting: {cure}")
     return layer, "the environment"
 
 
@@ -363,7 +363,7 @@ def _is_of_others(name: str, environ: Mapping[str, str]) -> bool:
 
 def _check_known(section: str, values: object, origin: str) -> None:
     if section not in _SECTIONS or not isinstance(values, Mapping):
-        raise ConfigError(f"{origin}: there is no table [{section}]; the tables are {', '.join(_SECTIONS)}")
+        raise ConfigError(f"{origin}: there is no table [{section}]; {_one_of('the tables are', section, _SECTIONS)}")
     _check_keys(f"[{section}]", _SECTIONS[section], values, origin)
 
 
@@ -373,4 +373,9 @@ def _check_keys(table: str, settings: type[DataclassInstance], values: object, o
         raise ConfigError(f"{origin}: {table} is a table of {', '.join(known)}")
     for key in values:
         if key not in known:
-            raise ConfigError(f"{origin}: {table} has no key {key!r}; its keys are {', '.join(known)}")
+            raise ConfigError(f"{origin}: {table} has no key {key!r}; {_one_of('its keys are', key, known)}")
+
+
+def _one_of(these_are: str, name: str, known: Collection[str]) -> str:
+    near = meant(name, known)
+    return f"did you mean {near}?" if near else f"{these_are} {', '.join(known)}"

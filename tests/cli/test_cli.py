@@ -172,6 +172,12 @@ def test_a_missing_question_is_noticed(photo: Path) -> None:
     assert "the question is missing" in refused.stderr
 
 
+def test_a_picture_that_is_not_there_is_no_question() -> None:
+    refused = foveal("ask", "mistyped.JPG")
+    assert refused.returncode == 2
+    assert "the question is missing: foveal ask mistyped.JPG" in refused.stderr
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from foveal.serving.served import Answer
 
 
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}  # no question ends in one
+
+
 @click.command("ask")
 @click.argument("images_and_question", metavar="[IMAGE]... QUESTION", nargs=-1, required=True)
 @click.option("--paste", is_flag=True, help="Ask about the picture in the clipboard, too.")
@@ -46,7 +49,7 @@ def _check_question(images: list[str], text: str) -> None:
     """Raises UsageError."""
     if images and not text.strip():
         raise click.UsageError("The question is empty; put it last, in quotes.")
-    if not images and (is_url(text) or Path(text).is_file()):
+    if not images and (is_url(text) or Path(text).is_file() or Path(text).suffix.lower() in SUFFIXES):
         raise click.UsageError(f"the question is missing: foveal ask {text} 'What is in the picture?'")
 
 
