@@ -166,6 +166,21 @@ def test_a_model_that_cannot_be_had_is_named_and_nothing_is_traced_back() -> Non
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_ctrl_c_while_it_is_imported_ends_it_without_a_traceback(tmp_path: Path, is_ignored: bool) -> None:
+    """Where a shell has it ignored, in the background, it stays ignored."""
+    (tmp_path / "click.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT); raise SystemExit(3)")
+    ran = subprocess.run(
+        [sys.executable, "-m", "foveal", "--version"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if is_ignored else signal.SIG_DFL),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (3 if is_ignored else -signal.SIGINT, "")
+
+
 def test_a_missing_question_is_noticed(photo: Path) -> None:
     refused = foveal("ask", photo)
     assert refused.returncode == 2
