@@ -187,6 +187,16 @@ def test_a_missing_question_is_noticed(photo: Path) -> None:
     assert "the question is missing" in refused.stderr
 
 
+def test_traces_without_the_extra_say_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry.py").write_text("raise ModuleNotFoundError(name='opentelemetry')")
+    settings = {"FOVEAL_TRACES_ENDPOINT": "http://127.0.0.1:4318", "PYTHONPATH": str(tmp_path)}
+    refused = subprocess.run(
+        [*FOVEAL, "serve", "--port", "0"], env=ENVIRONMENT | settings, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "pip install 'foveal[otel]'" in refused.stderr
+
+
 def test_a_picture_that_is_not_there_is_no_question() -> None:
     refused = foveal("ask", "mistyped.JPG")
     assert refused.returncode == 2

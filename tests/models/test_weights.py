@@ -88,7 +88,7 @@ def test_unread_tensors_are_noted(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     tensors = opened(single(tmp_path))
     _ = tensors["up"]
 
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         tensors.note_unread()
 
     assert "1 tensors are not used, such as down" in caplog.text

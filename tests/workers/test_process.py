@@ -125,12 +125,12 @@ async def test_signals_to_a_group_are_for_the_server() -> None:
 
 
 async def test_what_it_writes_to_stderr_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("DEBUG", logger="tests.workers.children")
     async with child("complain"):
         await until(lambda: len(caplog.records) == 4)
     word, wrong, line, end = caplog.records
     assert {record.name for record in caplog.records} == {"tests.workers.children"}
-    assert (word.levelname, word.getMessage()) == ("INFO", "a word")
+    assert (word.levelname, word.getMessage()) == ("DEBUG", "a word")
     assert (wrong.levelname, wrong.getMessage()) == ("WARNING", "it went\nwrong")
     assert (wrong.exc_text or "").endswith("ValueError: a reason")
     assert (line.levelname, line.getMessage()) == ("WARNING", "a line of C")

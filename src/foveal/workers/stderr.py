@@ -38,7 +38,7 @@ def speak() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Objects())
     logging.basicConfig(handlers=[handler])
-    logging.getLogger("foveal").setLevel("INFO")
+    logging.getLogger("foveal").setLevel("DEBUG")  # the server leaves out what it does not want
     sys.excepthook = _tell_of_the_end
 
 

@@ -82,7 +82,7 @@ class GgufTensors(Mapping[str, "Tensor"]):
     def note_unread(self) -> None:
         """Log the tensors that were not read: the family may not need them, or may have missed them."""
         if self._unread:
-            log.info("%s: %d tensors are not used, such as %s", self.folder, len(self._unread), min(self._unread))
+            log.debug("%s: %d tensors are not used, such as %s", self.folder, len(self._unread), min(self._unread))
 
     def _source(self, name: str) -> Source:
         source = self._sources.get(name)
