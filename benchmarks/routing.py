@@ -63,8 +63,8 @@ class Engines(PacedDeployment):
 
 ROUTERS = {
     "in turn": InTurn,
-    "less busy of two": "ray.serve._private.request_router:PowerOfTwoChoicesRequestRouter",
     "by what engines have": ImageRouter,
+    "less busy of two": "ray.serve._private.request_router:PowerOfTwoChoicesRequestRouter",
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 STORE_BYTES = 100 << 20
+NUM_TRIES = 4  # to start a node
 
 
 @contextmanager
@@ -20,9 +21,9 @@ def running(port: int, num_nodes: int = 2) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster()
     try:
+        add_node(cluster, num_cpus=0, include_dashboard=False)
         for _ in range(num_nodes):
             add_node(cluster)
         ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
@@ -34,8 +35,15 @@ def running(port: int, num_nodes: int = 2) -> Iterator[Any]:
         cluster.shutdown()
 
 
-def add_node(cluster: Any) -> None:
-    cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+def add_node(cluster: Any, num_cpus: int = 2, **options: object) -> None:
+    """Tries again where a busy machine takes longer than the 30 s that Ray gives a node to start."""
+    for num_left in reversed(range(NUM_TRIES)):
+        try:
+            cluster.add_node(num_cpus=num_cpus, object_store_memory=STORE_BYTES, **options)
+            return
+        except Exception as error:
+            if not num_left or "timed out" not in str(error):
+                raise
 
 
 def replicas_below(node: Any, deployment: str) -> list[int]:
