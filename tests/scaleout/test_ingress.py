@@ -9,7 +9,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from foveal.config import AccountingConfig, Config, EngineConfig, HttpConfig, ImageConfig, ModelConfig, ScaleoutConfig
+from foveal.config import (
+    AccountingConfig,
+    Config,
+    EngineConfig,
+    HttpConfig,
+    ImageConfig,
+    ModelConfig,
+    ScaleoutConfig,
+    ServedConfig,
+    UpstreamConfig,
+)
 from foveal.errors import ConfigError
 from foveal.scaleout.ingress import ingress, max_num_in_flight
 from foveal.scaleout.messages import ReplicaLost
@@ -67,6 +77,15 @@ async def test_a_client_sees_nothing_of_a_lost_replica(config: Config) -> None:
     assert answer.status_code == 200
     [choice], usage = answer.json()["choices"], answer.json()["usage"]
     assert (len(choice["text"]), usage["completion_tokens"]) == (2, 2)
+
+
+async def test_models_of_other_servers_are_served_beside_its_own(config: Config) -> None:
+    elsewhere = ServedConfig("larger", UpstreamConfig("http://127.0.0.1:9/v1"))
+    both = replace(config, models=(elsewhere,))
+    async with ingress(both, FakeReplicas([[]], info_of_all=ROOMY)) as app, client_of(app) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+
+    assert [model["id"] for model in listed] == ["tiny", "larger"]
 
 
 async def test_addresses_that_others_reach_need_a_key(config: Config) -> None:
