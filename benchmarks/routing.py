@@ -58,7 +58,7 @@ class InTurn(RequestRouter):  # type: ignore[misc]
 
 
 class Engines(PacedDeployment):
-    pace = Pace(token_s=0.0006, crop_s=0.06, tokens_per_message=8, cache_tokens=24576)
+    pace = Pace(tokens_per_message=4, cache_tokens=24576)
 
 
 ROUTERS = {"in turn": InTurn, "by what engines have": ImageRouter}
