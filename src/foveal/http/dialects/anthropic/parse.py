@@ -12,10 +12,10 @@ from foveal.http.dialects.anthropic.schemas import (
     DocumentBlock,
     ImageBlock,
     MessagesBody,
+    MessagesServerTool,
     PlainTextSource,
     RedactedThinkingBlock,
     SearchResultBlock,
-    ServerTool,
     TextBlock,
     ThinkingBlock,
     ToolDefinition,
@@ -73,7 +73,7 @@ def chat_request(body: CountTokensBody, card: ModelCard, fresh_seed: int) -> Cha
     specs = body.tools or ()
     tools = tuple(_tool(spec) for spec in specs if isinstance(spec, ToolDefinition))
     check_tools(tools, "tools")
-    left_out = [spec.type for spec in specs if isinstance(spec, ServerTool)]
+    left_out = [spec.type for spec in specs if isinstance(spec, MessagesServerTool)]
     return ChatRequest(
         joined,
         _options(body, card, fresh_seed),

@@ -194,7 +194,7 @@ class ToolDefinition(WireModel):
     cache_control: Cached = None
 
 
-class ServerTool(WireModel):
+class MessagesServerTool(WireModel):
     """A tool that a server would run. This one runs none: it is left out, with a warning, if there are others."""
 
     model_config = ConfigDict(extra="allow")
@@ -210,7 +210,7 @@ def _tool_kind(value: object) -> str:
 
 
 AnyTool = Annotated[
-    Annotated[ToolDefinition, Tag("<custom>")] | Annotated[ServerTool, Tag("<server>")],
+    Annotated[ToolDefinition, Tag("<custom>")] | Annotated[MessagesServerTool, Tag("<server>")],
     Discriminator(
         _tool_kind,
         custom_error_type="type",

@@ -22,7 +22,7 @@ from foveal.http.dialects.responses.schemas import (
     ResponsesBody,
     SchemaFormat,
 )
-from foveal.http.dialects.responses.tool_schemas import AllowedTools
+from foveal.http.dialects.responses.tool_schemas import AllowedClientTools
 from foveal.http.dialects.responses.tools import as_arguments, name_in, offer
 from foveal.http.dialects.tools import check_choice, check_results, json_text
 from foveal.types import (
@@ -154,7 +154,7 @@ def _tool_choice(body: InputTokensBody, tools: Sequence[Tool]) -> ToolChoice:
     asked, parallel = body.tool_choice, body.parallel_tool_calls is not False
     if asked is None or isinstance(asked, str):
         choice = ToolChoice(asked or "auto", parallel=parallel)
-    elif isinstance(asked, AllowedTools):
+    elif isinstance(asked, AllowedClientTools):
         choice = ToolChoice(asked.mode, tuple(tool.name for tool in asked.tools), parallel)
     else:
         choice = ToolChoice("required", (asked.name,), parallel)

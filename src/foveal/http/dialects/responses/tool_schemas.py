@@ -105,7 +105,7 @@ class ChosenTool(WireModel):
     name: Id
 
 
-class AllowedTools(WireModel):
+class AllowedClientTools(WireModel):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
     tools: list[ChosenTool] = Field(min_length=1, max_length=MAX_TOOLS)
@@ -114,7 +114,7 @@ class AllowedTools(WireModel):
 NamedChoice = Annotated[
     Annotated[ChosenTool, Tag("<function>")]
     | Annotated[ChosenTool, Tag("<custom>")]
-    | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    | Annotated[AllowedClientTools, Tag("<allowed_tools>")],
     by_type("function", "custom", "allowed_tools"),
 ]
 ToolChoiceField = Annotated[
