@@ -112,14 +112,14 @@ def _kind(schema: Schema) -> str:
     if "const" in schema or "enum" in schema:
         values = schema["enum"] if "enum" in schema else [schema["const"]]
         return ", ".join(f"`{value}`" if isinstance(value, str) else f"`{str(value).lower()}`" for value in values)
-    kind = schema.get("type")
+    kind: str = schema.get("type", "")
     if kind == "array":
         return f"list of {_kind(schema.get('items', {}))}{_range(schema, 'minItems', 'maxItems')}"
     if kind == "string":
         return f"text{_range(schema, 'minLength', 'maxLength', ' characters')}"
     if kind in ("integer", "number"):
         return kind + _range(schema, "minimum", "maximum")
-    return NAMES.get(kind or "", "object" if kind == "object" else "any value")
+    return NAMES.get(kind, "object" if kind == "object" else "any value")
 
 
 def _range(schema: Schema, least: str, most: str, unit: str = "") -> str:
