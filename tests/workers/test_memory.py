@@ -1,13 +1,16 @@
-"""What the server and its children hold, as `ps` counts it."""
+"""What the server and its children hold, as `ps` counts it; what was freed goes back."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import subprocess
 import threading
 
-from foveal.workers.memory import resident_bytes
+import pytest
+
+from foveal.workers.memory import give_back, resident_bytes
 from foveal.workers.spawn import Kind, spawn
 from tests.http.server import wait_until
 
@@ -39,3 +42,20 @@ def test_children_go_by_the_folder_whose_function_they_run_whichever_thread_star
         has_read.set()
         thread.join()
     assert "engine_client" not in resident_bytes()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library has no way to do it")
+def test_memory_that_was_freed_below_what_is_still_used_goes_back() -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    blocks = [ctypes.c_void_p(library.malloc(1000)) for _ in range(50_000)]
+    for block in blocks:
+        library.memset(block, 1, 1000)
+    for block in blocks[:-1]:
+        library.free(block)
+    before = resident_bytes()["server"]
+
+    give_back()
+
+    assert before - resident_bytes()["server"] > 40_000_000
+    library.free(blocks[-1])

@@ -31,6 +31,7 @@ from foveal.layers.linear.policy import policy_of
 from foveal.models.checkpoint import Checkpoint
 from foveal.models.quantisation import GGUF
 from foveal.types import EngineInfo, OnProgress
+from foveal.workers.memory import give_back
 
 if TYPE_CHECKING:
     from foveal.arena import PixelArena
@@ -79,6 +80,7 @@ def load_engine(
     )
     guides = _guides(Path(folder), decoder.vocab_size)
     engine = build_engine(model, config, arena, capacity, device, dtype, guides)
+    give_back()
     return engine, info
 
 

@@ -32,6 +32,7 @@ from foveal.models.registry import described, family_of, load_processor
 from foveal.serving.in_flight import InFlight
 from foveal.serving.pipeline import ModelCard, Pipeline
 from foveal.types import Caller, Image, ImageRef, OnProgress, SamplingParams
+from foveal.workers.memory import give_back
 
 if TYPE_CHECKING:
     import socket
@@ -91,6 +92,7 @@ async def run(
     listening.add_done_callback(lambda _: stop.told.set())  # nobody could reach what waited on
     try:
         await _unless(stop.told, load())
+        give_back()
         await stop.told.wait()
         if listening.done():
             raise RuntimeError("the server ended, and nobody had told it to") from listening.exception()
