@@ -26,6 +26,7 @@ CARD = ModelCard(
     default_sampling=SamplingParams(temperature=0.5, top_p=0.9),
     aliases=("accounts/me/models/eyes",),
     family="phi3_v",
+    weights="bfloat16, served as int8",
 )
 USAGE = Usage(prompt_tokens=12, image_tokens=9, text_tokens=3, cached_tokens=4, completion_tokens=2)
 MEASUREMENT = Measurement(Prompt((1, 2, 3)), max_tokens=5)

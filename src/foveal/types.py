@@ -469,6 +469,7 @@ class EngineInfo:
     block_size: int  # tokens in a KV block
     num_blocks: int
     kv_cache_bytes: int
+    weights: str = ""  # their format in the files, and how they are served
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,23 @@ def test_a_folder_is_read_as_it_is(tmp_path: Path) -> None:
     assert checkpoint.added_token_id("<|video|>") is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dtype": "bfloat16"}, "bfloat16"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "awq 4 bits"),
+        (
+            {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
+            "compressed-tensors pack-quantized",
+        ),
+        ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, "modelopt NVFP4"),
+    ],
+)
+def test_the_format_of_the_weights_has_words(settings: dict[str, Any], words: str, tmp_path: Path) -> None:
+    assert Checkpoint.read(written(tmp_path, {"model_type": "phi3_v", **settings})).weight_format == words
+
+
 def test_files_that_are_not_there_are_empty(tmp_path: Path) -> None:
     checkpoint = Checkpoint.read(written(tmp_path, {"model_type": "phi3_v"}))
 

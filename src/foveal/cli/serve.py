@@ -169,6 +169,7 @@ async def _run(
 def _show_own(model_id: str, info: EngineInfo) -> None:
     room = f"context {info.max_model_len:,} tokens, KV cache {info.kv_cache_bytes / MIB:,.0f} MiB"
     tell(f"{bold(f'Foveal {__version__}')}  {model_id} on {info.device} in {info.dtype}, {room}")
+    tell(f"Weights: {info.weights}")
 
 
 def _show_ready(others: Sequence[str], url: str, took_s: float) -> None:

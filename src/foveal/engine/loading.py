@@ -77,11 +77,21 @@ def load_engine(
         block_size=config.block_size,
         num_blocks=capacity.num_blocks,
         kv_cache_bytes=capacity.num_blocks * config.block_size * token_bytes,
+        weights=f"{checkpoint.weight_format}, {_served(placement, is_quantised=bool(checkpoint.quantisation))}",
     )
     guides = _guides(Path(folder), decoder.vocab_size)
     engine = build_engine(model, config, arena, capacity, device, dtype, guides)
     give_back()
     return engine, info
+
+
+def _served(placement: Placement, *, is_quantised: bool) -> str:
+    """How weights are served, in words."""
+    width = placement.dtype if placement.quantization == "none" else placement.quantization
+    if placement.quantization == "published" or (is_quantised and placement.quantization != "none"):
+        rest = "" if placement.quantization == "published" else f", the rest as {width}"
+        return f"served as they are{rest}"
+    return f"served as {width}"
 
 
 def kept_matrices(

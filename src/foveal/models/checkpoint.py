@@ -135,6 +135,21 @@ class Checkpoint:
         return Settings()
 
     @property
+    def weight_format(self) -> str:
+        """How the files hold the weights, in words: `gguf Q4_K 4.9 bits`, `fp8`, `bfloat16`."""
+        settings = self.quantisation
+        if not settings:
+            return self.dtype
+        bits = settings.get("bits")
+        words = (
+            settings.get("quant_method"),
+            settings.get("format"),
+            settings.get("quant_algo"),
+            bits and f"{bits} bits",
+        )
+        return " ".join(str(word) for word in words if word)
+
+    @property
     def _weight_files(self) -> list[Path]:
         return sorted([*self.folder.glob("*.safetensors"), *self.folder.glob("*.gguf")])
 

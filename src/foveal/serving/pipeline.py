@@ -56,6 +56,7 @@ class ModelCard:
     owned_by: str = "foveal"
     family: str = ""  # the folder in models/ that serves it
     supports_tools: bool = False  # it was trained for them; others take them, too
+    weights: str = ""  # their format in the files, and how they are served; once the model is loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Pipeline:
     def attach(self, engine: EngineClient) -> None:
         """Answer requests with a loaded model from now on, up to the context that its KV cache holds."""
         self.engine = engine
-        self.card = replace(self.card, context_length=engine.info.max_model_len)
+        self.card = replace(self.card, context_length=engine.info.max_model_len, weights=engine.info.weights)
 
     def check_ready(self) -> EngineClient:
         """The engine, if it can be asked. Raises Overloaded."""

@@ -143,13 +143,3 @@ def test_a_model_is_no_vision_part_and_a_vision_part_no_model(tmp_path: Path) ->
         folder_of(vision)
     with pytest.raises(CheckpointError, match="the projector 'None'; these can be served: idefics3"):
         folder_of(model, model)
-
-
-def test_a_folder_is_made_once_and_again_for_another_file(tmp_path: Path) -> None:
-    FAMILIES["idefics3"].make(tmp_path, 0)
-    model = write_decoder(tmp_path, tmp_path / "tiny.gguf")
-
-    first, again = folder_of(model), folder_of(model)
-    write_decoder(tmp_path, model, in_blocks)
-
-    assert first == again != folder_of(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from foveal.models.gguf.vision import Vision, vision_settings
 from foveal.models.made import made_folder
 from foveal.models.quantisation import GGUF
 
-FORMAT = "2"  # of the folders: another number makes others of them
-METHOD = {"quant_method": GGUF}
+FORMAT = "3"  # of the folders: another number makes others of them
 MODEL, VISION = "model", "mmproj"  # what links are called, before .gguf or -00001-of-00002.gguf
 VISION_MARK = "mmproj"  # in the name of a file with a vision part
 
@@ -50,7 +50,7 @@ def files_in(folder: Path, wanted: str = "") -> tuple[Path, Path | None]:
 def _files(model: Path, vision: Path | None) -> dict[str, Any]:
     file = GgufFile.read(model)
     text, files = decoder_settings(file), tokenizer_files(file)
-    common = {"quantization_config": METHOD, "dtype": "float16"}
+    common = {"quantization_config": {"quant_method": GGUF, **_width(file)}, "dtype": "float16"}
     if vision is None:
         return {**files, "config.json": {**text, **common}}
     found = GgufFile.read(vision)
@@ -61,6 +61,15 @@ def _files(model: Path, vision: Path | None) -> dict[str, Any]:
         "config.json": {**config, **common, "text_config": {**text, **config["text_config"]}},
         "preprocessor_config.json": pictures,
     }
+
+
+def _width(file: GgufFile) -> dict[str, Any]:
+    """The type of most of its bytes, and the bits that a weight takes on average."""
+    types: dict[str, int] = {}
+    for tensor in file.tensors.values():
+        types[tensor.kind.name] = types.get(tensor.kind.name, 0) + tensor.num_bytes
+    num_weights = sum(prod(tensor.shape) for tensor in file.tensors.values())
+    return {"format": max(types, key=types.__getitem__), "bits": round(8 * sum(types.values()) / num_weights, 1)}
 
 
 def _check_width(vision: GgufFile, width: int) -> None:

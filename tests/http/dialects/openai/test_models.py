@@ -29,6 +29,7 @@ def test_the_list_has_an_item_for_each_name() -> None:
         "supports_tools": False,
         "context_length": 1024,
         "family": "phi3_v",
+        "weights": "bfloat16, served as int8",
     }
 
 

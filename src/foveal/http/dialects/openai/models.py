@@ -44,6 +44,7 @@ class ModelItem(TypedDict):
     supports_tools: bool
     context_length: int
     family: str
+    weights: str  # their format in the files, and how they are served
     pricing: NotRequired[Pricing]  # if prices are configured
 
 
@@ -131,6 +132,7 @@ def _item(card: ModelCard, name: str) -> ModelItem:
         "supports_tools": card.supports_tools,
         "context_length": card.context_length,
         "family": card.family,
+        "weights": card.weights,
     }
     if has_prices(card.prices):
         item["pricing"] = _pricing(card.prices)
