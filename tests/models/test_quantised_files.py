@@ -49,6 +49,7 @@ def with_tensors(folder: Path, **tensors: torch.Tensor) -> None:
         ({**TENSORS, "format": "marlin-24"}, "format is 'marlin-24'; these can be read: "),
         ({**TENSORS, "config_groups": {"a": {"format": "odd"}}}, "format is 'odd'"),
         ({**TENSORS, "config_groups": ["a"]}, "config_groups is a list of 1"),
+        ({**TENSORS, "config_groups": {"a": 1}}, "a of config_groups is 1; it must be an object"),
         ({**TENSORS, "sparsity_config": {"format": "sparse-24"}}, "'sparse-24'"),
         ({**TENSORS, "transform_config": {"config_groups": {"u": {}}}}, "transform_config"),
         ({**FP8, "weight_block_size": [128]}, "weight_block_size is a list of 1"),

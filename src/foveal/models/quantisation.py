@@ -5,6 +5,7 @@ Imports no torch: the server refuses a file before an engine starts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
@@ -60,7 +61,9 @@ def _check_compressed(settings: Settings) -> None:
         raise CheckpointError(f"{settings.place}: sparse weights ({shown(sparsity['format'])}) cannot be read")
     if (settings.get("transform_config") or {}).get("config_groups"):
         raise CheckpointError(f"{settings.place}: transform_config is not implemented")
-    for group in (settings.get("config_groups") or {}).values():
+    for name, group in (settings.get("config_groups") or {}).items():
+        if not isinstance(group, Mapping):
+            raise CheckpointError(f"{settings.place}: {name} of config_groups is {shown(group)}; it must be an object")
         _check(group, OF_GROUPS)
 
 

@@ -115,7 +115,7 @@ def test_a_vision_part_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "number", "message"),
     [
-        ("attention.head_count", 0, "attention.head_count is 0; the file is damaged"),
+        ("attention.head_count", 0, "attention.head_count is 0; it must be a whole number from 1"),
         ("attention.head_count", 5, "rope has 8 short and 8 long factors, for heads of 3 pairs"),
         ("attention.head_count_kv", 3, "rows of blk.0.attn_k.weight are not of 3 heads"),
     ],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import gguf
 import pytest
 
+from foveal.models import made as kept
 from foveal.models.checkpoint import Checkpoint
-from foveal.models.gguf import folder
 from foveal.models.gguf.folder import folder_of
 from tests.models.gguf.convert import in_blocks, write_decoder
 from tests.parity.references import save_tokenizer
@@ -26,7 +27,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def copy(file: Path, name: str) -> Path:
-    return Path(file.with_name(f"{name}.gguf").write_bytes(file.read_bytes()) and file.with_name(f"{name}.gguf"))
+    return Path(shutil.copy(file, file.with_name(f"{name}.gguf")))
 
 
 def used_hours_ago(made: Path, hours: float) -> Path:
@@ -51,11 +52,11 @@ def test_it_says_which_type_most_of_the_file_has_and_how_many_bits_a_weight_take
 def bits_of(file: Path) -> float:
     """As the gguf package counts."""
     tensors = gguf.GGUFReader(file).tensors
-    return round(8 * sum(t.n_bytes for t in tensors) / sum(t.n_elements for t in tensors), 1)
+    return float(round(8 * sum(t.n_bytes for t in tensors) / sum(t.n_elements for t in tensors), 1))
 
 
 def test_folders_that_were_used_longest_ago_are_deleted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MOST_FOLDERS", 2)
+    monkeypatch.setattr(kept, "MOST_FOLDERS", 2)
     one, two = (copy(file, name) for name in ("one", "two"))
     longest_ago, before = used_hours_ago(folder_of(one), 9), used_hours_ago(folder_of(two), 8)
     assert folder_of(one) == longest_ago  # and it was used just now

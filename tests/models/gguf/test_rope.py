@@ -141,9 +141,9 @@ def test_short_and_long_factors_are_for_short_and_long_sequences(tmp_path: Path)
         ({"scaling.type": "yarn"}, {"rope_freqs": TWO_TO_17}, "'yarn' with the attention factor 1 and rope_freqs"),
         ({"scaling.type": "yarn", "scaling.attn_factor": 1.5}, {}, "'yarn' with the attention factor 1.5, which"),
         ({"scaling.type": "yarn", "scaling.yarn_ext_factor": 0.5}, {}, "a yarn_ext_factor that is not 1"),
-        ({"scaling.factor": "four"}, {}, "rope.scaling.factor is 'four'; the file is damaged"),
-        ({"scaling.factor": float("nan")}, {}, "rope.scaling.factor is nan; the file is damaged"),
-        ({"dimension_sections": 3}, {}, "rope.dimension_sections is no list"),
+        ({"scaling.factor": "four"}, {}, "rope.scaling.factor is 'four'; it must be a number"),
+        ({"scaling.factor": float("nan")}, {}, "rope.scaling.factor is nan; it must be a number"),
+        ({"dimension_sections": 3}, {}, "rope.dimension_sections is 3; it must be a list of at most 4"),
     ],
 )
 def test_what_is_not_implemented_is_refused(

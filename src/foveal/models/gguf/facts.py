@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import CheckpointError
-from foveal.models.bounds import shown
+from foveal.models.gguf.kinds import check_kinds
 from foveal.models.gguf.reader import GgufFile
 
-LARGEST = 1e12  # of numbers that are computed with
 MAX_SHORT_BYTES = 1 << 16
 
 
@@ -18,6 +17,8 @@ class Facts:
     """A file's settings under the name of its architecture."""
 
     def __init__(self, file: GgufFile) -> None:
+        """Raises CheckpointError for settings of another kind than they should be."""
+        check_kinds(file)
         self.file = file
         self.architecture = text_of(file, "general.architecture")
 
@@ -39,27 +40,18 @@ class Facts:
             return found[0]
         return found
 
-    def number(self, name: str, default: float) -> float:
-        """One that is computed with before its bounds are checked."""
-        found = self.get(name, default)
-        if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < LARGEST:
-            raise CheckpointError(f"{self.file.path}: {name} is {shown(found)}; the file is damaged")
-        return found
-
     @property
     def head_dim(self) -> int:
-        found = self.get("attention.key_length") or self.usual_head_dim
-        if not isinstance(found, int):
-            raise CheckpointError(f"{self.file.path}: attention.key_length is {shown(found)}; the file is damaged")
+        found: int = self.get("attention.key_length") or self.usual_head_dim
         return found
 
     @property
     def usual_head_dim(self) -> int:
-        """Of a file that does not say another. Bounds are checked later, but this division comes before."""
+        """Of a file that does not say another."""
         width, heads = self["embedding_length"], self.one("attention.head_count")
-        if not (isinstance(width, int) and isinstance(heads, int) and heads > 0):
-            raise CheckpointError(f"{self.file.path}: attention.head_count is {shown(heads)}; the file is damaged")
-        return width // heads
+        if heads > width:
+            raise CheckpointError(f"{self.file.path} has {heads} heads in {width} channels; the file is damaged")
+        return int(width // heads)
 
     def numbers(self, tensor: str) -> list[float] | None:
         """A short tensor of float32; None where there is none."""

@@ -31,26 +31,24 @@ def rope_settings(facts: Facts) -> Settings:
     settings: Settings = {}
     scaling = _scaling(facts)
     if sections := facts.get("rope.dimension_sections"):
-        if not isinstance(sections, list):
-            raise CheckpointError(f"{facts.file.path}: rope.dimension_sections is no list; the file is damaged")
         scaling |= {"mrope_section": sections[:3], "mrope_interleaved": facts.architecture in INTERLEAVED}
     if scaling:
         settings["rope_scaling"] = scaling
     head_dim = facts.head_dim
-    if (width := facts.number("rope.dimension_count", head_dim)) != head_dim:
+    if (width := facts.get("rope.dimension_count", head_dim)) != head_dim:
         settings["partial_rotary_factor"] = width / head_dim
     return settings
 
 
 def _scaling(facts: Facts) -> Settings:
-    kind, own_factor = facts.get("rope.scaling.type", LINEAR), facts.number("rope.scaling.attn_factor", 1.0)
+    kind, own_factor = facts.get("rope.scaling.type", LINEAR), facts.get("rope.scaling.attn_factor", 1.0)
     divisors, short, long = (facts.numbers(name) for name in (DIVISORS, SHORT, LONG))
     if short and long:
         original = facts["rope.scaling.original_context_length"]
         return {**_divided(short, long, own_factor), "original_max_position_embeddings": original}
     if kind == YARN and own_factor == 1 and not divisors:
         return _yarn(facts)
-    linear = facts.number("rope.scaling.factor", facts.number("rope.scale_linear", 1.0)) if kind == LINEAR else 1.0
+    linear = facts.get("rope.scaling.factor", facts.get("rope.scale_linear", 1.0)) if kind == LINEAR else 1.0
     if own_factor != 1 or kind not in (NONE, LINEAR) or (divisors and linear not in (0, 1)):
         factors = f" and {DIVISORS}" if divisors else ""
         raise CheckpointError(
@@ -64,12 +62,12 @@ def _scaling(facts: Facts) -> Settings:
 
 def _yarn(facts: Facts) -> Settings:
     """Its attention factor is the checkpoint's whole one. Its log multiplier goes with an `mscale` of 1."""
-    if facts.number("rope.scaling.yarn_ext_factor", 1.0) not in (-1, 1):  # -1: not set
+    if facts.get("rope.scaling.yarn_ext_factor", 1.0) not in (-1, 1):  # -1: not set
         raise CheckpointError(f"{facts.file.path} has a yarn_ext_factor that is not 1, which is not implemented")
-    scaling: Settings = {"rope_type": YARN, "factor": facts.number("rope.scaling.factor", 1.0) or 1.0, "mscale": 1.0}
+    scaling: Settings = {"rope_type": YARN, "factor": facts.get("rope.scaling.factor", 1.0) or 1.0, "mscale": 1.0}
     for name, key in OF_YARN.items():
-        if facts.get(f"rope.scaling.{key}") is not None:
-            scaling[name] = facts.number(f"rope.scaling.{key}", 0)
+        if (found := facts.get(f"rope.scaling.{key}")) is not None:
+            scaling[name] = found
     return scaling
 
 

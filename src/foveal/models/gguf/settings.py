@@ -58,7 +58,7 @@ def _llama(facts: Facts) -> Settings:
 def _gemma3(facts: Facts) -> Settings:
     is_largest = facts["block_count"] == LARGEST_GEMMA3
     usual = facts.usual_head_dim if is_largest else facts["attention.key_length"]
-    scale = facts.number("attention.scale", 0)
+    scale = facts.get("attention.scale")
     return {
         "model_type": "gemma3_text",
         "hidden_act": "gelu_pytorch_tanh",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foveal.errors import CheckpointError
+from foveal.models.gguf.kinds import check_kinds
 from foveal.models.gguf.reader import GgufFile
 
 Settings = dict[str, Any]
@@ -19,6 +20,8 @@ class Vision:
     """What a file says of its vision part, beside the decoder's file."""
 
     def __init__(self, file: GgufFile, text: Settings, token_ids: Mapping[str, int]) -> None:
+        """Raises CheckpointError for settings of another kind than they should be."""
+        check_kinds(file)
         self.file = file
         self.text = text  # the decoder's settings
         self.token_ids = token_ids
