@@ -5,14 +5,14 @@ Imports no torch: the server refuses a file before an engine starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import CheckpointError
 from foveal.models.bounds import shown
+from foveal.models.checkpoint import Settings
 
 if TYPE_CHECKING:
-    from foveal.models.checkpoint import Checkpoint, Settings
+    from foveal.models.checkpoint import Checkpoint
 
 Only = dict[str, tuple[Any, ...]]  # a setting -> the values that can be read; a missing one is None
 
@@ -62,7 +62,7 @@ def _check_compressed(settings: Settings) -> None:
     if (settings.get("transform_config") or {}).get("config_groups"):
         raise CheckpointError(f"{settings.place}: transform_config is not implemented")
     for name, group in (settings.get("config_groups") or {}).items():
-        if not isinstance(group, Mapping):
+        if not isinstance(group, Settings):
             raise CheckpointError(f"{settings.place}: {name} of config_groups is {shown(group)}; it must be an object")
         _check(group, OF_GROUPS)
 
