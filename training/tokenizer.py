@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from training.charts import LABELS
 from training.colours import COLOURS
 from training.conversations import Conversation, Turn, converse, without_picture
 from training.facts import NUMBERS, QUOTED
@@ -30,6 +31,7 @@ DIGIT = re.compile(r"\d")
 SIDES = ("left", "right", "above", "below")
 QUOTED_WORDS = (*COLOURS, *KINDS, *SIDES, "top", "bottom")
 SINGLE_WORDS = tuple(word.capitalize() for word in (*COLOURS, *KINDS, *SIDES, *NUMBERS[2:6]))
+CHART_WORDS = {label for labels in LABELS for label in labels}
 LOOKS = ("back", "asked", "said")  # kinds of attention targets, see looks.py
 UNKNOWN, BOS, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER, IMAGE = range(len(SPECIAL_TOKENS))
 
@@ -59,11 +61,13 @@ def train_tokenizer(vocab_size: int, seed: int, num_conversations: int = 2_500) 
 
 
 def with_bare_words(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer with QUOTED_WORDS and SINGLE_WORDS in place of its last words, which are the rarest."""
-    known = tokenizer.get_vocab()
-    wanted = [word for word in (*QUOTED_WORDS, *SINGLE_WORDS) if word not in known]
-    kept = sorted(known, key=lambda token: known[token])[: len(known) - len(wanted)]
+    """The tokenizer with QUOTED_WORDS and SINGLE_WORDS in place of its rarest words, those of charts aside."""
+    vocabulary = tokenizer.get_vocab()
+    known = sorted(vocabulary, key=lambda token: vocabulary[token])
+    wanted = [word for word in (*QUOTED_WORDS, *SINGLE_WORDS) if word not in vocabulary]
+    rarest = [word for word in reversed(known) if word.removeprefix(SPACE) not in CHART_WORDS][: len(wanted)]
     raw = json.loads(tokenizer.to_str())
+    kept = [word for word in known if word not in rarest]
     raw["model"]["vocab"] = {token: number for number, token in enumerate([*kept, *wanted])}
     return Tokenizer.from_str(json.dumps(raw))
 

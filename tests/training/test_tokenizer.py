@@ -169,13 +169,15 @@ def test_words_of_short_answers_replace_the_rarest_and_begin_as_what_they_are_af
     tokenizer: Tokenizer,
 ) -> None:
     raw = json.loads(tokenizer.to_str())
-    for word in (*(SPACE + word for word in QUOTED_WORDS), *(f"{SPACE}rare{number}" for number in range(99))):
+    rare = [f"{SPACE}rare{number}" for number in range(99)]
+    for word in (*(SPACE + word for word in QUOTED_WORDS), *rare, SPACE + "Pigs"):
         raw["model"]["vocab"].setdefault(word, len(raw["model"]["vocab"]))
     old = Tokenizer.from_str(json.dumps(raw))
     new = with_bare_words(old)
     assert new.encode(' "green"}').tokens == [SPACE + '"', "green", '"', "}"]
     assert new.encode("Two.").tokens == ["Two", "."]
     assert new.get_vocab_size() == old.get_vocab_size()
+    assert SPACE + "Pigs" in new.get_vocab()
     numbered = torch.arange(old.get_vocab_size())[:, None].float()
     carried = carried_over(numbered, old, new, new.get_vocab_size())
     for word in ("green", "Green", SPACE + "green"):
