@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ import click
 from foveal.cli.terminal import bold, tell
 from foveal.config import Config, load_config
 from foveal.errors import ConfigError
+
+PATIENCE_S = 5.0  # for a node of a cluster to accept a connection
 
 
 @click.command(
@@ -32,6 +35,7 @@ def deploy(config: Config, address: str) -> None:
     from foveal.serving.lifecycle import model_id
 
     described = application(config)
+    check_listens(address)
     try:
         ray.init(address, log_to_driver=False, logging_level="WARNING")
     except ConnectionError:
@@ -45,3 +49,17 @@ def deploy(config: Config, address: str) -> None:
         raise ConfigError(f"the cluster could not start it: {error}; serve status and Ray's logs say more") from None
     tell(f"{bold(model_id(config))} answers at {bold(f'http://{config.http.host}:{config.http.port}/v1')}")
     tell("serve status shows its replicas; serve shutdown ends it")
+
+
+def check_listens(address: str) -> None:
+    """Raises ConfigError where nothing listens at HOST:PORT, for which Ray would wait minutes.
+
+    Other addresses (`auto`, `ray://...`) are Ray's to find.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+    except OSError as error:
+        raise ConfigError(f"there is no Ray cluster at {address}: {error.strerror or error}") from None
