@@ -58,7 +58,7 @@ class EngineConfig:
     kv_cache_bytes: int | None = None  # default: a quarter of free memory, at most 4 GiB (CPU); 80 % of it (GPU)
     state_cache_bytes: int | None = None  # snapshots of hybrid models' states; default: 1/8 of free memory, up to 2 GiB
     encoder_cache_bytes: int = 1 * GIB  # image features, kept for images that come again (see docs/models.md)
-    max_num_waiting: int = 1024  # requests accepted and not yet running; one caller has at most half of all
+    max_num_waiting: int = 1024  # requests accepted and not yet running; more are refused
     step_timeout_s: float = 600.0  # a step that takes longer counts as hung, and the engine is restarted
     load_timeout_s: float = 300.0  # an engine that loads, and makes no progress for so long, counts as hung as well
 
@@ -135,7 +135,7 @@ class AccountingConfig:
     shared_limits: bool | None = None  # limits hold for all servers of the database together; default: with a url
     without_database: Literal["refuse", "go_on"] = "refuse"  # new requests while shared limits cannot be asked
     responses_days: int = 30  # how long responses are kept for clients that go on from them; 0: not at all
-    responses_bytes: int = 256 * MIB  # of kept responses, images included; the oldest go first
+    responses_bytes: int = 256 * MIB  # of kept responses, images included; whoever has most loses the oldest
     responses_on_disk: bool = False  # keep them in the accounts' file, images included, instead of in memory
 
 

@@ -1,6 +1,6 @@
 """Keys and the ledger in a database, which servers and the command line share. Knows nothing of requests.
 
-An SQLite file or PostgreSQL, by SQLAlchemy: docs/decisions/102-accounts-in-a-real-database.md says what was weighed.
+An SQLite file or PostgreSQL, by SQLAlchemy: docs/decisions/102-accounts-by-sqlalchemy.md says what was weighed.
 Every method is one transaction. Errors of the database are ConfigErrors, since an operator has to correct them.
 """
 

@@ -61,7 +61,7 @@ def command() -> None:
     show_default=True,
     help="Whose key it is. Keys of one account share cached prompts, others never do.",
 )
-@click.option("--operator", is_flag=True, help="The key may also read /metrics.")
+@click.option("--operator", is_flag=True, help="The key may also read /metrics and the numbers of /status.")
 @limit_options
 @spending_limit_option
 @expires_option
