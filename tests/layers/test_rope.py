@@ -83,8 +83,8 @@ def test_a_pair_turns_by_the_position_of_its_row() -> None:
 
 
 def test_a_kind_of_scaling_that_is_not_implemented_is_refused_by_name() -> None:
-    with pytest.raises(CheckpointError, match="rope type 'proportional'"):
-        Rope.read({"max_position_embeddings": 9, "rope_scaling": {"rope_type": "proportional"}}, 4)
+    with pytest.raises(CheckpointError, match="rope type 'ntk'"):
+        Rope.read({"max_position_embeddings": 9, "rope_scaling": {"rope_type": "ntk"}}, 4)
 
 
 @pytest.mark.parametrize(
