@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def test_a_whole_stream_with_its_usage() -> None:
 
 REFUSED = Reply((b'{"error": {"message": "n is too large", "code": 1}}',), 400, "application/json")
 BUSY = Reply((b"come back",), 429, "text/plain")
+PACKED = ("Content-Encoding: gzip",)  # which nobody asked for: a little of it may be much
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,9 @@ def test_it_is_asked_again_where_another_try_may_help(first: Reply) -> None:
         (Reply((event({"choices": "many"}),)), GenerationFailed, "does not answer as it should", 1),
         (Reply((event({"error": {"message": "out of memory"}}),)), GenerationFailed, "does not answer", 1),
         (Reply((b"data: " + b"x" * (2 << 20),)), GenerationFailed, "does not answer as it should", 1),
+        (Reply((b"no gzip",), headers=PACKED), GenerationFailed, "does not answer as it should", 3),
+        (Reply((gzip.compress(said("Hello", "stop")),), headers=PACKED), GenerationFailed, "does not answer", 3),
+        (Reply((b"no gzip",), 503, headers=PACKED), Overloaded, "is overloaded", 3),
     ],
 )
 def test_what_a_client_is_told(reply: Reply, kind: type[RequestError], part: str, num_asked: int) -> None:

@@ -114,7 +114,7 @@ class Upstream:
                 response = await self._send(url, body)
                 trying.push_async_callback(response.aclose)
                 await _check(response, "text/event-stream")
-                found = await trying.enter_async_context(aclosing(chunks(response.aiter_bytes())))
+                found = await trying.enter_async_context(aclosing(chunks(response.aiter_raw())))
                 begun = [chunk async for chunk in _until_something(found)]
         except TimeoutError:
             raise Failed(f"no answer within {limit_s:g} s", _busy("did not begin to answer in time")) from None
@@ -172,8 +172,9 @@ async def _check(response: httpx.Response, wanted: str) -> None:
 
 
 async def _bounded(response: httpx.Response, most: int) -> bytes:
+    """The body as it comes: packed, against our wish, a little of it may be much."""
     said = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in response.aiter_raw():
         said += piece
         if len(said) > most:
             break
