@@ -132,6 +132,7 @@ def test_pieces_are_counted_where_the_server_counts_nothing() -> None:
         [said("a", "stop"), said("b")],
         [said(tool_calls=[call(1, name="look")])],
         [said(tool_calls=[call(0, arguments="{}")])],
+        [said(tool_calls=[call(-1, arguments="{}")])],
         [b"data: " + b"x" * (2 << 20)],
     ],
 )

@@ -241,7 +241,7 @@ class Reader:
             call = ToolCallDelta(said.index, said.id or f"call_{choice}_{said.index}", function.name)
             begun.append(call)
             yield ToolCallDelta(call.index, call.id, call.name, function.arguments or "")
-        elif said.index == len(begun) - 1:
+        elif begun and said.index == len(begun) - 1:
             yield ToolCallDelta(said.index, arguments=function.arguments or "")
         else:
             raise BadStream(f"call {said.index} is out of turn")
