@@ -309,10 +309,15 @@ def test_a_server_of_vllms_counts_chats_itself() -> None:
     play(act, whole({"count": 2, "max_model_len": 99, "tokens": [1, 2]}), dialect="vllm")
 
 
-@pytest.mark.parametrize("reply", [Reply((b"x",)), Reply((b"{}",), kind="application/json"), Reply(status=500)])
+DEEP = Reply((b'{"model": ' + b"[" * 5000,), kind="application/json")
+
+
+@pytest.mark.parametrize("reply", [Reply((b"x",)), Reply((b"{}",), kind="application/json"), Reply(status=500), DEEP])
 def test_nonsense_is_no_count(reply: Reply) -> None:
     async def act(scene: Scene) -> None:
-        assert (await scene.client.post("/v1/tokenize", json=ASK)).status_code == 500
+        response = await scene.client.post("/v1/tokenize", json=ASK)
+        assert response.status_code == 500
+        assert "does not answer as it should" in response.json()["error"]["message"]
 
     play(act, reply, dialect="vllm")
 

@@ -86,6 +86,7 @@ def test_it_is_asked_again_where_another_try_may_help(first: Reply) -> None:
         (Reply((DONE,)), GenerationFailed, "does not answer as it should", 3),
         (REFUSED, InvalidRequest, "refused the request: n is too large", 1),
         (Reply((b"<p>no",), 422, "text/html"), InvalidRequest, "it does not say why", 1),
+        (Reply((b'{"why": ' + b"[" * 5000,), 400, "application/json"), InvalidRequest, "it does not say why", 1),
         (Reply((b"wrong key sk-secret",), 401, "text/plain"), GenerationFailed, "does not answer as it should", 1),
         (Reply((), 302, headers=("Location: http://127.0.0.1:1/",)), GenerationFailed, "does not answer", 1),
         (Reply((b'{"choices": []}',), 200, "application/json"), GenerationFailed, "does not answer", 1),

@@ -194,7 +194,7 @@ def _sentence(said: bytes) -> str:
     """What a refusal says to the person who asked."""
     try:
         refusal = msgspec.json.decode(said, type=_Refusal)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         refusal = _Refusal()
     error = refusal.error
     found = (error.message if isinstance(error, _Message) else error) or refusal.message

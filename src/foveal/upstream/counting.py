@@ -60,5 +60,5 @@ async def _of_text(ask: Ask, text: str, model: str) -> tuple[int, ...]:
 def _read(said: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(said, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise broken() from None
