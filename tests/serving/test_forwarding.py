@@ -219,6 +219,7 @@ def test_half_a_stream_fails_and_costs_nothing() -> None:
 def test_a_stream_that_ends_without_a_finish_is_no_answer() -> None:
     async def act(scene: Scene) -> None:
         assert (await scene.chat()).status_code == 500
+        assert scene.accounting.totals.by_status["failed"] == 1
 
     play(act, Reply((said("Hel"), event(b"[DONE]"))))
 

@@ -68,6 +68,7 @@ class ForwardedAnswer:
                     held = delta if self._reader.has_ended else None
                     if held is None:
                         yield delta
+            self._check_end()
         except GenerationFailed as error:
             if not self._reader.has_ended:
                 self._status = "aborted" if isinstance(error, CutOff) else "failed"
@@ -76,6 +77,12 @@ class ForwardedAnswer:
             self._status = "finished"
         if held is not None:
             yield held
+
+    def _check_end(self) -> None:
+        """Raises GenerationFailed."""
+        if not self._reader.has_ended:
+            log.warning("the answer of another server ended without a finish reason")
+            raise GenerationFailed(BROKEN_OFF)
 
     def _read(self, chunk: Chunk) -> Iterator[Delta]:
         """Raises GenerationFailed."""
