@@ -21,6 +21,7 @@ from foveal.serving.elsewhere import ModelsElsewhere
 from foveal.serving.in_flight import InFlight
 from foveal.serving.served import ServedModels
 from foveal.types import ChatRequest, Message
+from tests.accounting.builders import until
 from tests.media.builders import PATIENT, data_url, encode, plain, png
 from tests.upstream.host import DONE, HELLO, OtherServer, Reply, counted, event, other_server, said, whole
 
@@ -243,6 +244,26 @@ def test_a_client_that_leaves_pays_for_what_was_made_and_the_other_server_is_lef
         assert (totals.prompt_tokens, totals.completion_tokens) == (10, 1)  # guessed: four bytes are a token
 
     play(act, Reply((said("Hel"), said("lo")), never_ends=True))
+
+
+def test_a_client_that_leaves_before_the_first_piece_pays_for_the_prompt() -> None:
+    async def act(scene: Scene) -> None:
+        (served,) = scene.models
+
+        async def ask() -> None:
+            async with served.answer(ChatRequest((Message("user", ("x" * 40,)),))):
+                raise AssertionError("nothing was said")
+
+        asking = asyncio.create_task(ask())
+        await until(lambda: len(scene.host.bodies) == 1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        totals = scene.accounting.totals
+        assert asking.cancelled()
+        assert totals.by_status["aborted"] == 1
+        assert (totals.prompt_tokens, totals.completion_tokens) == (10, 0)
+
+    play(act, Reply(is_silent=True))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from foveal.serving.forwarded import ForwardedAnswer
 from foveal.serving.in_flight import InFlight
 from foveal.serving.pipeline import Measurement, ModelCard, Vitals
 from foveal.serving.sampling import cache_salt, client_salt, fit_to_context
-from foveal.types import Caller, ChatRequest, CompletionRequest, ImageRef, Prompt, SamplingParams
+from foveal.types import Caller, ChatRequest, CompletionRequest, ImageRef, Outcome, Prompt, SamplingParams, Usage
 from foveal.upstream.body import chat_body, completion_body
 from foveal.upstream.check import check
 from foveal.upstream.counting import check_countable, token_ids
@@ -96,8 +96,13 @@ class Forwarding:
             asked = await self._with_bytes(self._checked(request))
             most = asked.options.sampling.max_tokens * asked.options.num_choices
             await bill.reserve(self._most_prompt_tokens(asked), most)
-            chunks = await running.enter_async_context(self._elsewhere.stream(*await self._written(asked)))
-            answer = ForwardedAnswer(chunks, asked.options.num_choices, self._guess(asked), started_s)
+            guess, (path, body) = self._guess(asked), await self._written(asked)
+            try:
+                chunks = await running.enter_async_context(self._elsewhere.stream(path, body))
+            except asyncio.CancelledError:  # the other server may have read all of the prompt by now
+                bill.count(Outcome(Usage(guess, 0, guess, 0, 0), "aborted", None, time.monotonic() - started_s))
+                raise
+            answer = ForwardedAnswer(chunks, asked.options.num_choices, guess, started_s)
             running.callback(lambda: bill.count(answer.outcome))  # runs first on leaving
             yield answer
 
