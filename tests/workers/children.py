@@ -65,7 +65,7 @@ def hang_up(server: socket.socket) -> None:
 
 
 def complain(server: socket.socket) -> None:
-    """A record, a record with a traceback, a line of a library in C, and an error that ends it."""
+    """A record, a record with a traceback, a line of a library in C, brackets, and an error that ends it."""
     log = logging.getLogger("foveal.tests")
     log.debug("a word")
     try:
@@ -73,6 +73,7 @@ def complain(server: socket.socket) -> None:
     except ValueError:
         log.warning("it went\nwrong", exc_info=True)
     os.write(2, b"a line of C\n")
+    os.write(2, b'{"of": ' + b"[" * 5000 + b"\n")
     raise RuntimeError("the end")
 
 

@@ -127,13 +127,14 @@ async def test_signals_to_a_group_are_for_the_server() -> None:
 async def test_what_it_writes_to_stderr_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="tests.workers.children")
     async with child("complain"):
-        await until(lambda: len(caplog.records) == 4)
-    word, wrong, line, end = caplog.records
+        await until(lambda: len(caplog.records) == 5)
+    word, wrong, line, brackets, end = caplog.records
     assert {record.name for record in caplog.records} == {"tests.workers.children"}
     assert (word.levelname, word.getMessage()) == ("DEBUG", "a word")
     assert (wrong.levelname, wrong.getMessage()) == ("WARNING", "it went\nwrong")
     assert (wrong.exc_text or "").endswith("ValueError: a reason")
     assert (line.levelname, line.getMessage()) == ("WARNING", "a line of C")
+    assert (brackets.levelname, brackets.getMessage()[-9:]) == ("WARNING", "[" * 9)
     assert (end.levelname, "RuntimeError: the end" in (end.exc_text or "")) == ("ERROR", True)
 
 

@@ -71,7 +71,7 @@ def _understood(text: bytes) -> Line:
     """A line of a library in C, or of Python itself, is no object."""
     try:
         line = msgspec.json.decode(text, type=Line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Line(logging.WARNING, text.decode("utf-8", "replace").rstrip())
     return msgspec.structs.replace(line, level=min(max(line.level, logging.DEBUG), logging.CRITICAL))
 
