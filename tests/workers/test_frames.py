@@ -50,6 +50,15 @@ def test_what_is_too_large_is_neither_sent_nor_taken_in(ends: tuple[socket.socke
         receive(ours, WORDS)
 
 
+def test_what_is_nested_too_deep_is_no_message() -> None:
+    class Known(msgspec.Struct):
+        pass
+
+    brackets = b"\x81\xa1x" + b"\x91" * 4000 + b"\xc0"  # in a field that nobody knows
+    with pytest.raises(msgspec.DecodeError):
+        Messages[Known](Known, max_bytes=5000).decode(brackets)
+
+
 def test_other_types_do_not_come_out(ends: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = ends
     anything: Messages[object] = Messages(object, max_bytes=100)

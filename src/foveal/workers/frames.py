@@ -51,7 +51,10 @@ class Messages(Generic[T]):
 
     def decode(self, payload: bytes | bytearray) -> T:
         """Raises msgspec.DecodeError for anything that is no message of this direction."""
-        return self._decoder.decode(payload)
+        try:
+            return self._decoder.decode(payload)
+        except RecursionError as error:
+            raise msgspec.DecodeError(str(error)) from None
 
     def _check(self, num_bytes: int) -> None:
         if num_bytes > self.max_bytes:
