@@ -123,8 +123,9 @@ def test_why_it_stopped(last: Delta, stop_reason: str, stop_sequence: str | None
     assert (reply["stop_reason"], reply["stop_sequence"]) == (stop_reason, stop_sequence)
 
 
-def test_a_call_that_max_tokens_cut_has_no_input() -> None:
-    cut = (Delta(0, tool_calls=(ToolCallDelta(0, "c", "look", '{"at": "i'),)), Delta(0, finish_reason="length"))
+@pytest.mark.parametrize("arguments", ['{"at": "i', '{"at": ' + "[" * 5000])
+def test_a_call_that_max_tokens_cut_has_no_input(arguments: str) -> None:
+    cut = (Delta(0, tool_calls=(ToolCallDelta(0, "c", "look", arguments),)), Delta(0, finish_reason="length"))
     reply = ask(FakePipeline(cut)).json()
     assert (reply["content"][0]["input"], reply["stop_reason"]) == ({}, "max_tokens")
 

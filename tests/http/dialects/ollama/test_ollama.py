@@ -101,6 +101,13 @@ def test_thinking_and_calls(stream: bool) -> None:
     assert said[-1]["done_reason"] == "stop"
 
 
+@pytest.mark.parametrize("arguments", ['{"at": "i', '{"at": ' + "[" * 5000])
+def test_a_call_that_max_tokens_cut_has_no_arguments(arguments: str) -> None:
+    cut = (Delta(0, tool_calls=(ToolCallDelta(0, "c", "look", arguments),)), Delta(0, finish_reason="length"))
+    (called,) = chat(FakePipeline(cut), stream=False).json()["message"]["tool_calls"]
+    assert called["function"] == {"name": "look", "arguments": {}}
+
+
 @pytest.mark.parametrize(("path", "field"), [("/api/chat", "message"), ("/api/generate", "response")])
 def test_nothing_asked_is_answered_at_once(path: str, field: str) -> None:
     pipeline = FakePipeline()

@@ -118,6 +118,6 @@ def _arguments(block: Block) -> dict[str, object]:
     """Those of a call that max_tokens has cut are no JSON: then there are none, and stop_reason says why."""
     try:
         arguments: dict[str, object] = msgspec.json.decode(block.text or "{}", type=dict)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {}
     return arguments

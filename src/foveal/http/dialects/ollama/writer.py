@@ -100,6 +100,6 @@ def _call(block: Block) -> Reply:
     """Arguments that max_tokens has cut are no JSON: then there are none."""
     try:
         arguments = msgspec.json.decode(block.text or "{}", type=dict)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         arguments = {}
     return {"id": block.id, "function": {"name": block.name, "arguments": arguments}}
