@@ -227,6 +227,8 @@ UP = "[models.upstream]\nbase_url = 'http://a/v1'\n"
         ("[[models]]\nname = 'far'\ncontext_length = 0\n" + UP, "context_length of far is 0"),
         ("[[models]]\nname = 'far'\n" + UP + "token_timeout_s = nan", "token_timeout_s of far is nan"),
         ("[[models]]\nname = 'far'\n" + UP + "num_retries = 99", "num_retries is 99"),
+        ("[[models]]\nname = 'far'\n" + UP + 'api_key = "sk-secret\\n"', "api_key of far"),
+        ("[[models]]\nname = 'far'\n" + UP + "api_key = 'sk-secr\u00e9t'", "api_key of far"),
     ],
 )
 def test_a_mistake_about_a_further_model_is_named(tmp_path: Path, text: str, part: str) -> None:
@@ -235,6 +237,7 @@ def test_a_mistake_about_a_further_model_is_named(tmp_path: Path, text: str, par
     with pytest.raises(ConfigError) as caught:
         load_config(file, {}, {})
     assert part in str(caught.value)
+    assert "sk-" not in str(caught.value)
 
 
 def shown(default: object) -> str:

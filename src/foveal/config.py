@@ -302,6 +302,10 @@ def _check_model(model: ServedConfig) -> None:
         raise ConfigError(
             f"models.upstream.base_url is {model.upstream.base_url!r}; it begins with http:// or https://"
         )
+    if (key := model.upstream.api_key) and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError(
+            f"models.upstream.api_key of {model.name} has a space, a line break or another sign that no header takes"
+        )
     sizes = {"context_length": model.context_length, "image_tokens": model.image_tokens}
     waits = ("connect_timeout_s", "first_token_timeout_s", "token_timeout_s")
     for name, value in {**sizes, **{f"upstream.{wait}": getattr(model.upstream, wait) for wait in waits}}.items():
