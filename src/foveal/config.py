@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -298,9 +299,9 @@ def _check_numbers(config: Config) -> None:
 
 def _check_model(model: ServedConfig) -> None:
     """Raises ConfigError."""
-    if not model.upstream.base_url.startswith(("http://", "https://")):
+    if not _is_address(model.upstream.base_url):
         raise ConfigError(
-            f"models.upstream.base_url is {model.upstream.base_url!r}; it begins with http:// or https://"
+            f"models.upstream.base_url is {model.upstream.base_url!r}; it begins with http:// or https:// and a host"
         )
     if (key := model.upstream.api_key) and not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(
@@ -313,6 +314,14 @@ def _check_model(model: ServedConfig) -> None:
             raise ConfigError(f"models.{name} of {model.name} is {value}; it has to be more than 0")
     if not 0 <= model.upstream.num_retries <= 10:
         raise ConfigError(f"models.upstream.num_retries is {model.upstream.num_retries}; it has to be from 0 to 10")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return url.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port or a bracket
+        return False
 
 
 def _models(tables: object, origin: str) -> list[Mapping[str, object]]:
