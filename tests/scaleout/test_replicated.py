@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from foveal.arena import PixelArena
 from foveal.engine.protocol import StepDone, Submit
-from foveal.errors import GenerationFailed, Overloaded
+from foveal.errors import CLOSED, CutOff, GenerationFailed, Overloaded
 from foveal.scaleout import replicated
 from foveal.scaleout.messages import ReplicaLost
-from foveal.scaleout.replicated import CLOSED, LOST_TOO_OFTEN, MAX_LOSSES, NOT_ANSWERED, ReplicatedEngine
+from foveal.scaleout.replicated import LOST_TOO_OFTEN, MAX_LOSSES, NOT_ANSWERED, ReplicatedEngine
 from foveal.types import EngineStats, Prompt, SamplingParams, Token
 from tests.engine.toy import picture, prompt_of
 from tests.scaleout.closing import closing
@@ -144,13 +144,13 @@ async def test_no_more_are_in_flight_than_all_replicas_take(arena: PixelArena) -
             await each.__aexit__(None, None, None)
 
 
-async def test_closing_fails_what_is_in_flight_and_what_comes_after(arena: PixelArena) -> None:
+async def test_closing_cuts_off_what_is_in_flight_and_what_comes_after(arena: PixelArena) -> None:
     engine, _ = await engine_of(arena, [Token(7), None])
     async with engine.submit(Prompt((1,)), SAMPLING) as stream:
         await anext(stream)
         await engine.close()
-        with pytest.raises(GenerationFailed, match=CLOSED):
+        with pytest.raises(CutOff, match=CLOSED):
             await anext(stream)
     async with engine.submit(Prompt((1,)), SAMPLING) as stream:
-        with pytest.raises(GenerationFailed, match=CLOSED):
+        with pytest.raises(CutOff, match=CLOSED):
             await anext(stream)

@@ -30,7 +30,6 @@ PING_S = 5.0
 PAUSE_S = 0.2  # in which a cluster learns of a loss
 LOST_TOO_OFTEN = f"{MAX_LOSSES} engines in a row were lost while they worked on this request; it is not tried again."
 NOT_ANSWERED = "The engine could not answer this request."
-CLOSED = "The server is shutting down."
 
 
 class ReplicatedEngine:
@@ -72,7 +71,7 @@ class ReplicatedEngine:
     async def close(self) -> None:
         """See EngineClient. The replicas go on."""
         self._is_closed = True
-        self._streams.fail_all(CLOSED)
+        self._streams.cut_off_all()
         tasks = [self._watch, *self._runs.values()]
         for task in tasks:
             task.cancel()
@@ -81,7 +80,7 @@ class ReplicatedEngine:
     def _send(self, message: ToEngine) -> None:
         match message:
             case Submit() if self._is_closed:
-                self._streams.fail_all(CLOSED)
+                self._streams.cut_off_all()
             case Submit(sequence_id):
                 stream = self._streams.in_flight[sequence_id]
                 # Without the HTTP request's context, for Ray takes calls with the same one for the same call.
