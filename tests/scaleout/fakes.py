@@ -26,10 +26,13 @@ class FakeReplicas:
     num_aborted: int = 0
     info_of_all: EngineInfo = INFO
     loaded: asyncio.Event | None = None  # set when one has loaded the model; None: from the start
+    fails: Exception | None = None  # what a question about the model meets with
 
     async def info(self) -> EngineInfo:
         if self.loaded is not None:
             await self.loaded.wait()
+        if self.fails is not None:
+            raise self.fails
         return self.info_of_all
 
     async def run(self, submission: Submit, pixels: Sequence[NDArray[np.uint8]]) -> AsyncGenerator[StepDone, None]:

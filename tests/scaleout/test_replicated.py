@@ -17,6 +17,7 @@ from foveal.scaleout import replicated
 from foveal.scaleout.messages import ReplicaLost
 from foveal.scaleout.replicated import LOST_TOO_OFTEN, MAX_LOSSES, NOT_ANSWERED, ReplicatedEngine
 from foveal.types import EngineStats, Prompt, SamplingParams, Token
+from tests.accounting.builders import until
 from tests.engine.toy import picture, prompt_of
 from tests.scaleout.closing import closing
 from tests.scaleout.fakes import FakeReplicas, Happening
@@ -154,3 +155,13 @@ async def test_closing_cuts_off_what_is_in_flight_and_what_comes_after(arena: Pi
     async with engine.submit(Prompt((1,)), SAMPLING) as stream:
         with pytest.raises(CutOff, match=CLOSED):
             await anext(stream)
+
+
+async def test_a_question_that_fails_is_no_end_of_asking(arena: PixelArena, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicated, "PING_S", 0.01)
+    engine, replicas = await engine_of(arena, [])
+    async with closing(engine):
+        replicas.fails = RuntimeError("no replica can be started")
+        await until(lambda: not engine.is_ready)
+        replicas.fails = None
+        await until(lambda: engine.is_ready)

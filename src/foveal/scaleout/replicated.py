@@ -98,6 +98,10 @@ class ReplicatedEngine:
                 self.is_ready = True
             except TimeoutError:
                 self.is_ready = False
+            except Exception:
+                if self.is_ready:
+                    log.exception("no replica tells whether it is ready")
+                self.is_ready = False
 
     async def _run(self, stream: Stream) -> None:
         try:
