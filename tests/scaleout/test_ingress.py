@@ -24,6 +24,7 @@ from foveal.errors import ConfigError
 from foveal.scaleout.ingress import ingress, max_num_in_flight
 from foveal.scaleout.messages import ReplicaLost
 from foveal.types import Token
+from tests.accounting.builders import until
 from tests.builders import tiny_phi3_v
 from tests.scaleout.fakes import INFO, FakeReplicas
 
@@ -101,3 +102,10 @@ def test_it_accepts_as_many_as_the_most_replicas_take() -> None:
 
     assert max_num_in_flight(Config(engine=engine, scaleout=ScaleoutConfig(num_replicas=3))) == 30
     assert max_num_in_flight(Config(engine=engine, scaleout=ScaleoutConfig(num_replicas=1, max_replicas=4))) == 40
+
+
+async def test_a_model_that_cannot_be_loaded_is_said(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    replicas = FakeReplicas([[]], info_of_all=ROOMY, fails=RuntimeError("no replica can be started"))
+    async with ingress(config, replicas) as app, client_of(app) as client:
+        assert (await client.get("/readyz")).status_code == 503
+        await until(lambda: "no replica can be started" in caplog.text)

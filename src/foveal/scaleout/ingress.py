@@ -6,6 +6,7 @@ It answers 503 until a replica has loaded the model.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,8 +25,11 @@ from foveal.serving.all_models import AllModels
 from foveal.serving.lifecycle import DRAIN_S
 
 if TYPE_CHECKING:
+    from foveal.engine_client.client import EngineClient
     from foveal.http.lifespan import ASGIApp
     from foveal.types import OnProgress
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -51,9 +55,15 @@ async def ingress(config: Config, replicas: Replicas) -> AsyncIterator[ASGIApp]:
         closing.push_async_callback(kept.close)
         assert models.own is not None
         loading = asyncio.create_task(models.own.start(start_engine))
+        loading.add_done_callback(_tell_of_failure)
         closing.callback(loading.cancel)
         closing.push_async_callback(models.in_flight.drain, DRAIN_S)
         yield create_app(models.served, config.http, accounting, kept=kept)
+
+
+def _tell_of_failure(loading: asyncio.Task[EngineClient]) -> None:
+    if not loading.cancelled() and (error := loading.exception()):
+        log.error("no replica has loaded the model; start the ingress again", exc_info=error)
 
 
 def max_num_in_flight(config: Config) -> int:
