@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from foveal.config import UpstreamConfig
-from foveal.errors import GenerationFailed, InvalidRequest, Overloaded, RequestError
+from foveal.errors import Draining, GenerationFailed, InvalidRequest, Overloaded, RequestError
 from foveal.upstream import client
 from foveal.upstream.client import Upstream
 from tests.upstream.host import DONE, HELLO, Reply, event, other_server, said
@@ -157,6 +157,16 @@ def test_leaving_hangs_up() -> None:
             async with asyncio.timeout(60):
                 await host.hung_up.wait()
             await upstream.close()
+
+    asyncio.run(scene())
+
+
+def test_a_question_after_the_end_is_told_that_this_server_stops() -> None:
+    async def scene() -> None:
+        upstream = Upstream(UpstreamConfig("http://127.0.0.1:9/v1"))
+        await upstream.close()
+        with pytest.raises(Draining):
+            await upstream.ask("/tokenize", b"{}")
 
     asyncio.run(scene())
 

@@ -66,6 +66,8 @@ class Upstream:
     async def ask(self, path: str, body: bytes) -> bytes:
         """What a route beside the API's own answers at once. Raises RequestError."""
         url = self._base.removesuffix("/v1") + path
+        if self._is_closed:
+            raise Draining(CLOSED)
         try:
             async with asyncio.timeout(self._config.first_token_timeout_s):
                 response = await self._send(url, body)
@@ -76,6 +78,8 @@ class Upstream:
             told, why = failed.told, str(failed)
         except (TimeoutError, httpx.TransportError) as error:
             told, why = _busy("cannot be reached"), repr(error)
+        if self._is_closed:
+            raise Draining(CLOSED)
         log.warning("%s: %s", url, why)
         raise told
 
