@@ -13,6 +13,7 @@ from foveal.config import UpstreamConfig
 from foveal.errors import Draining, GenerationFailed, InvalidRequest, Overloaded, RequestError
 from foveal.upstream import client
 from foveal.upstream.client import Upstream
+from tests.accounting.builders import until
 from tests.upstream.host import DONE, HELLO, Reply, event, other_server, said
 
 if TYPE_CHECKING:
@@ -157,6 +158,24 @@ def test_leaving_hangs_up() -> None:
             async with asyncio.timeout(60):
                 await host.hung_up.wait()
             await upstream.close()
+
+    asyncio.run(scene())
+
+
+def test_who_waits_for_another_try_is_told_at_once_that_this_server_stops(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", 600.0)
+
+    async def scene() -> None:
+        async with other_server(BUSY) as host:
+            upstream = Upstream(UpstreamConfig(host.url))
+            asking = asyncio.create_task(upstream.stream("/chat/completions", b"{}").__aenter__())
+            await until(lambda: "status 429" in caplog.text)
+            await upstream.close()
+            with pytest.raises(Draining):
+                async with asyncio.timeout(60):
+                    await asking
 
     asyncio.run(scene())
 

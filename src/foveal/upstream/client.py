@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -49,7 +49,7 @@ class Upstream:
 
     def __init__(self, config: UpstreamConfig) -> None:
         self._config = config
-        self._is_closed = False
+        self._closed = asyncio.Event()
         self._base = config.base_url.rstrip("/")
         self._http = httpx.AsyncClient(
             headers={"authorization": f"Bearer {config.api_key}"} if config.api_key else {},
@@ -60,13 +60,13 @@ class Upstream:
 
     async def close(self) -> None:
         """Hang up. Requests in flight fail with CutOff, or with Draining before their first piece."""
-        self._is_closed = True
+        self._closed.set()
         await self._http.aclose()
 
     async def ask(self, path: str, body: bytes) -> bytes:
         """What a route beside the API's own answers at once. Raises RequestError."""
         url = self._base.removesuffix("/v1") + path
-        if self._is_closed:
+        if self._closed.is_set():
             raise Draining(CLOSED)
         try:
             async with asyncio.timeout(self._config.first_token_timeout_s):
@@ -78,7 +78,7 @@ class Upstream:
             told, why = failed.told, str(failed)
         except (TimeoutError, httpx.TransportError) as error:
             told, why = _busy("cannot be reached"), repr(error)
-        if self._is_closed:
+        if self._closed.is_set():
             raise Draining(CLOSED)
         log.warning("%s: %s", url, why)
         raise told
@@ -92,13 +92,13 @@ class Upstream:
         url = self._base + path
         num_left, pause_s = self._config.num_retries, FIRST_PAUSE_S
         while True:
-            if self._is_closed:
+            if self._closed.is_set():
                 raise Draining(CLOSED)
             async with AsyncExitStack() as trying:
                 try:
                     answer = await self._begun(url, body, trying)
                 except Failed as failed:
-                    if self._is_closed:
+                    if self._closed.is_set():
                         raise Draining(CLOSED) from None
                     log.warning("%s: %s", url, failed)
                     if not (failed.may_retry and num_left):
@@ -107,7 +107,9 @@ class Upstream:
                 else:
                     yield answer
                     return
-            await asyncio.sleep(wait_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._closed.wait()
             num_left, pause_s = num_left - 1, min(2 * pause_s, MAX_PAUSE_S)
 
     async def _begun(self, url: str, body: bytes, trying: AsyncExitStack) -> AsyncIterator[Chunk]:
@@ -146,7 +148,7 @@ class Upstream:
         except StopAsyncIteration:
             return
         except (TimeoutError, httpx.TransportError, BadStream) as error:
-            if self._is_closed:
+            if self._closed.is_set():
                 raise CutOff(CLOSED) from None
             log.warning("%s broke off an answer: %r", url, error)
             raise GenerationFailed(BROKEN_OFF) from None
