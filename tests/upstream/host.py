@@ -24,6 +24,7 @@ class Reply:
     is_silent: bool = False  # not even a status line comes
     is_held: bool = False  # it comes when `may_answer` is set
     never_ends: bool = False
+    repeats: bytes = b""  # behind the last event, again and again
     breaks: bool = False  # the body ends before its end
 
     def head(self) -> bytes:
@@ -107,6 +108,10 @@ class OtherServer:
             writer.write(reply.head())
             for each in reply.events:
                 writer.write(b"%x\r\n%b\r\n" % (len(each), each))
+        while reply.repeats:
+            writer.write(b"%x\r\n%b\r\n" % (len(reply.repeats), reply.repeats))
+            await writer.drain()
+            await asyncio.sleep(0.001)
         if reply.is_silent or reply.never_ends:
             await reader.read()
             self.hung_up.set()

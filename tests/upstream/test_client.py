@@ -139,6 +139,7 @@ def test_a_dead_one_cannot_be_reached() -> None:
         (Reply((said("Hel"),), breaks=True), {}),
         (Reply((said("Hel"), event(b"nonsense"))), {}),
         (Reply((said("Hel"),), never_ends=True), {"token_timeout_s": SHORT_S}),
+        (Reply((said("Hel"),), repeats=event({})), {"token_timeout_s": SHORT_S}),
     ],
 )
 def test_what_breaks_after_the_first_piece_is_not_asked_again(reply: Reply, settings: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -140,10 +141,15 @@ class Upstream:
     async def _rest(self, url: str, begun: list[Chunk], found: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
         for chunk in begun:
             yield chunk
+        left_s = self._config.token_timeout_s
         try:
             while True:
-                async with asyncio.timeout(self._config.token_timeout_s):
+                began_s = time.monotonic()
+                async with asyncio.timeout(left_s):
                     chunk = await anext(found)
+                left_s -= time.monotonic() - began_s
+                if chunk.says_something:
+                    left_s = self._config.token_timeout_s
                 yield chunk
         except StopAsyncIteration:
             return
