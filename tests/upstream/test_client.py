@@ -63,6 +63,14 @@ def test_a_whole_stream_with_its_usage() -> None:
     assert num_asked == 1
 
 
+def test_chunks_before_the_first_piece_are_not_kept() -> None:
+    found, _ = asked_of(Reply((*[said("", role="assistant")] * 1000, said("Hello", "stop"), DONE)))
+
+    assert isinstance(found, list)
+    assert text_of(found) == "Hello"
+    assert len(found) == 1
+
+
 REFUSED = Reply((b'{"error": {"message": "n is too large", "code": 1}}',), 400, "application/json")
 BUSY = Reply((b"come back",), 429, "text/plain")
 PACKED = ("Content-Encoding: gzip",)  # which nobody asked for: a little of it may be much

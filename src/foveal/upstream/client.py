@@ -122,25 +122,24 @@ class Upstream:
                 trying.push_async_callback(response.aclose)
                 await _check(response, "text/event-stream")
                 found = await trying.enter_async_context(aclosing(chunks(response.aiter_raw())))
-                begun = [chunk async for chunk in _until_something(found)]
+                first = await _first_piece(found)
         except TimeoutError:
             raise Failed(f"no answer within {limit_s:g} s", _busy("did not begin to answer in time")) from None
         except httpx.TransportError as error:
             raise Failed(repr(error), _busy("cannot be reached"), may_retry=True) from None
         except BadStream as bad:
             raise Failed(str(bad), broken()) from None
-        if not begun or not begun[-1].says_something:
+        if first is None:
             raise Failed("an answer without anything", broken(), may_retry=True)
-        return self._rest(url, begun, found)
+        return self._rest(url, first, found)
 
     async def _send(self, url: str, body: bytes) -> httpx.Response:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         request = self._http.build_request("POST", url, content=body, headers=headers)
         return await self._http.send(request, stream=True)
 
-    async def _rest(self, url: str, begun: list[Chunk], found: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
-        for chunk in begun:
-            yield chunk
+    async def _rest(self, url: str, first: Chunk, found: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+        yield first
         left_s = self._config.token_timeout_s
         try:
             while True:
@@ -160,12 +159,12 @@ class Upstream:
             raise GenerationFailed(BROKEN_OFF) from None
 
 
-async def _until_something(found: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
-    """The chunks up to the first one with a piece of the answer."""
+async def _first_piece(found: AsyncIterator[Chunk]) -> Chunk | None:
+    """The first chunk with a piece of the answer. Those before it are not kept: nothing bounds their number."""
     async for chunk in found:
-        yield chunk
         if chunk.says_something:
-            return
+            return chunk
+    return None
 
 
 async def _check(response: httpx.Response, wanted: str) -> None:
