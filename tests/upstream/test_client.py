@@ -209,3 +209,23 @@ def test_the_key_goes_to_the_other_server_alone_and_is_not_shown() -> None:
     assert head.startswith("POST /v1/chat/completions ")
     assert "authorization: bearer sk-theirs" in head.lower()
     assert "sk-theirs" not in repr(UpstreamConfig("http://x", "sk-theirs"))
+
+
+def test_a_password_in_the_address_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> list[str]:
+        async with other_server(BUSY, Reply((said("Hel"),), breaks=True), BUSY) as host:
+            upstream = Upstream(UpstreamConfig(host.url.replace("://", "://me:sk-secret@"), num_retries=1))
+            with pytest.raises(GenerationFailed):
+                async with upstream.stream("/chat/completions", b"{}") as chunks:
+                    _ = [chunk async for chunk in chunks]
+            with pytest.raises(Overloaded):
+                await upstream.ask("/tokenize", b"{}")
+            await upstream.close()
+            return host.heads
+
+    heads = asyncio.run(scene())
+    assert all("authorization: basic " in head.lower() for head in heads)
+    assert "/chat/completions: status 429" in caplog.text
+    assert "broke off" in caplog.text
+    assert "/tokenize: status 429" in caplog.text
+    assert "sk-secret" not in caplog.text

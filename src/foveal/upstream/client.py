@@ -81,7 +81,7 @@ class Upstream:
             told, why = _busy("cannot be reached"), repr(error)
         if self._closed.is_set():
             raise Draining(CLOSED)
-        log.warning("%s: %s", url, why)
+        log.warning("%s: %s", _shown(url), why)
         raise told
 
     @asynccontextmanager
@@ -101,7 +101,7 @@ class Upstream:
                 except Failed as failed:
                     if self._closed.is_set():
                         raise Draining(CLOSED) from None
-                    log.warning("%s: %s", url, failed)
+                    log.warning("%s: %s", _shown(url), failed)
                     if not (failed.may_retry and num_left):
                         raise failed.told from None
                     wait_s = max(pause_s, failed.wait_s)
@@ -155,8 +155,13 @@ class Upstream:
         except (TimeoutError, httpx.TransportError, BadStream) as error:
             if self._closed.is_set():
                 raise CutOff(CLOSED) from None
-            log.warning("%s broke off an answer: %r", url, error)
+            log.warning("%s broke off an answer: %r", _shown(url), error)
             raise GenerationFailed(BROKEN_OFF) from None
+
+
+def _shown(url: str) -> str:
+    """For the log: it may have a user and a password."""
+    return str(httpx.URL(url).copy_with(userinfo=b""))
 
 
 async def _first_piece(found: AsyncIterator[Chunk]) -> Chunk | None:
