@@ -192,7 +192,7 @@ def test_what_programs_ask_again_and_again_has_no_traces(path: str) -> None:
 def test_a_receiver_that_is_away_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     with receiving() as gone:
         pass
-    spans = Spans(gone.url)
+    spans = Spans(gone.url.replace("://", "://me:private@"))
     app = create_app(ServedModels([FakePipeline()]), HttpConfig(), accounting_for(HttpConfig()), tracer=spans)
     for _ in range(2):
         assert send(app, "GET", "/v1/models").status_code == 200

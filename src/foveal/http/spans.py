@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -99,7 +100,8 @@ class _Exporter(OTLPSpanExporter):
     def __init__(self, url: str) -> None:
         logging.getLogger("opentelemetry").setLevel("CRITICAL")
         super().__init__(url, timeout=EXPORT_TIMEOUT_S)
-        self._url = url
+        parts = urlsplit(url)
+        self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
         self._is_lost = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
