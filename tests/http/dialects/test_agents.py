@@ -224,6 +224,17 @@ def test_codex_gets_a_patch_as_text_and_the_namespace_of_a_call() -> None:
     assert [payload["item"] for name, payload in events if name == "response.output_item.done"] == [patch, found]
 
 
+@pytest.mark.parametrize("arguments", ["[1]", '"x"', "7", '{"input": ' + "[" * 5000])
+def test_a_patch_without_an_object_is_empty(arguments: str) -> None:
+    script = (
+        Delta(0, tool_calls=(ToolCallDelta(0, "call_1", "apply_patch", arguments, is_last=True),)),
+        Delta(0, finish_reason="tool_calls"),
+    )
+    response = call("POST", "/v1/responses", FakePipeline(script), json=CODEX | {"tools": ALL_TOOLS})
+    name, last = named_events(response)[-1]
+    assert (name, last["response"]["output"][0]["input"]) == ("response.completed", "")
+
+
 def test_codex_sends_a_patch_and_a_call_of_a_namespace_back() -> None:
     patch = {
         "type": "custom_tool_call",

@@ -74,9 +74,10 @@ def as_arguments(text: str) -> dict[str, object]:
 def as_input(arguments: str) -> str:
     """The input of a custom tool from the arguments of its call, which may have been cut."""
     try:
-        return str(from_json(arguments, allow_partial="trailing-strings").get(INPUT, ""))
+        found = from_json(arguments, allow_partial="trailing-strings")
     except ValueError:
         return ""
+    return str(found.get(INPUT, "")) if isinstance(found, dict) else ""
 
 
 def _each(tools: Sequence[AnyTool]) -> Iterator[tuple[Known, FunctionTool | CustomTool]]:
