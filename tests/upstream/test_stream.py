@@ -92,6 +92,23 @@ def test_an_answer_with_a_call_ends_for_it_whatever_the_server_says() -> None:
     assert deltas[0].tool_calls[0].id
 
 
+def test_calls_that_all_have_the_first_number_are_told_apart_by_their_ids() -> None:
+    deltas, _ = read(
+        said(tool_calls=[call(0, id="a", name="look", arguments="{}")]),
+        said(tool_calls=[call(0, id="b", name="wait", arguments="{}"), call(0, id="b", arguments="")]),
+        said(finish="stop"),
+    )
+
+    parts = [part for delta in deltas for part in delta.tool_calls]
+    assert parts == [
+        ToolCallDelta(0, "a", "look", "{}"),
+        ToolCallDelta(0, is_last=True),
+        ToolCallDelta(1, "b", "wait", "{}"),
+        ToolCallDelta(1),
+        ToolCallDelta(1, is_last=True),
+    ]
+
+
 def test_choices_are_told_apart() -> None:
     deltas, reader = read(said("a", index=1), said("b"), said(finish="stop", index=1), num_choices=2)
     assert [(delta.index, delta.text) for delta in deltas] == [(1, "a"), (0, "b"), (1, "")]

@@ -234,15 +234,17 @@ class Reader:
         )
 
     def _call(self, choice: int, said: SaidCall) -> Iterator[ToolCallDelta]:
-        """The parts of a call. One that begins ends the one before."""
+        """The parts of a call. One that begins ends the one before. Some servers give all of them the first number."""
         begun, function = self._calls[choice], said.function or SaidFunction()
-        if said.index == len(begun) and function.name and len(begun) < MAX_CALLS:
+        number, running_id = len(begun), begun[-1].id if begun else None
+        is_next = said.index == number or (running_id and said.id and said.id != running_id)
+        if is_next and function.name and number < MAX_CALLS:
             yield from self._end(choice)
-            call = ToolCallDelta(said.index, said.id or f"call_{choice}_{said.index}", function.name)
+            call = ToolCallDelta(number, said.id or f"call_{choice}_{number}", function.name)
             begun.append(call)
             yield ToolCallDelta(call.index, call.id, call.name, function.arguments or "")
-        elif begun and said.index == len(begun) - 1:
-            yield ToolCallDelta(said.index, arguments=function.arguments or "")
+        elif begun and (said.index == number - 1 or said.id == running_id):
+            yield ToolCallDelta(number - 1, arguments=function.arguments or "")
         else:
             raise BadStream(f"call {said.index} is out of turn")
 
