@@ -55,12 +55,20 @@ def replicas_below(node: Any, deployment: str) -> list[int]:
 def cpu_seconds(name: str) -> float:
     """What the workers with `name` in their titles have computed so far, of all that this process has started."""
     found = [pid for pid in _descendants(os.getpid()) if name in _read(pid, "cmdline")]
-    ticks = (_read(pid, "stat").rpartition(")")[2].split()[11:13] for pid in found)
-    return sum(int(number) for each in ticks for number in each) / os.sysconf("SC_CLK_TCK")
+    return sum(map(_cpu_ticks, found)) / os.sysconf("SC_CLK_TCK")
+
+
+def busiest(pids: list[int]) -> int:
+    """The one that has computed most. Ray's proxy prefers replicas on its own node, so others may have no request."""
+    return max(pids, key=_cpu_ticks)
 
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def _cpu_ticks(pid: int) -> int:
+    return sum(map(int, _read(pid, "stat").rpartition(")")[2].split()[11:13]))
 
 
 def _title(pid: int) -> str:

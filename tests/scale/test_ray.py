@@ -164,7 +164,7 @@ async def asked_again(deployed: Deployed) -> tuple[list[str], int]:
         asked = [asyncio.create_task(ask(client, seed, started.count)) for seed in range(NUM_STREAMS)]
         await started.event.wait()
         num_broken = 0
-        clusters.kill(clusters.replicas_below(None, "ingress")[0])
+        clusters.kill(clusters.busiest(clusters.replicas_below(None, "ingress")))
         later = await asyncio.gather(*asked)
         await asyncio.sleep(WRITTEN_S)
         return [*earlier, *later], num_broken
