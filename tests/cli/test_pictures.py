@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from PIL import Image, ImageChops
 from foveal.cli.pictures import from_clipboard
 from foveal.errors import FovealError
 from tests.builders import picture
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems need no program for it")
 
 
 @pytest.fixture

@@ -157,10 +157,6 @@ class Service:
         self.pipeline.attach(engine)
         return engine
 
-    async def drain(self, timeout_s: float) -> None:
-        """Refuse new requests, and wait for the running ones, but no longer than `timeout_s`."""
-        await self.pipeline.in_flight.drain(timeout_s)
-
     async def close(self) -> None:
         """Stop the engine and the image workers. Requests in flight fail, and are accounted for."""
         await self._stop_engine()

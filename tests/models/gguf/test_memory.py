@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import pytest
 
 from tests.models.gguf.convert import add_tokenizer
 from tests.parity.references import save_tokenizer
@@ -81,7 +80,6 @@ def served_bytes(file: Path, caches: Path) -> int:
     return int(ran.stdout) * 1024
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_what_a_larger_file_takes_more_is_less_than_115_hundredths_of_it(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, ())
     small, large = (write(tmp_path / f"{n}.gguf", tmp_path, n) for n in (SMALL, LARGE))
